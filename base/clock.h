@@ -1,0 +1,33 @@
+/* Clocks. Wall time is for people and for file times; intervals are measured on CLOCK_BOOTTIME. */
+#ifndef CACHET_BASE_CLOCK_H
+#define CACHET_BASE_CLOCK_H
+
+#include <stdint.h>
+#include <time.h>
+
+#define NS_PER_SEC 1000000000LL
+#define NS_PER_MS 1000000LL
+
+static inline int64_t clock_wall_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	return t.tv_sec * NS_PER_SEC + t.tv_nsec;
+}
+
+/* Does not jump; goes on while the machine sleeps. */
+static inline int64_t clock_boot_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_BOOTTIME, &t);
+	return t.tv_sec * NS_PER_SEC + t.tv_nsec;
+}
+
+static inline int64_t clock_boot_ms(void)
+{
+	return clock_boot_ns() / NS_PER_MS;
+}
+
+#endif
