@@ -1,0 +1,112 @@
+/*
+ * What the origin is to be told: the journal as the sync thread sees it (rows: meta/op.h).
+ *
+ *             outbox_next + outbox_begin            outbox_ack
+ *   QUEUED ───────────────────────────▶ INFLIGHT ───────────────▶ gone
+ *     ▲                                    │ outbox_retry: stays INFLIGHT, same key, later
+ *     │                                    ├─ outbox_settle: conflict settled, gone or QUEUED anew with a new key
+ *     └──────── retry (a person) ── REFUSED ◀─ outbox_refuse (4xx)
+ *
+ * A row is INFLIGHT, committed, before its request is sent; from then on it is frozen, with one idempotency key and,
+ * for content, a snapshot (map) that pins its slots; later changes make new rows. After a crash INFLIGHT rows are sent again as they were.
+ *
+ * Order: an operation waits for every earlier one with which it shares a record, a place (parent, name) or a directory being made, emptied or moved;
+ * all others may go in parallel. outbox_next() returns only operations that may go now; in a batch the order returned is the order to send.
+ *
+ * Folding happens where rows are written (cache/tree.c, cache/file.c through cache/fold.h): repeated writes are one PUT; create and delete of what was
+ * never sent vanish; a temporary file renamed over a record becomes a PUT of that record.
+ *
+ * Threads: one sender; tree and file calls add rows meanwhile.
+ */
+#ifndef CACHET_CACHE_OUTBOX_H
+#define CACHET_CACHE_OUTBOX_H
+
+#include "base/macros.h"
+#include "cache/file.h"
+#include "cache/remote.h"
+#include "cache/volume.h"
+
+/* The same values as enum op_kind and op_state of meta/op.h (asserted in outbox.c); sync/ may not see meta/. */
+enum outbox_kind { OUTBOX_PUT = 1, OUTBOX_ATTR = 2, OUTBOX_MOVE = 3, OUTBOX_SWAP = 4, OUTBOX_DELETE = 5 };
+enum outbox_state { OUTBOX_QUEUED = 0, OUTBOX_INFLIGHT = 1, OUTBOX_REFUSED = 2, OUTBOX_HELD = 3 };
+
+/* One operation, ready to be sent. */
+struct outbox_op {
+	uint64_t seq;          /* Cachet-Seq */
+	uint64_t store;
+	char store_name[256];
+	enum outbox_kind kind;
+	enum outbox_state state;
+	uint8_t key[16];
+	char rid[65];
+	char if_match[65];     /* "" = If-None-Match: * */
+	char parent[65];       /* PUT that makes, MOVE; "root" for the store's root */
+	char name[256];
+	int node_kind;         /* as remote_record.kind */
+	uint32_t mode;         /* PUT, ATTR */
+	int64_t mtime_ns;
+	uint64_t size;         /* PUT of a file or symlink */
+	uint64_t map;          /* content snapshot: file_open_map; 0 = empty */
+	char *target;          /* symlink; owned: outbox_op_done */
+	char other_rid[65], other_etag[65];
+	uint32_t attempts;
+	int64_t next_try_ms, created_ns;
+	int32_t status;
+	char error[201];
+};
+void outbox_op_done(struct outbox_op *op);
+
+/*
+ * Up to `max` operations that may be sent now (INFLIGHT ones first: they must be sent again), none younger than `debounce_ms` unless 0. *wait_ms: when the next one
+ * becomes due, UINT64_MAX if none. The caller calls outbox_op_done on each.
+ */
+int outbox_next(struct volume *v, int64_t now_wall_ms, unsigned debounce_ms, struct outbox_op *ops, size_t max,
+	size_t *n, uint64_t *wait_ms) MUST_CHECK;
+/* INFLIGHT, snapshot made, attempts + 1, in one transaction for all; fills in what was not known before (map, size, mode, if_match). Durable order: the caller
+ * need not sync (a lost INFLIGHT mark means that the request is sent again with the same key). */
+int outbox_begin(struct volume *v, struct outbox_op *ops, size_t n) MUST_CHECK;
+
+/* 2xx: the record as the origin has it now (NULL for DELETE). Row and snapshot go; later rows of the record get the new ETag. */
+struct outbox_answer {
+	uint64_t seq;
+	const struct remote_record *record;
+};
+int outbox_ack(struct volume *v, const struct outbox_answer *answers, size_t n) MUST_CHECK;
+int outbox_retry(struct volume *v, uint64_t seq, int64_t next_try_ms, int status, const char *text) MUST_CHECK;
+int outbox_refuse(struct volume *v, uint64_t seq, int status, const char *text) MUST_CHECK;
+
+/*
+ * The origin has another state than the operation was based on: `current` is the record (its tombstone, or NULL when it is unknown there), `standing` the record that
+ * stands in the wanted place (409 place-taken), or NULL. Settles by the rules: content equal → adopted; only place or attributes differ → based anew and queued again; content differs → the origin's
+ * version takes the name, ours becomes `name (conflict HOST 2026-11-22 14-03).ext` as a new record, a conflict row is written; delete against edit keeps the edit; place taken → ours takes
+ * the conflict name. Nothing is lost. *conflict says whether a row was written.
+ */
+int outbox_settle(struct volume *v, uint64_t seq, const struct remote_record *current,
+	const struct remote_record *standing, bool *conflict) MUST_CHECK;
+
+struct outbox_counts {
+	uint64_t queued, inflight, refused, held, bytes;
+	int64_t oldest_ns;
+};
+int outbox_counts(struct volume *v, struct outbox_counts *out) MUST_CHECK;
+
+/* For people (`cachet journal`): each operation in order, with the path; the callback copies. */
+typedef int outbox_fn(void *arg, const struct outbox_op *op, const char *path);
+int outbox_each(struct volume *v, outbox_fn *fn, void *arg) MUST_CHECK;
+/* A refused or held operation is queued again with a new key. */
+int outbox_requeue(struct volume *v, uint64_t seq) MUST_CHECK;
+/* Gives the operation up: the local change stays local until the origin's next version; `cachet journal drop`. */
+int outbox_drop(struct volume *v, uint64_t seq) MUST_CHECK;
+
+struct outbox_conflict {
+	uint64_t id;
+	const char *kind;       /* "edit-edit", "edit-delete", "delete-edit", "create-create", "move" */
+	const char *path, *other_path;
+	int64_t created_ns;
+	bool resolved;
+};
+typedef int outbox_conflict_fn(void *arg, const struct outbox_conflict *c);
+int outbox_conflicts(struct volume *v, bool open_only, outbox_conflict_fn *fn, void *arg) MUST_CHECK;
+int outbox_conflict_resolve(struct volume *v, uint64_t id) MUST_CHECK;
+
+#endif

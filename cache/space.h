@@ -1,0 +1,38 @@
+/*
+ * The bound (promise P11): the blocks of all files of the volume never exceed the limit. Space is
+ * reserved before it is used; when it runs short the least recently used clean content goes (space_evict),
+ * pinned and unsent never; when nothing can go, -ENOSPC.
+ *
+ * `used` counts blob slots, index, WAL and SPACE_OVERHEAD_BYTES for directories, keyring, lock; SPACE_MARGIN_BYTES are kept back for the WAL and the
+ * commit that ends an emergency, so that eviction and commit always work.
+ * Threads: any. The lock of the counters is a leaf; eviction takes the index lock and no file lock, and leaves blobs that are open for writing.
+ */
+#ifndef CACHET_CACHE_SPACE_H
+#define CACHET_CACHE_SPACE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/macros.h"
+#include "cache/volume.h"
+
+/* Sets `bytes` aside, evicting if need be; -ENOSPC. Call without the index lock. */
+int space_reserve(struct volume *v, uint64_t bytes) MUST_CHECK;
+/* Turns reserved bytes into used ones (the blob grew), or gives them back. */
+void space_use(struct volume *v, uint64_t bytes);
+void space_release(struct volume *v, uint64_t bytes);
+/* Used bytes became free (slots punched, blob deleted). */
+void space_free(struct volume *v, uint64_t bytes);
+
+/* Evicts until `want` bytes are free or nothing can go; *freed counts. */
+int space_evict(struct volume *v, uint64_t want, uint64_t *freed) MUST_CHECK;
+
+struct space_info {
+	uint64_t limit, used, reserved;
+	uint64_t unsent; /* bytes that cannot go */
+};
+void space_info(struct volume *v, struct space_info *out);
+/* For statfs and early ENOSPC: nearly nothing left that could be freed. */
+bool space_is_tight(struct volume *v);
+
+#endif

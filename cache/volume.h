@@ -1,0 +1,99 @@
+/*
+ * A volume: the sealed local copy of one account's records at one origin. No network, no FUSE.
+ *
+ *     VOLUME/lock           flock of whoever has the volume open; taken before anything else
+ *     VOLUME/keyring.json   wrapped keys (crypto/keyring.h)
+ *     VOLUME/index.db(-wal) the sealed index (meta/db.h)
+ *     VOLUME/blobs/xx/…     sealed content (cache/blob.h)
+ *     VOLUME/quarantine/    what was set aside
+ *
+ * volume_create() once; volume_open() recovers (cache/recover.h) and starts the keeper, a thread that syncs
+ * what was only closed every VOLUME_SYNC_INTERVAL_MS, checkpoints and forgets undo rows; volume_close() syncs and stops it. SIGKILL in between
+ * loses nothing that was answered; power loss nothing that was fsynced.
+ *
+ * cache/tree.h (names), cache/file.h (content), cache/remote.h (what the origin says), cache/outbox.h (what
+ * the origin is to be told), cache/space.h (the bound) are the calls on an open volume. All are thread-safe.
+ *
+ * Order of locks: file->lock, then the index lock (db_begin/db_read), then leaves: files table, live table, space.
+ * No lock is held while an observer runs.
+ */
+#ifndef CACHET_CACHE_VOLUME_H
+#define CACHET_CACHE_VOLUME_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/macros.h"
+#include "base/secret.h"
+#include "crypto/aead.h"
+
+#define VOLUME_LIMIT_DEFAULT_BYTES UINT64_C(500000000)
+#define VOLUME_LIMIT_MIN_BYTES (UINT64_C(32) << 20)
+#define VOLUME_SYNC_INTERVAL_MS 5000
+
+struct volume;
+
+struct volume_create_options {
+	const char *dir;        /* absolute; made here, must not exist or be empty */
+	const char *key_source; /* crypto/keysource.h */
+	const char *origin;     /* URL, kept in the index */
+	const struct secret *token; /* bearer token, kept in the index; may be NULL */
+	const char *store;      /* mount only this store of the origin, or NULL */
+};
+
+/* Killed anywhere it leaves nothing that volume_open accepts, or a whole volume; run again it starts over. */
+int volume_create(const struct volume_create_options *o, char **error) MUST_CHECK;
+
+struct volume_options {
+	const char *dir;
+	const char *key_source;
+	uint64_t limit_bytes;   /* 0 = default */
+	enum aead_alg alg;      /* for new blobs; 0 = aead_default() */
+	uid_t uid;              /* owner of records */
+	gid_t gid;
+	const char *host;       /* for names of conflict copies */
+};
+
+/* *error: a sentence for the user (caller frees). CE_INUSE, CE_WRONG_KEY, CE_TAMPER, CE_FORMAT, -ENOENT ... */
+int volume_open(const struct volume_options *o, struct volume **out, char **error) MUST_CHECK;
+/* Commits open files, syncs, stops the keeper. Files still open are released. */
+void volume_close(struct volume *v);
+
+/* Everything that was committed before the call is durable after it; callers share one sync. */
+int volume_sync(struct volume *v) MUST_CHECK;
+
+/* Origin URL and token as stored; the caller frees. The token may be absent (*out NULL). */
+int volume_origin(struct volume *v, char **out) MUST_CHECK;
+int volume_token(struct volume *v, struct secret **out) MUST_CHECK;
+/* The store that is mounted alone, or NULL. */
+int volume_only_store(struct volume *v, char **out) MUST_CHECK;
+/* 32 hex digits, made once: names this copy to the origin. */
+const char *volume_device_id(const struct volume *v);
+
+/* What changed under the kernel's feet, told after the commit, from any thread, with no lock held. Must not block. */
+struct volume_change {
+	enum { CHANGE_ENTRY, CHANGE_ATTR, CHANGE_CONTENT } what;
+	uint64_t parent;       /* CHANGE_ENTRY: this name of this directory is new, gone or another object or version */
+	const char *name;      /* valid during the call */
+	size_t name_len;
+	uint64_t object;       /* the object concerned (the old one, if gone) */
+	uint64_t version;      /* the version that is superseded */
+};
+typedef void volume_change_fn(void *arg, const struct volume_change *changes, size_t n);
+void volume_observe(struct volume *v, volume_change_fn *fn, void *arg);
+
+/* Called when the outbox or the deferred entries have something new. Must not block. */
+void volume_on_outbox(struct volume *v, void (*fn)(void *arg), void *arg);
+
+struct volume_status {
+	uint64_t limit_bytes, used_bytes;
+	uint64_t objects;
+	bool unclean;          /* the last run did not close the volume */
+	uint64_t rolled_back;  /* files that fell back to an earlier committed state after power loss */
+	uint64_t damaged;      /* tampered or unreadable chunks seen since open */
+	bool wal_damaged;
+};
+int volume_status(struct volume *v, struct volume_status *out) MUST_CHECK;
+
+#endif

@@ -1,0 +1,152 @@
+/*
+ * The body of a volume and the calls between the files of cache/. For cache/ only.
+ *
+ * Order of locks (each may be taken while holding those before it):
+ *   1 file->lock        (cache/file.c; two files: lower object first)
+ *   2 index lock        (db_begin, db_read)
+ *   3 leaves            files_lock, live_lock, space.lock, stage lists: never held over any call that locks
+ */
+#ifndef CACHET_CACHE_VOLUME_PRIV_H
+#define CACHET_CACHE_VOLUME_PRIV_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/macros.h"
+#include "base/secret.h"
+#include "cache/file.h"
+#include "cache/outbox.h"
+#include "cache/remote.h"
+#include "cache/space.h"
+#include "cache/tree.h"
+#include "cache/volume.h"
+#include "crypto/keyring.h"
+#include "meta/content.h"
+#include "meta/db.h"
+#include "meta/name.h"
+#include "meta/object.h"
+#include "meta/op.h"
+#include "meta/store.h"
+
+struct live_object; /* live.c */
+struct keeper;      /* keeper.c */
+struct ceks;        /* keys.c: unwrapped CEK per store */
+
+struct volume {
+	char *dir;
+	int dirfd, lock_fd, blobs_fd;
+	struct db *db;
+	struct keyring *keyring;
+	struct ceks *ceks;
+	char device_id[33];
+	char host[64];
+	uid_t uid;
+	gid_t gid;
+	enum aead_alg alg;
+	char *only_store;
+
+	pthread_mutex_t files_lock; /* leaf */
+	struct file *files;         /* uthash of open files by (object, version); files_lock */
+
+	pthread_mutex_t live_lock; /* leaf */
+	struct live_object *live;  /* uthash by object; live_lock */
+
+	struct {
+		pthread_mutex_t lock; /* leaf */
+		uint64_t limit, used, reserved;
+	} space;
+
+	/* Durability (sync.c of cache: durable.c). The generation grows at the start of each sync; commits that are not synced save undo rows under it. */
+	atomic_uint_fast64_t undo_gen;
+	atomic_uint_fast64_t chunk_seq; /* next chunk sequence number; above everything in the index */
+	struct durable *durable;
+	struct keeper *keeper;
+
+	pthread_mutex_t observer_lock; /* leaf: guards the four below while they are called or changed */
+	volume_change_fn *observer;
+	void *observer_arg;
+	void (*on_outbox)(void *arg);
+	void *on_outbox_arg;
+
+	atomic_uint_fast64_t rolled_back, damaged;
+	bool unclean, wal_damaged;
+};
+
+/* --- volume.c --- */
+void volume_tell(struct volume *v, const struct volume_change *changes, size_t n);
+void volume_tell_outbox(struct volume *v);
+
+/* --- keys.c --- */
+/* The CEK of a store, made (and the keyring saved) on first use. Borrowed until volume_close. */
+int keys_cek(struct volume *v, uint64_t store, const char *ref, const struct secret **out) MUST_CHECK;
+/* BLAKE2b-KDF(CEK, blob uuid ‖ epoch). */
+int keys_blob(struct volume *v, uint64_t store, const uint8_t uuid[static 16], uint64_t epoch, struct secret **out) MUST_CHECK;
+
+/* --- live.c: which objects the kernel knows --- */
+bool live_is_held(struct volume *v, uint64_t object);
+
+/* --- file.c, filetab.c: for tree.c, remote.c, outbox.c --- */
+/* The open file of the object's version, referenced (as reader), or NULL. Leaf locks only. */
+struct file *filetab_get(struct volume *v, uint64_t object, uint64_t version);
+/* True when it has a writer or uncommitted data: the origin's changes must wait. Callable inside a transaction. */
+bool filetab_busy(struct volume *v, uint64_t object);
+/* True when this map is open. Callable inside a transaction. */
+bool filetab_map_open(struct volume *v, uint64_t map);
+/* If the file has uncommitted data, its size and times replace those of `a`. Takes file->lock: no index lock held. */
+void file_overlay(struct file *f, struct tree_attr *a);
+/* rename: file_lock; then inside the transaction file_commit_txn; after db_commit file_commit_done(committed), file_unlock. */
+void file_lock(struct file *f);
+void file_unlock(struct file *f);
+bool file_is_dirty(const struct file *f); /* file lock held */
+/* Seals what is in memory (before the transaction, file lock held). */
+int file_commit_prepare(struct file *f) MUST_CHECK;
+/* Writes map, size, times and journal row into the open transaction. `synced`: the blob's data is already durable, no undo rows are needed. */
+int file_commit_txn(struct file *f, bool synced) MUST_CHECK;
+void file_commit_done(struct file *f, bool committed);
+/* fdatasync of the blob's data written so far (for rename over: an old file is never replaced by data that a power cut may take). */
+int file_sync_data(struct file *f) MUST_CHECK;
+
+/* --- blob.c / gc.c --- */
+/*
+ * Inside a transaction: the map is no longer the content of its object. Open in memory: it becomes superseded and goes when the file is freed; else map and, with its last map, blob row go,
+ * and the blob's file is removed after the commit: call gc_run() then (without the index lock).
+ */
+int gc_drop_map(struct volume *v, uint64_t map) MUST_CHECK;
+/* After commit (true: removes the files that were dropped and gives space back) or rollback (false: forgets the list). Thread-local list. */
+void gc_run(struct volume *v, bool committed);
+
+/* --- fold.c: journal rows. All inside the transaction of the change they describe. --- */
+/* Content or attributes of the object changed: each of its names that an origin sees gets its PUT or ATTR row. */
+int fold_put(struct volume *v, const struct object_row *o) MUST_CHECK;
+int fold_attr(struct volume *v, const struct object_row *o) MUST_CHECK;
+/* A new name (create, mkdir, symlink, link). Sets n->rid. */
+int fold_make(struct volume *v, struct name_row *n, const struct object_row *o) MUST_CHECK;
+/* The name row is about to be deleted. */
+int fold_delete(struct volume *v, const struct name_row *n, const struct object_row *o) MUST_CHECK;
+/* `n` moves to (parent, name), replacing `over` (or NULL), whose row goes. Updates n's origin columns. */
+int fold_move(struct volume *v, struct name_row *n, const struct object_row *o, uint64_t new_parent,
+	const struct row_filename *new_name, const struct name_row *over, const struct object_row *over_object) MUST_CHECK;
+int fold_swap(struct volume *v, const struct name_row *a, const struct name_row *b) MUST_CHECK;
+/* True when the record has rows in the journal. */
+int fold_pending(struct volume *v, uint64_t store, const char *rid, bool *out) MUST_CHECK;
+
+/* --- durable.c: what is dirty, the shared sync --- */
+/* A blob got data that is not synced: remember its descriptor (dup) until the next sync. */
+int durable_note_blob(struct volume *v, uint64_t blob, int fd) MUST_CHECK;
+/* A file appeared in or left blobs/xx: that directory must be synced. */
+void durable_note_dir(struct volume *v, uint8_t first_byte);
+/* The hook of db_options: syncs all noted blobs and directories. */
+int durable_before_sync(void *arg);
+
+/* --- keeper.c --- */
+int keeper_start(struct volume *v) MUST_CHECK;
+void keeper_stop(struct volume *v);
+/* Something was written and waits for a commit (stray WRITE). */
+void keeper_wake(struct volume *v);
+
+/* --- recover.c: after volume_open's index is there --- */
+int recover_run(struct volume *v) MUST_CHECK;
+
+#endif

@@ -1,0 +1,34 @@
+/*
+ * Key sources: where the KEK comes from. A driver behind one call; a specification is text:
+ *
+ *     file:PATH        32 bytes as 64 hex digits, or raw; mode 0600 or stricter, owned by the caller, else CE_USAGE.
+ *                      The weakest source: who reads the file opens the volume.
+ *     command:CMD      run by /bin/sh -c; standard output as for file; time limit 60 s
+ *     passphrase:      asked on the terminal, or read from a file descriptor with passphrase:fd=N;
+ *                      Argon2id with salt and cost in the keyring (source parameters)
+ *
+ * Secrets are never taken from the command line or the environment.
+ * *error is a sentence for the user (caller frees), set on failure. Threads: one at a time.
+ */
+#ifndef CACHET_CRYPTO_KEYSOURCE_H
+#define CACHET_CRYPTO_KEYSOURCE_H
+
+#include <stdbool.h>
+
+#include "base/json.h"
+#include "base/macros.h"
+#include "base/secret.h"
+
+/*
+ * First use: makes the key where it can be made (file: a missing file is created 0600, fsynced; passphrase: asked
+ * twice; new salt). *params (may be NULL): public parameters to keep in the keyring.
+ */
+int keysource_create(const char *spec, struct secret **kek, struct json **params, char **error) MUST_CHECK;
+
+/* Later: the KEK again, with the parameters of the keyring (may be NULL). */
+int keysource_fetch(const char *spec, const struct json *params, struct secret **kek, char **error) MUST_CHECK;
+
+/* CE_USAGE when `spec` names no driver. */
+int keysource_check(const char *spec, char **error) MUST_CHECK;
+
+#endif

@@ -1,0 +1,47 @@
+/*
+ * The mount: libfuse3's low-level API over a volume and its sync.
+ *
+ *     fs_new → fs_mount → fs_run (serves until unmounted or fs_stop) → fs_free
+ *
+ * A nodeid names (object, version), see DESIGN "versions and handles": fs/node.h. Metadata is answered from the index and never waits for the
+ * network; content and directories never listed wait: interruptibly, up to the deadline, then EHOSTUNREACH.
+ * Invalidations go through a thread of their own that holds nothing (fs/notify.h).
+ *
+ * Crash (SIGKILL): the kernel keeps the dead mount; `cachet mount` over it detaches it first (fs_detach_stale).
+ */
+#ifndef CACHET_FS_FS_H
+#define CACHET_FS_FS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/macros.h"
+#include "cache/volume.h"
+#include "sync/sync.h"
+
+struct fs;
+
+struct fs_options {
+	struct volume *volume; /* borrowed */
+	struct sync *sync;     /* borrowed; NULL = no origin (tests) */
+	const char *mountpoint;
+	bool allow_other;
+	bool read_only;
+	unsigned threads;      /* 0 = default */
+	unsigned deadline_ms;  /* 0 = SYNC_FETCH_DEADLINE_MS */
+	unsigned entry_ttl_ms, attr_ttl_ms; /* 0 = default: infinite while coherent */
+};
+
+int fs_new(const struct fs_options *o, struct fs **out, char **error) MUST_CHECK;
+/* *error: a sentence (mount point missing, not a directory, not empty, no /dev/fuse ...). */
+int fs_mount(struct fs *f, char **error) MUST_CHECK;
+/* Serves in its own threads; returns 0 when unmounted or stopped. */
+int fs_run(struct fs *f) MUST_CHECK;
+/* Any thread, also from a signal-handling thread: unmounts and makes fs_run return. */
+void fs_stop(struct fs *f);
+void fs_free(struct fs *f);
+
+/* Detaches a dead cachet mount ("transport endpoint is not connected") at `mountpoint`; 0 also when there was none. */
+int fs_detach_stale(const char *mountpoint, char **error) MUST_CHECK;
+
+#endif

@@ -1,0 +1,75 @@
+/*
+ * The index: stock SQLite in WAL mode under a VFS that seals every page (meta/vfs.h).
+ *
+ * One connection, one lock. db_begin() takes the lock and starts a write transaction; db_commit()
+ * or db_rollback() ends it and releases. db_read()/db_unlock() bracket reads outside a transaction. Row functions
+ * (meta/object.h ...) assert that the caller holds the lock. The lock is never held across
+ * network, FUSE replies or kernel notifications, and nobody takes another lock of the cache but
+ * those documented as leaves while holding it.
+ *
+ * Durability. A commit writes the WAL and does not sync it: SIGKILL loses nothing, power loss may
+ * lose the newest commits, in order, never a middle one. db_sync() makes all commits that ended before the call
+ * durable. SQLite itself syncs the WAL only in db_checkpoint() and db_close(); before any sync of the WAL, ours or
+ * SQLite's, the `before_sync` hook runs: the owner of the blobs syncs there what unsynced commits name.
+ * db_sync() needs no lock and may run beside transactions, never beside another db_sync or db_checkpoint (it serialises itself).
+ *
+ * A failed commit is rolled back: db_commit then returns the error and the state before db_begin stands.
+ *
+ * Errors: CE_WRONG_KEY, CE_TAMPER (a page fails authentication), CE_CORRUPT, CE_FORMAT (newer schema), CE_INUSE,
+ * -ENOSPC, -EIO... Crash: see meta/vfs.h.
+ */
+#ifndef CACHET_META_DB_H
+#define CACHET_META_DB_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/macros.h"
+#include "base/secret.h"
+
+#define DB_FILE "index.db"
+#define DB_WAL_FILE "index.db-wal"
+
+struct db;
+
+struct db_options {
+	const char *dir;          /* absolute directory of the volume */
+	const struct secret *key; /* index key, 32 bytes; copied */
+	bool create;              /* make a new index; -EEXIST if there is one */
+	int (*before_sync)(void *arg); /* may be NULL; an error stops the sync */
+	void *before_sync_arg;
+};
+
+/* What opening found; the caller reports it. */
+struct db_recovery {
+	bool wal_damaged;        /* an authentic frame follows a bad one: commits are lost */
+	char quarantine[256];    /* where index and WAL were copied to before going on, relative to dir; "" if not */
+};
+
+int db_open(const struct db_options *o, struct db **out, struct db_recovery *rec) MUST_CHECK;
+/* Checkpoints and truncates the WAL if it can, closes. NULL-safe. */
+void db_close(struct db *db);
+
+int db_begin(struct db *db) MUST_CHECK;
+int db_commit(struct db *db) MUST_CHECK;
+void db_rollback(struct db *db);
+/* Inside a transaction: undo to here / forget the mark. Not nested. */
+int db_savepoint(struct db *db) MUST_CHECK;
+int db_savepoint_rollback(struct db *db) MUST_CHECK;
+int db_savepoint_release(struct db *db) MUST_CHECK;
+
+void db_read(struct db *db);
+void db_unlock(struct db *db);
+void db_assert_locked(const struct db *db);
+void db_assert_txn(const struct db *db);
+
+int db_sync(struct db *db) MUST_CHECK;
+/* Moves the WAL into the main file; `truncate` empties it. -EBUSY never happens with one connection. */
+int db_checkpoint(struct db *db, bool truncate) MUST_CHECK;
+/* Bytes of the main file and the WAL now. Any thread, no lock. */
+uint64_t db_bytes(const struct db *db);
+uint64_t db_wal_bytes(const struct db *db);
+/* SQLite's own check over everything. */
+int db_integrity_check(struct db *db) MUST_CHECK;
+
+#endif

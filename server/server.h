@@ -1,0 +1,58 @@
+/*
+ * The reference Records server (docs/protocol.md): `cachet serve`.
+ *
+ * A data directory belongs to one server at a time (flock). server_open() opens or makes it;
+ * server_start() listens and serves in its own threads; server_stop() answers what is under way,
+ * commits, closes. Every 2xx is sent after file, directory and row are synced, one sync per batch:
+ * SIGKILL or power loss at any instant loses no acknowledged write, and what was not acknowledged is
+ * wholly there or not at all.
+ *
+ * *error is a sentence for the user (the caller frees), set on failure.
+ * Threads: one caller for open/start/stop; the administration calls may run while it serves, also
+ * from another process (SQLite's own locking).
+ */
+#ifndef CACHET_SERVER_SERVER_H
+#define CACHET_SERVER_SERVER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/macros.h"
+
+struct server;
+
+struct server_options {
+	const char *dir;            /* data directory; made if missing */
+	const char *listen;         /* "127.0.0.1:8080", "[::1]:0"; port 0 = a free one */
+	const char *tls_cert;       /* PEM files, or NULL: then only loopback addresses are accepted */
+	const char *tls_key;
+	uint64_t max_record_bytes;  /* 0 = default 16 GiB */
+	uint64_t max_request_bytes; /* bound of JSON bodies; 0 = default 8 MiB */
+	unsigned threads;           /* 0 = default */
+};
+
+int server_open(const struct server_options *o, struct server **out, char **error) MUST_CHECK;
+int server_start(struct server *s, char **error) MUST_CHECK;
+/* The port it listens on, after server_start. */
+uint16_t server_port(const struct server *s);
+/* Waits at most `grace_ms` for what is under way. */
+void server_stop(struct server *s, unsigned grace_ms);
+void server_free(struct server *s);
+
+/* Administration, on a data directory that may be in use by a running server. */
+
+/* A new token of `account`, printable, stored hashed only. `stores`: NULL = all. The caller wipes and frees *token. */
+int server_token_add(const char *dir, const char *account, const char *store, bool read_only,
+	char **token, char **error) MUST_CHECK;
+/* Makes a store if it is not there. */
+int server_store_add(const char *dir, const char *store, char **error) MUST_CHECK;
+
+struct server_import_report {
+	uint64_t files, dirs, symlinks, bytes, skipped;
+};
+/* Copies the plain tree `from` into `store` (made if missing), durable on return; other kinds of file are skipped and counted.
+ * Importing the same tree again changes only what differs. */
+int server_import(const char *dir, const char *store, const char *from,
+	struct server_import_report *report, char **error) MUST_CHECK;
+
+#endif
