@@ -388,6 +388,21 @@ void json_append_string(struct json *array, const char *value)
 	attach_text(array, NULL, value);
 }
 
+int json_copy(const struct json *v, struct json **out)
+{
+	cJSON *copy = cJSON_Duplicate(cnode(v), true);
+
+	if (!copy)
+		return -ENOMEM;
+	*out = (struct json *)copy;
+	return 0;
+}
+
+void json_set_copy(struct json *obj, const char *key, const struct json *v)
+{
+	attach(obj, key, cJSON_Duplicate(cnode(v), true));
+}
+
 /* Trees that are built are as deep as the code that builds them. */
 static int remembered(const cJSON *v)
 {

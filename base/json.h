@@ -72,6 +72,10 @@ struct json *json_set_array(struct json *obj, const char *key);
 struct json *json_append_object(struct json *array);
 void json_append_string(struct json *array, const char *value);
 
+/* Whole copies, of any value: a new root at *out, or a new child of `obj`. */
+int json_copy(const struct json *v, struct json **out) MUST_CHECK;
+void json_set_copy(struct json *obj, const char *key, const struct json *v);
+
 /* Text of the tree, compact or indented; the caller frees *out. */
 int json_print(const struct json *root, bool indented, char **out) MUST_CHECK;
 

@@ -47,7 +47,8 @@ int keyring_load(int dirfd, struct keyring **out) MUST_CHECK;
 int keyring_save(const struct keyring *k, int dirfd) MUST_CHECK;
 void keyring_free(struct keyring *k);
 
-/* Takes ownership of `kek` (32 bytes) on success. CE_WRONG_KEY: no entry commits to it. */
+/* Takes ownership of `kek` (32 bytes) on success. CE_WRONG_KEY: no entry commits to it.
+ * CE_TAMPER: entries do, but not under the name the keyring gives. */
 int keyring_unlock(struct keyring *k, struct secret *kek) MUST_CHECK;
 void keyring_lock(struct keyring *k);
 const char *keyring_kid(const struct keyring *k);

@@ -1,0 +1,289 @@
+#include "crypto/keyring.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "crypto/keyring_priv.h"
+
+#define WRAP_LABEL "cachet/wrap/v1"
+#define AAD_MAX                                                                                    \
+	(sizeof(WRAP_LABEL) + KEYRING_PURPOSE_MAX + KEYRING_STORE_LEN + KEYRING_KID_MAX +          \
+		2 * 20 + 5 * sizeof(uint16_t))
+
+struct aad {
+	uint8_t bytes[AAD_MAX];
+	size_t len;
+};
+
+static void aad_field(struct aad *aad, const char *text)
+{
+	size_t len = strlen(text);
+
+	store_le16(aad->bytes + aad->len, (uint16_t)len);
+	memcpy(aad->bytes + aad->len + 2, text, len);
+	aad->len += 2 + len;
+}
+
+/* Everything an entry says about its key: a key opens in the place it was wrapped for only. */
+static void entry_aad(const struct keyring_entry *e, struct aad *aad)
+{
+	char number[24];
+
+	aad->len = strlen(WRAP_LABEL);
+	memcpy(aad->bytes, WRAP_LABEL, aad->len);
+	aad_field(aad, e->purpose);
+	aad_field(aad, e->store);
+	aad_field(aad, e->kid);
+	snprintf(number, sizeof(number), "%" PRIu64, e->epoch);
+	aad_field(aad, number);
+	snprintf(number, sizeof(number), "%" PRId64, e->created_at_s);
+	aad_field(aad, number);
+}
+
+static int entry_commit(
+	const struct keyring_entry *e, const struct secret *kek, uint8_t out[static KDF_COMMIT_LEN])
+{
+	return kdf_commit(secret_cbytes(kek), e->kid, strlen(e->kid), out);
+}
+
+static bool entry_committed_to(const struct keyring_entry *e, const struct secret *kek)
+{
+	uint8_t commit[KDF_COMMIT_LEN];
+
+	return !entry_commit(e, kek, commit) &&
+	       secret_equal_bytes(commit, e->commit, sizeof(commit));
+}
+
+/* Fills iv, ct and commit from what `e` says and `key`. */
+static int entry_wrap(
+	struct keyring_entry *e, const struct secret *kek, const struct secret *key)
+{
+	uint8_t iv[AEAD_NONCE_MAX];
+	struct aad aad;
+	int r;
+
+	entry_aad(e, &aad);
+	aead_nonce(AEAD_AES256GCM, iv);
+	memcpy(e->iv, iv, sizeof(e->iv));
+	r = entry_commit(e, kek, e->commit);
+	if (r)
+		return r;
+	return aead_seal(AEAD_AES256GCM, secret_cbytes(kek), e->iv, aad.bytes, aad.len,
+		secret_cbytes(key), AEAD_KEY_LEN, e->ct, e->ct + AEAD_KEY_LEN);
+}
+
+static int entry_unwrap(
+	const struct keyring_entry *e, const struct secret *kek, struct secret **out)
+{
+	_cleanup_secret_ struct secret *key = NULL;
+	struct aad aad;
+	int r;
+
+	/* The keyring is unlocked, so the KEK is right: this entry is what is wrong. */
+	if (!entry_committed_to(e, kek))
+		return CE_TAMPER;
+	entry_aad(e, &aad);
+	r = secret_new(AEAD_KEY_LEN, &key);
+	if (!r)
+		r = aead_open(AEAD_AES256GCM, secret_cbytes(kek), e->iv, aad.bytes, aad.len, e->ct,
+			AEAD_KEY_LEN, e->ct + AEAD_KEY_LEN, secret_bytes(key));
+	if (r)
+		return r;
+	*out = steal_ptr(&key);
+	return 0;
+}
+
+/* The entry of the highest epoch, or NULL. */
+static const struct keyring_entry *find(
+	const struct keyring *k, const char *purpose, const char *store)
+{
+	const struct keyring_entry *best = NULL;
+
+	for (size_t i = 0; i < k->n_entries; i++) {
+		const struct keyring_entry *e = &k->entries[i];
+
+		if (strcmp(e->purpose, purpose) != 0 || strcmp(e->store, store) != 0)
+			continue;
+		if (!best || e->epoch > best->epoch)
+			best = e;
+	}
+	return best;
+}
+
+int keyring_new(const char *kid, struct keyring **out)
+{
+	struct keyring *k = calloc(1, sizeof(*k));
+	int r;
+
+	if (!k)
+		return -ENOMEM;
+	r = keyring_file_set_kid(k->kid, kid);
+	if (r) {
+		keyring_free(k);
+		return r;
+	}
+	*out = k;
+	return 0;
+}
+
+void keyring_free(struct keyring *k)
+{
+	if (!k)
+		return;
+	keyring_lock(k);
+	json_free(k->source);
+	free(k->entries);
+	free(k);
+}
+
+int keyring_unlock(struct keyring *k, struct secret *kek)
+{
+	bool new = !k->n_entries; /* a new keyring takes the first key it is given */
+	bool committed = new, named = new;
+
+	if (secret_len(kek) != AEAD_KEY_LEN)
+		return -EINVAL;
+	for (size_t i = 0; i < k->n_entries; i++) {
+		if (!entry_committed_to(&k->entries[i], kek))
+			continue;
+		committed = true;
+		named = named || !strcmp(k->entries[i].kid, k->kid);
+	}
+	if (!committed)
+		return CE_WRONG_KEY;
+	/* The name at the top is authentic through the entries only. */
+	if (!named)
+		return CE_TAMPER;
+	keyring_lock(k);
+	k->kek = kek;
+	return 0;
+}
+
+void keyring_lock(struct keyring *k)
+{
+	secret_free(k->kek);
+	k->kek = NULL;
+}
+
+const char *keyring_kid(const struct keyring *k)
+{
+	return k->kid;
+}
+
+static int append(struct keyring *k, const struct keyring_entry *e)
+{
+	struct keyring_entry *grown =
+		reallocarray(k->entries, k->n_entries + 1, sizeof(*k->entries));
+
+	if (!grown)
+		return -ENOMEM;
+	k->entries = grown;
+	k->entries[k->n_entries++] = *e;
+	return 0;
+}
+
+int keyring_make(struct keyring *k, const char *purpose, const char *store, struct secret **out)
+{
+	struct keyring_entry e = { .epoch = 1, .created_at_s = clock_wall_ns() / NS_PER_SEC };
+	_cleanup_secret_ struct secret *key = NULL;
+	int r;
+
+	if (!k->kek)
+		return CE_LOCKED;
+	if (find(k, purpose, store))
+		return -EEXIST;
+	r = keyring_file_set_names(&e, purpose, store);
+	if (!r)
+		r = keyring_file_set_kid(e.kid, k->kid);
+	if (!r)
+		r = secret_new_random(AEAD_KEY_LEN, &key);
+	if (!r)
+		r = entry_wrap(&e, k->kek, key);
+	if (!r)
+		r = append(k, &e);
+	if (r)
+		return r;
+	*out = steal_ptr(&key);
+	return 0;
+}
+
+int keyring_get(struct keyring *k, const char *purpose, const char *store, struct secret **out)
+{
+	const struct keyring_entry *e = find(k, purpose, store);
+
+	if (!k->kek)
+		return CE_LOCKED;
+	return e ? entry_unwrap(e, k->kek, out) : -ENOENT;
+}
+
+static int entry_rewrap(struct keyring_entry *e, const struct secret *old_kek,
+	const struct secret *kek, const char *kid)
+{
+	_cleanup_secret_ struct secret *key = NULL;
+	int r = entry_unwrap(e, old_kek, &key);
+
+	if (!r)
+		r = keyring_file_set_kid(e->kid, kid);
+	return r ? r : entry_wrap(e, kek, key);
+}
+
+int keyring_rewrap(struct keyring *k, struct secret *kek, const char *kid)
+{
+	_cleanup_free_ struct keyring_entry *entries = NULL;
+	char new_kid[KEYRING_KID_MAX + 1];
+	int r;
+
+	if (!k->kek)
+		return CE_LOCKED;
+	if (secret_len(kek) != AEAD_KEY_LEN)
+		return -EINVAL;
+	r = keyring_file_set_kid(new_kid, kid);
+	if (r)
+		return r;
+	entries = calloc(MAX_OF(k->n_entries, 1u), sizeof(*entries));
+	if (!entries)
+		return -ENOMEM;
+	for (size_t i = 0; i < k->n_entries; i++) {
+		entries[i] = k->entries[i];
+		r = entry_rewrap(&entries[i], k->kek, kek, new_kid);
+		if (r)
+			return r;
+	}
+	free(k->entries);
+	k->entries = steal_ptr(&entries);
+	memcpy(k->kid, new_kid, sizeof(new_kid));
+	keyring_lock(k);
+	k->kek = kek;
+	return 0;
+}
+
+int keyring_entry(const struct keyring *k, size_t i, struct keyring_entry_info *out)
+{
+	const struct keyring_entry *e;
+
+	if (i >= k->n_entries)
+		return -ENOENT;
+	e = &k->entries[i];
+	*out = (struct keyring_entry_info){ .purpose = e->purpose,
+		.store = e->store,
+		.kid = e->kid,
+		.epoch = e->epoch,
+		.created_at_s = e->created_at_s };
+	return 0;
+}
+
+const struct json *keyring_source_params(const struct keyring *k)
+{
+	return k->source;
+}
+
+void keyring_set_source_params(struct keyring *k, struct json *params)
+{
+	json_free(k->source);
+	k->source = params;
+}
