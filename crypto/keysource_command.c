@@ -132,7 +132,7 @@ static int run(const char *command, struct secret *text, size_t *len, int *statu
 int keysource_command_fetch(const char *command, struct secret **kek, char **error)
 {
 	_cleanup_secret_ struct secret *text = NULL;
-	size_t len;
+	size_t len = 0;
 	int status, r;
 
 	r = secret_new(KEYSOURCE_KEY_TEXT_MAX, &text);
