@@ -1,0 +1,65 @@
+/* What unit tests of several folders need: cmocka with its headers, hex, a directory of their own. */
+#ifndef CACHET_TESTS_UNIT_H
+#define CACHET_TESTS_UNIT_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <fcntl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+/* `hex` without spaces to `out`; the number of bytes. Fails the test on anything else. */
+static inline size_t unit_hex(const char *hex, uint8_t *out)
+{
+	size_t n = strlen(hex) / 2;
+
+	assert_int_equal(strlen(hex) % 2, 0);
+	for (size_t i = 0; i < n; i++) {
+		unsigned int byte;
+
+		assert_int_equal(sscanf(hex + 2 * i, "%2x", &byte), 1);
+		out[i] = (uint8_t)byte;
+	}
+	return n;
+}
+
+/* A fresh directory under $TMPDIR or /tmp and a descriptor of it. */
+struct unit_dir {
+	char path[256];
+	int fd;
+};
+
+static inline void unit_dir_init(struct unit_dir *d)
+{
+	const char *base = getenv("TMPDIR");
+
+	snprintf(d->path, sizeof(d->path), "%s/cachet-unit-XXXXXX", base ? base : "/tmp");
+	assert_non_null(mkdtemp(d->path));
+	d->fd = open(d->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_true(d->fd >= 0);
+}
+
+static inline void unit_dir_done(struct unit_dir *d)
+{
+	pid_t pid;
+	int status;
+
+	close(d->fd);
+	pid = fork();
+	if (pid == 0) {
+		execlp("rm", "rm", "-rf", "--", d->path, (char *)NULL);
+		_exit(127);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
+#endif
