@@ -1,8 +1,13 @@
 /*
- * The configuration of one volume: $XDG_CONFIG_HOME/cachet/NAME.json. Nothing in it is secret: origin, store, key source
- * specification, limits, mount point. The state lives under an opaque id in $XDG_STATE_HOME/cachet/ID.
+ * The configuration of one volume: $XDG_CONFIG_HOME/cachet/NAME.json. Nothing in it is secret:
+ * origin, store, key source specification, limits, mount point. The state lives under an opaque id
+ * in $XDG_STATE_HOME/cachet/ID, the control socket in $XDG_RUNTIME_DIR/cachet/ID.sock.
  *
- * Unknown members are refused with their name (a typo must not be a silent default).
+ * Unknown members are refused with their name (a typo must not be a silent default). Every *error
+ * is a sentence for the user (the caller frees), set on failure unless memory is out. The file is
+ * replaced whole: a crash leaves the old or the new one.
+ *
+ * Threads: any; a struct config belongs to one thread at a time.
  */
 #ifndef CACHET_DAEMON_CONFIG_H
 #define CACHET_DAEMON_CONFIG_H
@@ -16,22 +21,36 @@
 
 struct config {
 	char *name;
-	char *id;          /* 32 hex digits: directory of the volume */
+	char *id; /* 32 hex digits: directory of the volume */
 	char *origin;
-	char *store;       /* or NULL */
+	char *store; /* or NULL: all */
 	char *key_source;
-	char *mountpoint;  /* default for `mount` and fstab, or NULL */
-	char *ca_file;     /* or NULL */
-	uint64_t limit_bytes;
-	uint64_t deadline_ms;
+	char *mountpoint;     /* default for `mount` and fstab, or NULL */
+	char *ca_file;        /* or NULL */
+	uint64_t limit_bytes; /* 0 = default */
+	uint64_t deadline_ms; /* 0 = default */
 };
 
-/* NULL name: the only configuration there is, or "default"; CE_USAGE with a sentence when that is ambiguous. */
+/* CE_USAGE unless `name` can be a file name here and a word on a command line. */
+int config_check_name(const char *name, char **error) MUST_CHECK;
+/* NULL name: the one named "default", or the only one there is; CE_USAGE with a sentence when that
+ * is ambiguous. */
 int config_load(const char *name, struct config **out, char **error) MUST_CHECK;
-/* By the absolute path of a mount point or a path below it (looks at the control sockets of running daemons and at the configured mount points). */
-int config_find(const char *path, struct config **out, char **error) MUST_CHECK;
+/*
+ * By the absolute path of a mount point or a path below it: the mount points of running daemons
+ * first, then the configured ones. *mountpoint (may be NULL; the caller frees) is the one it lies
+ * under.
+ */
+int config_find(const char *path, struct config **out, char **mountpoint, char **error) MUST_CHECK;
 int config_save(const struct config *c, char **error) MUST_CHECK;
+int config_remove(const char *name) MUST_CHECK;
 void config_free(struct config *c);
+void config_freep(struct config **c);
+
+/* Names of all configurations, sorted; the caller frees with config_names_free. */
+int config_names(char ***out, size_t *n) MUST_CHECK;
+void config_names_free(char **names, size_t n);
+
 /* Absolute directory of the volume, and of its control socket; the caller frees. */
 int config_volume_dir(const struct config *c, char **out) MUST_CHECK;
 int config_socket(const struct config *c, char **out) MUST_CHECK;

@@ -1,6 +1,15 @@
 /*
- * The daemon behind a mount: opens the volume, starts sync and mount, serves the control socket, and ends
- * in order: control, mount, sync, volume. SIGTERM and SIGINT end it within two seconds in every link state; nothing is lost by it.
+ * The daemon behind a mount.
+ *
+ *     mount point checked → volume opened → mounted → control socket → sync started → ready
+ *     … serves until unmounted, SIGTERM or SIGINT …
+ *     control socket closed → unmounted → sync stopped → volume committed and closed
+ *
+ * SIGTERM and SIGINT end it within two seconds in every link state; nothing is lost by it, nor by
+ * SIGKILL: what was answered is committed already. SIGHUP probes the origin at once.
+ *
+ * In the background it stays on its caller's terminal until it is ready (a key source may ask for
+ * a passphrase there), then leaves session and terminal. Nothing is logged that names a file.
  */
 #ifndef CACHET_DAEMON_DAEMON_H
 #define CACHET_DAEMON_DAEMON_H
@@ -11,18 +20,24 @@
 #include "base/macros.h"
 #include "daemon/config.h"
 
+#define DAEMON_LOG_FILE "daemon.log"
+#define DAEMON_LOG_MAX_BYTES (1 << 20) /* a longer one is begun anew at the next start */
+
 struct daemon_options {
 	const struct config *config;
-	const char *mountpoint;  /* absolute */
+	const char *mountpoint; /* absolute */
 	bool foreground;
 	bool offline;
 	bool allow_other;
 	bool read_only;
-	const char *log_file;    /* NULL: standard error in the foreground, VOLUME/daemon.log else */
-	int ready_fd;            /* background: one JSON line {"ok":true} or {"error":…,"code":N} is written when mounted or failed; -1 */
+	const char *log_file; /* NULL: standard error in the foreground, VOLUME/daemon.log else */
+	/* One JSON line is written when mounted or failed, {"ok":true} or
+	 * {"ok":false,"code":NAME,"error":…}, names as exit_code_name(); -1: a failure is printed
+	 * on standard error. Closed by the daemon. */
+	int ready_fd;
 };
 
-/* Returns the process's exit code (cli/exit.h). */
+/* Returns the process's exit code (daemon/exit_code.h). Before any other thread is started. */
 int daemon_run(const struct daemon_options *o);
 
 #endif

@@ -1,0 +1,31 @@
+/* The entries of the table, each defined in the file of its verb. */
+#ifndef CACHET_CLI_COMMANDS_H
+#define CACHET_CLI_COMMANDS_H
+
+#include "cli/command.h"
+
+extern const struct command command_init;
+extern const struct command command_mount;
+extern const struct command command_umount;
+extern const struct command command_status;
+extern const struct command command_sync;
+extern const struct command command_online;
+extern const struct command command_offline;
+extern const struct command command_stat;
+extern const struct command command_journal;
+extern const struct command command_journal_ls;
+extern const struct command command_journal_show;
+extern const struct command command_journal_retry;
+extern const struct command command_journal_drop;
+extern const struct command command_conflicts;
+extern const struct command command_conflicts_ls;
+extern const struct command command_conflicts_show;
+extern const struct command command_conflicts_resolve;
+extern const struct command command_serve;
+extern const struct command command_serve_token_add;
+extern const struct command command_serve_store_add;
+extern const struct command command_serve_import;
+extern const struct command command_help;
+extern const struct command command_version;
+
+#endif

@@ -1,0 +1,217 @@
+/* Conflicts: both sides were kept; a person says when it is settled. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/commands.h"
+#include "cli/show.h"
+#include "cli/target.h"
+
+struct args {
+	struct command_common common;
+	bool all;
+};
+
+static const struct option_def ls_options[] = {
+	{"all", 'a', OPTION_FLAG, offsetof(struct args, all), .help = "resolved ones too"},
+	COMMAND_COMMON,
+	OPTION_END,
+};
+static const struct option_def options[] = {COMMAND_COMMON, OPTION_END};
+
+static int run_ls(int argc, char **argv);
+static int run_show(int argc, char **argv);
+static int run_resolve(int argc, char **argv);
+
+#define LS_DETAILS                                                                                 \
+	"One line each: number, kind, age, the path that has the origin's version, the path that " \
+	"has yours.\n"                                                                             \
+	"Both are ordinary files: compare them, keep what you want, then `cachet conflicts "       \
+	"resolve`.\n"
+
+const struct command command_conflicts = {
+	.name = "conflicts",
+	.usage = "[OPTIONS] [NAME|PATH]",
+	.summary = "List conflicts (the same as conflicts ls)",
+	.details = LS_DETAILS,
+	.options = ls_options,
+	.run = run_ls,
+};
+
+const struct command command_conflicts_ls = {
+	.name = "conflicts ls",
+	.usage = "[OPTIONS] [NAME|PATH]",
+	.summary = "List conflicts: records that were changed here and at the origin",
+	.details = LS_DETAILS,
+	.options = ls_options,
+	.run = run_ls,
+};
+
+const struct command command_conflicts_show = {
+	.name = "conflicts show",
+	.usage = "[OPTIONS] ID [NAME|PATH]",
+	.summary = "Show one conflict and where its two sides are",
+	.options = options,
+	.run = run_show,
+};
+
+const struct command command_conflicts_resolve = {
+	.name = "conflicts resolve",
+	.usage = "[OPTIONS] ID [NAME|PATH]",
+	.summary = "Say that a conflict is settled",
+	.details = "It is no longer listed. No file is changed: merge or delete the two sides "
+		   "first, as files.\n",
+	.options = options,
+	.run = run_resolve,
+};
+
+static void print_line(const struct json *o)
+{
+	const char *kind = show_string(o, "kind"), *path = show_string(o, "path"),
+		   *other = show_string(o, "other_path");
+	char age[SHOW_MAX];
+
+	printf("%6" PRIu64 "  %-13s  %-12s  ", show_u64(o, "id"), kind ? kind : "?",
+		show_age(show_i64(o, "created_ns"), age));
+	show_text(stdout, path ? path : "?");
+	if (other) {
+		printf("  |  ");
+		show_text(stdout, other);
+	}
+	printf("%s\n", show_bool(o, "resolved") ? "  (resolved)" : "");
+}
+
+static int ask(
+	const struct command_common *common, const struct target *t, bool all, struct json **reply)
+{
+	_cleanup_json_ struct json *request = json_new_object();
+
+	json_set_string(request, "do", "conflicts");
+	json_set_bool(request, "all", all);
+	return target_ask(common, t, request, TARGET_DIRECT, TARGET_TIMEOUT_MS, reply);
+}
+
+static int run_ls(int argc, char **argv)
+{
+	_cleanup_json_ struct json *reply = NULL;
+	_cleanup_target_ struct target t = {0};
+	struct args args = {0};
+	const struct json *list;
+	int first, r = command_parse(&command_conflicts_ls, &args, argc, argv, 0, 1, &first);
+
+	if (r == COMMAND_GO)
+		r = target_find(&args.common, first < argc ? argv[first] : NULL, &t);
+	if (r == COMMAND_GO)
+		r = ask(&args.common, &t, args.all, &reply);
+	if (r != COMMAND_GO)
+		return r;
+	if (args.common.json)
+		return show_json(reply);
+	list = show_member(reply, "conflicts");
+	for (const struct json *o = list ? json_first(list) : NULL; o; o = json_next(o))
+		print_line(o);
+	if (!list || !json_first(list))
+		printf("no conflicts\n");
+	return EXIT_CODE_OK;
+}
+
+static int parse_one(const struct command *c, struct command_common *args, struct target *t,
+	uint64_t *id, int argc, char **argv)
+{
+	int first, r = command_parse(c, args, argc, argv, 1, 2, &first);
+	char *end;
+
+	if (r != COMMAND_GO)
+		return r;
+	*id = strtoull(argv[first], &end, 10);
+	if (*end || argv[first][0] < '0' || argv[first][0] > '9')
+		return command_fail(args, EXIT_CODE_USAGE,
+			"'%.32s' is not the number of a conflict; `cachet conflicts ls` shows them "
+			"in its first column",
+			argv[first]);
+	return target_find(args, first + 1 < argc ? argv[first + 1] : NULL, t);
+}
+
+static const char *what_happened(const char *kind)
+{
+	static const struct {
+		const char *kind, *text;
+	} table[] = {
+		{"edit-edit", "the record was changed here and at the origin"},
+		{"edit-delete", "the record was changed here and deleted at the origin; your "
+				"version was kept"},
+		{"delete-edit", "the record was deleted here and changed at the origin; the "
+				"origin's was kept"},
+		{"create-create", "a record of that name was made here and at the origin"},
+		{"move", "the record was moved here and at the origin, or to a place that was "
+			 "taken"},
+	};
+
+	for (size_t i = 0; kind && i < ARRAY_SIZE(table); i++)
+		if (!strcmp(table[i].kind, kind))
+			return table[i].text;
+	return "both sides were kept";
+}
+
+static void print_one(const struct json *o)
+{
+	const char *path = show_string(o, "path"), *other = show_string(o, "other_path");
+	char age[SHOW_MAX];
+
+	printf("conflict  %" PRIu64 ", %s%s\n", show_u64(o, "id"),
+		show_age(show_i64(o, "created_ns"), age),
+		show_bool(o, "resolved") ? ", resolved" : "");
+	printf("what      %s\n", what_happened(show_string(o, "kind")));
+	printf("origin's  ");
+	show_text(stdout, path ? path : "?");
+	printf("\nyours     ");
+	show_text(stdout, other ? other : "the same file");
+	putchar('\n');
+}
+
+static int run_show(int argc, char **argv)
+{
+	_cleanup_json_ struct json *reply = NULL;
+	_cleanup_target_ struct target t = {0};
+	struct command_common args = {0};
+	const struct json *list, *o;
+	uint64_t id;
+	int r = parse_one(&command_conflicts_show, &args, &t, &id, argc, argv);
+
+	if (r == COMMAND_GO)
+		r = ask(&args, &t, true, &reply);
+	if (r != COMMAND_GO)
+		return r;
+	list = show_member(reply, "conflicts");
+	for (o = list ? json_first(list) : NULL; o; o = json_next(o))
+		if (show_u64(o, "id") == id)
+			break;
+	if (!o)
+		return command_fail(
+			&args, EXIT_CODE_FAILED, "no conflict has the number %" PRIu64, id);
+	if (args.json)
+		return show_json(o);
+	print_one(o);
+	return EXIT_CODE_OK;
+}
+
+static int run_resolve(int argc, char **argv)
+{
+	_cleanup_json_ struct json *request = json_new_object(), *reply = NULL;
+	_cleanup_target_ struct target t = {0};
+	struct command_common args = {0};
+	uint64_t id;
+	int r = parse_one(&command_conflicts_resolve, &args, &t, &id, argc, argv);
+
+	if (r != COMMAND_GO)
+		return r;
+	json_set_string(request, "do", "resolve");
+	json_set_u64(request, "id", id);
+	r = target_ask(&args, &t, request, TARGET_DIRECT, TARGET_TIMEOUT_MS, &reply);
+	if (r != COMMAND_GO)
+		return r;
+	if (args.json)
+		return show_json(reply);
+	printf("settled\n");
+	return EXIT_CODE_OK;
+}

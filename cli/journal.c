@@ -1,0 +1,210 @@
+/* The journal for people: what is not yet at the origin, and what to do about what it refused. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/options.h"
+#include "cli/commands.h"
+#include "cli/show.h"
+#include "cli/target.h"
+
+static const struct option_def options[] = {COMMAND_COMMON, OPTION_END};
+
+static int run_ls(int argc, char **argv);
+static int run_show(int argc, char **argv);
+static int run_retry(int argc, char **argv);
+static int run_drop(int argc, char **argv);
+
+#define LS_DETAILS                                                                                 \
+	"One line each: number, state (queued, inflight, refused, held), what is done, size, "     \
+	"age, path.\n"                                                                             \
+	"Refused: the origin said no; `cachet journal show` says why. Held: waits for a person. "  \
+	"The rest\n"                                                                               \
+	"goes on meanwhile.\n"
+
+const struct command command_journal = {
+	.name = "journal",
+	.usage = "[OPTIONS] [NAME|PATH]",
+	.summary = "List the changes that are not yet at the origin (the same as journal ls)",
+	.details = LS_DETAILS,
+	.options = options,
+	.run = run_ls,
+};
+
+const struct command command_journal_ls = {
+	.name = "journal ls",
+	.usage = "[OPTIONS] [NAME|PATH]",
+	.summary = "List the changes that are not yet at the origin",
+	.details = LS_DETAILS,
+	.options = options,
+	.run = run_ls,
+};
+
+const struct command command_journal_show = {
+	.name = "journal show",
+	.usage = "[OPTIONS] SEQ [NAME|PATH]",
+	.summary = "Show one unsent change, with the origin's words if it refused it",
+	.options = options,
+	.run = run_show,
+};
+
+const struct command command_journal_retry = {
+	.name = "journal retry",
+	.usage = "[OPTIONS] SEQ [NAME|PATH]",
+	.summary = "Send a refused or held change again",
+	.options = options,
+	.run = run_retry,
+};
+
+const struct command command_journal_drop = {
+	.name = "journal drop",
+	.usage = "[OPTIONS] SEQ [NAME|PATH]",
+	.summary = "Give up sending a refused or held change",
+	.details = "The changed file stays as it is on this disk until the origin has a newer "
+		   "version of it;\n"
+		   "the origin never hears of the change.\n",
+	.options = options,
+	.run = run_drop,
+};
+
+static void print_line(const struct json *o)
+{
+	char size[SHOW_MAX], age[SHOW_MAX];
+	const char *path = show_string(o, "path"), *state = show_string(o, "state"),
+		   *kind = show_string(o, "kind");
+
+	printf("%8" PRIu64 "  %-8s  %-10s  %10s  %-12s  ", show_u64(o, "seq"), state ? state : "?",
+		kind ? kind : "?", show_bytes(show_u64(o, "size"), size),
+		show_age(show_i64(o, "created_ns"), age));
+	show_text(stdout, path ? path : "(gone)");
+	putchar('\n');
+}
+
+static int run_ls(int argc, char **argv)
+{
+	_cleanup_json_ struct json *reply = NULL;
+	_cleanup_target_ struct target t = {0};
+	struct command_common args = {0};
+	const struct json *list;
+	int first, r = command_parse(&command_journal_ls, &args, argc, argv, 0, 1, &first);
+
+	if (r == COMMAND_GO)
+		r = target_find(&args, first < argc ? argv[first] : NULL, &t);
+	if (r == COMMAND_GO)
+		r = target_do(&args, &t, "journal", TARGET_DIRECT, &reply);
+	if (r != COMMAND_GO)
+		return r;
+	if (args.json)
+		return show_json(reply);
+	list = show_member(reply, "operations");
+	for (const struct json *o = list ? json_first(list) : NULL; o; o = json_next(o))
+		print_line(o);
+	if (!list || !json_first(list))
+		printf("nothing is unsent\n");
+	return EXIT_CODE_OK;
+}
+
+struct one {
+	struct command_common args;
+	struct target target;
+	uint64_t seq;
+};
+
+static int parse_one(const struct command *c, struct one *one, int argc, char **argv)
+{
+	int first, r = command_parse(c, &one->args, argc, argv, 1, 2, &first);
+	char *end;
+
+	if (r != COMMAND_GO)
+		return r;
+	one->seq = strtoull(argv[first], &end, 10);
+	if (*end || argv[first][0] < '0' || argv[first][0] > '9')
+		return command_fail(&one->args, EXIT_CODE_USAGE,
+			"'%.32s' is not the number of a change; `cachet journal ls` shows them in "
+			"its first column",
+			argv[first]);
+	return target_find(&one->args, first + 1 < argc ? argv[first + 1] : NULL, &one->target);
+}
+
+static void print_one(const struct json *o)
+{
+	const char *error = show_string(o, "error"), *store = show_string(o, "store");
+	char age[SHOW_MAX];
+
+	print_line(o);
+	printf("store     ");
+	show_text(stdout, store ? store : "?");
+	printf("\nattempts  %" PRIu64 "\nmade      %s\n", show_u64(o, "attempts"),
+		show_age(show_i64(o, "created_ns"), age));
+	if (show_i64(o, "status"))
+		printf("answer    HTTP %" PRId64 "\n", show_i64(o, "status"));
+	if (error) {
+		printf("origin    ");
+		show_text(stdout, error);
+		putchar('\n');
+	}
+}
+
+static int find_and_print(const struct one *one, const struct json *reply)
+{
+	const struct json *list = show_member(reply, "operations"), *o;
+
+	for (o = list ? json_first(list) : NULL; o; o = json_next(o))
+		if (show_u64(o, "seq") == one->seq)
+			break;
+	if (!o)
+		return command_fail(&one->args, EXIT_CODE_FAILED,
+			"no unsent change has the number %" PRIu64
+			"; it may have been sent already",
+			one->seq);
+	if (one->args.json)
+		return show_json(o);
+	print_one(o);
+	return EXIT_CODE_OK;
+}
+
+static int run_show(int argc, char **argv)
+{
+	_cleanup_json_ struct json *reply = NULL;
+	struct one one = {0};
+	int r = parse_one(&command_journal_show, &one, argc, argv);
+
+	if (r == COMMAND_GO)
+		r = target_do(&one.args, &one.target, "journal", TARGET_DIRECT, &reply);
+	if (r == COMMAND_GO)
+		r = find_and_print(&one, reply);
+	target_done(&one.target);
+	return r;
+}
+
+static int change_one(
+	const struct command *c, const char *request, const char *done, int argc, char **argv)
+{
+	_cleanup_json_ struct json *o = json_new_object(), *reply = NULL;
+	struct one one = {0};
+	int r = parse_one(c, &one, argc, argv);
+
+	if (r == COMMAND_GO) {
+		json_set_string(o, "do", request);
+		json_set_u64(o, "seq", one.seq);
+		r = target_ask(&one.args, &one.target, o, TARGET_DIRECT, TARGET_TIMEOUT_MS, &reply);
+	}
+	target_done(&one.target);
+	if (r != COMMAND_GO)
+		return r;
+	if (one.args.json)
+		return show_json(reply);
+	printf("%s\n", done);
+	return EXIT_CODE_OK;
+}
+
+static int run_retry(int argc, char **argv)
+{
+	return change_one(&command_journal_retry, "retry", "queued again", argc, argv);
+}
+
+static int run_drop(int argc, char **argv)
+{
+	return change_one(&command_journal_drop, "drop",
+		"given up: the origin will not hear of this change", argc, argv);
+}

@@ -1,0 +1,239 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+
+#include "base/bytes.h"
+#include "base/error.h"
+#include "base/json.h"
+#include "cli/commands.h"
+#include "cli/target.h"
+#include "daemon/config.h"
+#include "daemon/daemon.h"
+
+#define READY_LINE_MAX 65536
+
+struct args {
+	struct command_common common;
+	bool foreground, offline, allow_other, read_only;
+	const char *log_file, *fs_options;
+};
+
+static const struct option_def options[] = {
+	{"foreground", 'f', OPTION_FLAG, offsetof(struct args, foreground),
+		.help = "stay on this terminal; log to standard error"},
+	{"offline", 0, OPTION_FLAG, offsetof(struct args, offline),
+		.help = "send no request until `cachet online`"},
+	{"allow-other", 0, OPTION_FLAG, offsetof(struct args, allow_other),
+		.help = "other users may use the mount (needs user_allow_other in /etc/fuse.conf)"},
+	{"read-only", 'r', OPTION_FLAG, offsetof(struct args, read_only),
+		.help = "refuse every change"},
+	{"log-file", 0, OPTION_STRING, offsetof(struct args, log_file), .arg = "FILE",
+		.help = "append the log here (default: daemon.log in the volume)"},
+	{"options", 'o', OPTION_STRING, offsetof(struct args, fs_options), .arg = "LIST",
+		.help = "as mount(8) gives them: ro, offline, allow_other; generic ones are "
+			"ignored"},
+	COMMAND_COMMON,
+	OPTION_END,
+};
+
+static int run(int argc, char **argv);
+
+const struct command command_mount = {
+	.name = "mount",
+	.usage = "[OPTIONS] [NAME] [MOUNTPOINT]",
+	.summary = "Mount a volume",
+	.details = "NAME may be left out when there is one volume, or one named default; "
+		   "MOUNTPOINT when `cachet init`\n"
+		   "was given one. A word with a '/' is the mount point. Returns when the files "
+		   "can be used; the daemon\n"
+		   "stays in the background. Works without a network: what was listed and read "
+		   "before is there.\n"
+		   "A dead mount that a killed daemon left there is replaced.\n\n"
+		   "Exit codes: 6 the key is wrong or missing, 7 the volume is damaged, 8 the "
+		   "volume or the mount\n"
+		   "point is in use.\n",
+	.options = options,
+	.mounts = true,
+	.run = run,
+};
+
+static int apply_fs_option(struct args *args, const char *word)
+{
+	static const char *const ignored[] = {"rw", "defaults", "auto", "noauto", "user", "nouser",
+		"users", "owner", "group", "nofail", "_netdev", "nodev", "nosuid", "noexec", "exec",
+		"dev", "suid", "relatime", "noatime", "sync", "async"};
+
+	if (!strcmp(word, "ro"))
+		args->read_only = true;
+	else if (!strcmp(word, "offline"))
+		args->offline = true;
+	else if (!strcmp(word, "allow_other"))
+		args->allow_other = true;
+	else if (*word && strncmp(word, "x-", 2) != 0 && strncmp(word, "comment=", 8) != 0) {
+		for (size_t i = 0; i < ARRAY_SIZE(ignored); i++)
+			if (!strcmp(ignored[i], word))
+				return COMMAND_GO;
+		return command_fail(&args->common, EXIT_CODE_USAGE,
+			"the mount option '%.64s' is not known; known are ro, offline and "
+			"allow_other",
+			word);
+	}
+	return COMMAND_GO;
+}
+
+static int apply_fs_options(struct args *args)
+{
+	_cleanup_free_ char *list = strdup(args->fs_options ? args->fs_options : "");
+	char *at = list, *word;
+	int r = COMMAND_GO;
+
+	while (r == COMMAND_GO && at && (word = strsep(&at, ",")))
+		r = apply_fs_option(args, word);
+	return r;
+}
+
+/* Sorts up to two words into name and mount point: a '/' tells a path, otherwise the order does. */
+static int sort_words(
+	const struct args *args, int n, char **words, const char **name, const char **place)
+{
+	bool path0 = n > 0 && strchr(words[0], '/'), path1 = n > 1 && strchr(words[1], '/');
+
+	if (path0 && path1)
+		return command_fail(&args->common, EXIT_CODE_USAGE,
+			"both '%.64s' and '%.64s' are paths: name one volume and one mount point",
+			words[0], words[1]);
+	*name = n == 0 ? NULL : n == 1 ? (path0 ? NULL : words[0]) : path0 ? words[1] : words[0];
+	*place = n == 0 ? NULL : n == 1 ? (path0 ? words[0] : NULL) : path0 ? words[0] : words[1];
+	return COMMAND_GO;
+}
+
+/* The mount point as the kernel will name it, which is how paths are found again. */
+static int resolve_place(
+	const struct args *args, const struct config *c, const char *place, char **out)
+{
+	int r;
+
+	if (!place && !c->mountpoint)
+		return command_fail(&args->common, EXIT_CODE_USAGE,
+			"the volume '%s' has no mount point of its own: cachet mount %s MOUNTPOINT",
+			c->name, c->name);
+	r = target_absolute(place ? place : c->mountpoint, out);
+	if (r)
+		return command_fail(&args->common, exit_code_of(r),
+			"the mount point cannot be named: %s", error_text(r));
+	return COMMAND_GO;
+}
+
+/* The daemon: ends with its parent until it is ready. */
+static _Noreturn void run_child(struct daemon_options *o, int ready_fd, pid_t parent)
+{
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
+		_exit(EXIT_CODE_FAILED);
+	o->ready_fd = ready_fd;
+	exit(daemon_run(o));
+}
+
+static int read_ready(int fd, struct json **out)
+{
+	struct buffer line = {.max = READY_LINE_MAX};
+	char chunk[1024];
+	ssize_t n;
+	int r = 0;
+
+	while (!r && (n = read(fd, chunk, sizeof(chunk))) != 0) {
+		if (n < 0 && errno != EINTR)
+			break;
+		if (n > 0)
+			r = buffer_append(&line, chunk, (size_t)n);
+	}
+	if (!r)
+		r = line.data ? json_parse(line.data, line.len, out) : -ENODATA;
+	buffer_done(&line);
+	return r;
+}
+
+static int report(const struct args *args, const struct daemon_options *o, const struct json *ready)
+{
+	const char *code = "failed", *error = "the daemon ended before it was ready";
+	bool ok = false;
+
+	if (ready && !json_get_bool(ready, "ok", &ok) && ok) {
+		if (args->common.json)
+			printf("{\"ok\":true}\n");
+		else
+			printf("mounted '%s' on %s%s\n", o->config->name, o->mountpoint,
+				o->offline ? ", offline" : "");
+		return EXIT_CODE_OK;
+	}
+	if (ready &&
+		(json_get_string(ready, "code", &code) || json_get_string(ready, "error", &error)))
+		code = "failed";
+	return command_fail(&args->common, exit_code_by_name(code), "%s", error);
+}
+
+static int run_background(const struct args *args, struct daemon_options *o)
+{
+	_cleanup_json_ struct json *ready = NULL;
+	pid_t parent = getpid(), child;
+	int fds[2];
+
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return command_fail(
+			&args->common, EXIT_CODE_FAILED, "no pipe: %s", strerror(errno));
+	fflush(NULL);
+	child = fork();
+	if (child < 0)
+		return command_fail(
+			&args->common, EXIT_CODE_FAILED, "no process: %s", strerror(errno));
+	if (child == 0) {
+		close(fds[0]);
+		run_child(o, fds[1], parent);
+	}
+	close(fds[1]);
+	if (read_ready(fds[0], &ready))
+		ready = NULL;
+	close(fds[0]);
+	return report(args, o, ready);
+}
+
+static int run_mount(struct args *args, const char *name, const char *place)
+{
+	_cleanup_(config_freep) struct config *config = NULL;
+	_cleanup_free_ char *error = NULL, *mountpoint = NULL, *log_file = NULL;
+	struct daemon_options o = {.ready_fd = -1};
+	int r = config_load(name, &config, &error);
+
+	if (r)
+		return command_fail(
+			&args->common, exit_code_of(r), "%s", error ? error : error_text(r));
+	r = resolve_place(args, config, place, &mountpoint);
+	if (r != COMMAND_GO)
+		return r;
+	if (args->log_file && target_absolute(args->log_file, &log_file))
+		return command_fail(&args->common, EXIT_CODE_USAGE, "the log file cannot be named");
+	o.config = config;
+	o.mountpoint = mountpoint;
+	o.foreground = args->foreground;
+	o.offline = args->offline;
+	o.allow_other = args->allow_other;
+	o.read_only = args->read_only;
+	o.log_file = log_file;
+	return o.foreground ? daemon_run(&o) : run_background(args, &o);
+}
+
+static int run(int argc, char **argv)
+{
+	const char *name = NULL, *place = NULL;
+	struct args args = {0};
+	int first, r = command_parse(&command_mount, &args, argc, argv, 0, 2, &first);
+
+	if (r == COMMAND_GO)
+		r = apply_fs_options(&args);
+	if (r == COMMAND_GO)
+		r = sort_words(&args, argc - first, argv + first, &name, &place);
+	return r == COMMAND_GO ? run_mount(&args, name, place) : r;
+}

@@ -1,0 +1,221 @@
+/*
+ * One function per step of the start, each with its undoing in finish(), which runs in the opposite
+ * order and skips what was not reached. A failure on the way up takes the same way down.
+ */
+#include "daemon/daemon.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "daemon/background.h"
+#include "daemon/config_priv.h"
+#include "daemon/control.h"
+#include "daemon/daemon_priv.h"
+#include "daemon/exit_code.h"
+#include "daemon/mountpoint.h"
+#include "daemon/notify.h"
+#include "daemon/opening.h"
+#include "daemon/signals.h"
+
+struct daemon {
+	const struct daemon_options *o;
+	struct daemon_state state;
+	struct control *control;
+	struct signals *signals;
+	int ready_fd, log_fd;
+	bool sync_started;
+	char *error;
+};
+
+static void on_stop(void *arg)
+{
+	struct daemon *d = arg;
+
+	fs_stop(d->state.fs);
+}
+
+static void on_poke(void *arg)
+{
+	struct daemon *d = arg;
+
+	sync_poke(d->state.sync);
+}
+
+/* The log file is opened before anything else is done, used once there is nothing left to say on
+ * the terminal. */
+static int open_log(struct daemon *d)
+{
+	_cleanup_free_ char *dir = NULL, *path = NULL;
+	int r = 0;
+
+	if (d->o->foreground && !d->o->log_file)
+		return 0;
+	if (!d->o->log_file) {
+		r = config_volume_dir(d->o->config, &dir);
+		if (!r && asprintf(&path, "%s/%s", dir, DAEMON_LOG_FILE) < 0)
+			r = -ENOMEM;
+	}
+	if (!r)
+		r = background_open_log(
+			path ? path : d->o->log_file, DAEMON_LOG_MAX_BYTES, &d->log_fd);
+	if (r == CE_USAGE)
+		return config_say(&d->error, r,
+			"the log file %s must be a plain file of yours with mode 0600; correct or "
+			"remove it",
+			path ? path : d->o->log_file);
+	/* Without its directory the volume is not there either, which opening it says better. */
+	if (r && !d->o->log_file)
+		return 0;
+	if (r)
+		return config_say(&d->error, r, "the log file %s cannot be opened: %s",
+			d->o->log_file, error_text(r));
+	return 0;
+}
+
+static int mount_it(struct daemon *d)
+{
+	const struct daemon_options *o = d->o;
+	struct fs_options options = {
+		.volume = d->state.volume,
+		.sync = d->state.sync,
+		.mountpoint = o->mountpoint,
+		.allow_other = o->allow_other,
+		.read_only = o->read_only,
+		.deadline_ms = (unsigned)o->config->deadline_ms,
+	};
+	int r = fs_new(&options, &d->state.fs, &d->error);
+
+	return r ? r : fs_mount(d->state.fs, &d->error);
+}
+
+static int start_threads(struct daemon *d)
+{
+	const struct signals_calls calls = {on_stop, d->o->foreground ? NULL : on_poke, d};
+	_cleanup_free_ char *socket = NULL;
+	int r = signals_start(&calls, &d->signals);
+
+	if (!r)
+		r = config_socket(d->o->config, &socket);
+	if (!r)
+		r = control_start(&d->state, socket, &d->control);
+	if (r)
+		return config_say(
+			&d->error, r, "the control socket cannot be opened: %s", error_text(r));
+	r = sync_start(d->state.sync);
+	d->sync_started = !r;
+	return r;
+}
+
+static int start(struct daemon *d)
+{
+	const struct daemon_options *o = d->o;
+	int r = signals_block();
+
+	if (!r)
+		r = mountpoint_check(o->mountpoint, &d->error);
+	if (!r)
+		r = open_log(d);
+	if (!r)
+		r = opening_volume(o->config, &d->state.volume, &d->error);
+	if (!r)
+		r = opening_sync(o->config, d->state.volume, o->offline, &d->state.sync, &d->error);
+	if (!r)
+		r = mount_it(d);
+	return r ? r : start_threads(d);
+}
+
+/* Leaves the terminal, then says that it is ready: whoever waited may go. */
+static int become_ready(struct daemon *d)
+{
+	int r = 0;
+
+	if (!d->o->foreground)
+		r = background_detach();
+	if (!r && d->log_fd >= 0)
+		r = background_use_log(d->log_fd, !d->o->foreground);
+	if (r)
+		return config_say(
+			&d->error, r, "the daemon cannot leave the terminal: %s", error_text(r));
+	d->state.started_ns = clock_wall_ns();
+	background_tell(steal_fd(&d->ready_fd), EXIT_CODE_OK, NULL);
+	notify_ready();
+	log_info("mounted");
+	return 0;
+}
+
+static void warn_of_damage(struct volume *v)
+{
+	struct volume_status s;
+
+	if (volume_status(v, &s))
+		return;
+	if (s.wal_damaged)
+		log_warning("the write-ahead log was damaged; a copy was set aside in the volume");
+	if (s.rolled_back)
+		log_warning("%llu files fell back to an earlier committed state after a power loss",
+			(unsigned long long)s.rolled_back);
+}
+
+static void finish(struct daemon *d)
+{
+	control_stop(d->control);
+	if (d->state.fs) {
+		fs_stop(d->state.fs);
+		signals_stop(d->signals);
+		fs_free(d->state.fs);
+	}
+	if (d->sync_started)
+		sync_stop(d->state.sync);
+	if (d->state.sync)
+		sync_free(d->state.sync);
+	if (d->state.volume)
+		volume_close(d->state.volume);
+}
+
+static enum exit_code report_failure(struct daemon *d, int r)
+{
+	const char *sentence = d->error ? d->error : error_text(r);
+
+	if (d->ready_fd >= 0)
+		background_tell(steal_fd(&d->ready_fd), exit_code_of(r), sentence);
+	else
+		fprintf(stderr, "cachet: %s\n", sentence);
+	return exit_code_of(r);
+}
+
+int daemon_run(const struct daemon_options *o)
+{
+	struct daemon d = {
+		.o = o,
+		.state = {.config = o->config,
+			.mountpoint = o->mountpoint,
+			.read_only = o->read_only},
+		.ready_fd = o->ready_fd,
+		.log_fd = -1,
+	};
+	enum exit_code code = EXIT_CODE_OK;
+	int r = start(&d);
+
+	if (!r)
+		r = become_ready(&d);
+	if (!r) {
+		warn_of_damage(d.state.volume);
+		r = fs_run(d.state.fs);
+		notify_stopping();
+		if (r)
+			log_error("the mount ended: %s", error_text(r));
+	}
+	if (r)
+		code = report_failure(&d, r);
+	finish(&d);
+	if (!r)
+		log_info("unmounted; the volume is closed");
+	if (d.log_fd >= 0)
+		close(d.log_fd);
+	free(d.error);
+	return (int)code;
+}

@@ -1,0 +1,9 @@
+/* Tells systemd (Type=notify) how far the daemon is; nothing when it was not started by it or built
+ * without libsystemd. */
+#ifndef CACHET_DAEMON_NOTIFY_H
+#define CACHET_DAEMON_NOTIFY_H
+
+void notify_ready(void);
+void notify_stopping(void);
+
+#endif

@@ -1,0 +1,318 @@
+#include "daemon/report.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/bytes.h"
+#include "base/error.h"
+#include "cache/file.h"
+#include "cache/outbox.h"
+#include "cache/remote.h"
+#include "cache/space.h"
+#include "cache/tree.h"
+#include "daemon/daemon_priv.h"
+
+#define REPLACEMENT "\xef\xbf\xbd" /* U+FFFD */
+
+/* `text` as UTF-8 whatever it is. */
+static void set_text(struct json *o, const char *key, const char *text)
+{
+	size_t len = text ? strlen(text) : 0;
+	struct buffer b = {0};
+	int r = 0;
+
+	if (!text || bytes_is_utf8((const uint8_t *)text, len)) {
+		json_set_string(o, key, text);
+		return;
+	}
+	for (size_t i = 0, n; !r && i < len; i += n) {
+		for (n = MIN_OF(len - i, 4u); n && !bytes_is_utf8((const uint8_t *)text + i, n);
+			n--) {
+		}
+		r = n ? buffer_append(&b, text + i, n)
+		      : buffer_append(&b, REPLACEMENT, strlen(REPLACEMENT));
+		n = MAX_OF(n, 1u);
+	}
+	json_set_string(o, key, r ? REPLACEMENT : b.data);
+	buffer_done(&b);
+}
+
+static void add_link(struct sync *sync, struct json *out)
+{
+	struct json *o = json_set_object(out, "link");
+	struct sync_status s;
+
+	if (!sync) {
+		json_set_string(o, "state", "not-mounted");
+		return;
+	}
+	sync_status(sync, &s);
+	json_set_string(o, "state", sync_state_name(s.state));
+	json_set_i64(o, "last_contact_ns", s.last_contact_ns);
+	json_set_string(o, "last_error", s.last_error ? s.last_error_text : NULL);
+	json_set_bool(o, "feed_live", s.feed_live);
+	json_set_bool(o, "deletes_held", s.deletes_held);
+	json_set_bool(o, "restored_server", s.restored_server);
+	json_set_bool(o, "rolled_back_volume", s.rolled_back_volume);
+	json_set_u64(o, "fetched_bytes", s.fetched_bytes);
+	json_set_u64(o, "sent_bytes", s.sent_bytes);
+	json_set_u64(o, "requests", s.requests);
+}
+
+static int add_pending(struct volume *v, struct json *out)
+{
+	struct json *o = json_set_object(out, "pending");
+	struct outbox_counts n;
+	int r = outbox_counts(v, &n);
+
+	if (r)
+		return r;
+	json_set_u64(o, "operations", n.queued + n.inflight + n.refused + n.held);
+	json_set_u64(o, "bytes", n.bytes);
+	json_set_u64(o, "queued", n.queued);
+	json_set_u64(o, "inflight", n.inflight);
+	json_set_u64(o, "refused", n.refused);
+	json_set_u64(o, "held", n.held);
+	json_set_i64(o, "oldest_ns", n.oldest_ns);
+	return 0;
+}
+
+static int count_conflict(void *arg, const struct outbox_conflict *c)
+{
+	uint64_t *n = arg;
+
+	(*n)++;
+	return 0;
+}
+
+static int add_store(void *arg, const struct remote_store *s)
+{
+	struct json *o = json_append_object(arg);
+
+	set_text(o, "name", s->name);
+	json_set_string(o, "mode", s->local ? "local" : s->read_only ? "ro" : "rw");
+	json_set_bool(o, "listed", s->listed);
+	return 0;
+}
+
+static int add_cache(struct volume *v, struct json *out)
+{
+	struct json *cache = json_set_object(out, "cache"),
+		    *damage = json_set_object(out, "damage");
+	struct volume_status s;
+	struct space_info space;
+	int r = volume_status(v, &s);
+
+	if (r)
+		return r;
+	space_info(v, &space);
+	json_set_u64(cache, "used_bytes", space.used);
+	json_set_u64(cache, "limit_bytes", space.limit);
+	json_set_u64(cache, "unsent_bytes", space.unsent);
+	json_set_u64(cache, "objects", s.objects);
+	json_set_u64(damage, "chunks", s.damaged);
+	json_set_bool(damage, "wal", s.wal_damaged);
+	json_set_u64(damage, "rolled_back_files", s.rolled_back);
+	json_set_bool(damage, "unclean_start", s.unclean);
+	return 0;
+}
+
+static void add_mount(struct daemon_state *d, struct json *out)
+{
+	json_set_string(out, "name", d->config->name);
+	json_set_string(out, "origin", d->config->origin);
+	json_set_string(out, "store", d->config->store);
+	json_set_bool(out, "mounted", d->fs != NULL);
+	set_text(out, "mountpoint", d->mountpoint);
+	if (!d->fs)
+		return;
+	json_set_u64(out, "pid", (uint64_t)getpid());
+	json_set_bool(out, "read_only", d->read_only);
+	json_set_i64(out, "since_ns", d->started_ns);
+}
+
+int report_status(struct daemon_state *d, struct json *out)
+{
+	uint64_t conflicts = 0;
+	int r;
+
+	add_mount(d, out);
+	add_link(d->sync, out);
+	r = add_pending(d->volume, out);
+	if (!r)
+		r = outbox_conflicts(d->volume, true, count_conflict, &conflicts);
+	if (r)
+		return r;
+	json_set_u64(out, "conflicts", conflicts);
+	r = remote_stores(d->volume, add_store, json_set_array(out, "stores"));
+	return r ? r : add_cache(d->volume, out);
+}
+
+static const char *kind_name(enum outbox_kind kind)
+{
+	static const char *const names[] = {
+		[OUTBOX_PUT] = "put",
+		[OUTBOX_ATTR] = "attributes",
+		[OUTBOX_MOVE] = "move",
+		[OUTBOX_SWAP] = "exchange",
+		[OUTBOX_DELETE] = "delete",
+	};
+
+	return (size_t)kind < ARRAY_SIZE(names) && names[kind] ? names[kind] : "unknown";
+}
+
+static const char *state_name(enum outbox_state state)
+{
+	static const char *const names[] = {
+		[OUTBOX_QUEUED] = "queued",
+		[OUTBOX_INFLIGHT] = "inflight",
+		[OUTBOX_REFUSED] = "refused",
+		[OUTBOX_HELD] = "held",
+	};
+
+	return (size_t)state < ARRAY_SIZE(names) ? names[state] : "unknown";
+}
+
+static int add_operation(void *arg, const struct outbox_op *op, const char *path)
+{
+	struct json *o = json_append_object(arg);
+
+	json_set_u64(o, "seq", op->seq);
+	json_set_string(o, "kind", kind_name(op->kind));
+	json_set_string(o, "state", state_name(op->state));
+	set_text(o, "store", op->store_name);
+	set_text(o, "path", path);
+	set_text(o, "name", op->name);
+	json_set_u64(o, "size", op->size);
+	json_set_i64(o, "created_ns", op->created_ns);
+	json_set_u64(o, "attempts", op->attempts);
+	json_set_i64(o, "next_try_ms", op->next_try_ms);
+	json_set_i64(o, "status", op->status);
+	set_text(o, "error", op->error[0] ? op->error : NULL);
+	return 0;
+}
+
+int report_journal(struct daemon_state *d, struct json *out)
+{
+	return outbox_each(d->volume, add_operation, json_set_array(out, "operations"));
+}
+
+static int add_conflict(void *arg, const struct outbox_conflict *c)
+{
+	struct json *o = json_append_object(arg);
+
+	json_set_u64(o, "id", c->id);
+	json_set_string(o, "kind", c->kind);
+	set_text(o, "path", c->path);
+	set_text(o, "other_path", c->other_path);
+	json_set_i64(o, "created_ns", c->created_ns);
+	json_set_bool(o, "resolved", c->resolved);
+	return 0;
+}
+
+int report_conflicts(struct daemon_state *d, bool open_only, struct json *out)
+{
+	return outbox_conflicts(
+		d->volume, open_only, add_conflict, json_set_array(out, "conflicts"));
+}
+
+static const char *type_name(uint32_t mode)
+{
+	switch (mode & S_IFMT) {
+	case S_IFREG:
+		return "file";
+	case S_IFDIR:
+		return "directory";
+	case S_IFLNK:
+		return "symlink";
+	case S_IFIFO:
+		return "fifo";
+	case S_IFSOCK:
+		return "socket";
+	default:
+		return "device";
+	}
+}
+
+/* How many bytes of a file would have to be fetched to have it whole. */
+static int missing_bytes(struct volume *v, const struct tree_attr *a, uint64_t *out)
+{
+	struct file_range range = {.len = 1};
+	uint64_t sum = 0, at = 0;
+	struct file *f;
+	int r = file_open(v, a->object, a->version, false, &f);
+
+	if (r)
+		return r;
+	while (!r && at < a->size && range.len) {
+		r = file_missing(f, at, UINT64_MAX - at, UINT64_MAX, &range);
+		if (r || !range.len)
+			break;
+		sum += range.len;
+		at = range.off + range.len;
+	}
+	file_unref(f, false);
+	if (!r)
+		*out = sum;
+	return r;
+}
+
+struct pending_of {
+	const char *path;
+	uint64_t n;
+};
+
+static int count_pending(void *arg, const struct outbox_op *op, const char *path)
+{
+	struct pending_of *p = arg;
+
+	if (path && !strcmp(path, p->path))
+		p->n++;
+	return 0;
+}
+
+static int add_content(struct daemon_state *d, const struct tree_attr *a, struct json *out)
+{
+	uint64_t missing = 0;
+	int r;
+
+	if (!S_ISREG(a->mode))
+		return 0;
+	r = missing_bytes(d->volume, a, &missing);
+	if (r)
+		return r;
+	json_set_u64(out, "missing_bytes", missing);
+	json_set_string(out, "state", !missing ? "full" : missing >= a->size ? "none" : "partial");
+	return 0;
+}
+
+int report_stat(struct daemon_state *d, const char *path, struct json *out)
+{
+	_cleanup_free_ char *canonical = NULL;
+	struct pending_of pending = {0};
+	struct tree_attr a;
+	int r = tree_resolve(d->volume, path, &a);
+
+	if (!r)
+		r = tree_path(d->volume, a.object, &canonical);
+	if (!r)
+		r = add_content(d, &a, out);
+	if (r)
+		return r;
+	pending.path = canonical;
+	r = outbox_each(d->volume, count_pending, &pending);
+	if (r)
+		return r;
+	set_text(out, "path", canonical);
+	json_set_string(out, "type", type_name(a.mode));
+	json_set_u64(out, "object", a.object);
+	json_set_u64(out, "version", a.version);
+	json_set_u64(out, "mode", a.mode & 07777);
+	json_set_u64(out, "links", a.nlink);
+	json_set_u64(out, "size", a.size);
+	json_set_i64(out, "mtime_ns", a.mtime_ns);
+	json_set_u64(out, "pending", pending.n);
+	return 0;
+}

@@ -1,0 +1,25 @@
+/*
+ * What there is to know about a volume, as JSON: the answers of `status`, `journal`, `conflicts`
+ * and `stat` (daemon/requests.h). Works with and without a daemon behind it (sync NULL).
+ *
+ * Times are nanoseconds since 1970 in members ending in _ns (decimal strings from 2^53 on, so
+ * nearly always). Names that are not UTF-8 are shown with U+FFFD in place of the wrong bytes.
+ */
+#ifndef CACHET_DAEMON_REPORT_H
+#define CACHET_DAEMON_REPORT_H
+
+#include <stdbool.h>
+
+#include "base/json.h"
+#include "base/macros.h"
+
+struct daemon_state;
+
+/* Each adds its members to the object `out`. */
+int report_status(struct daemon_state *d, struct json *out) MUST_CHECK;
+int report_journal(struct daemon_state *d, struct json *out) MUST_CHECK;
+int report_conflicts(struct daemon_state *d, bool open_only, struct json *out) MUST_CHECK;
+/* -ENOENT, CE_ABSENT (in a directory never listed). */
+int report_stat(struct daemon_state *d, const char *path, struct json *out) MUST_CHECK;
+
+#endif

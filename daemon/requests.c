@@ -1,0 +1,284 @@
+#include "daemon/requests.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "cache/outbox.h"
+#include "daemon/daemon_priv.h"
+#include "daemon/opening.h"
+#include "daemon/report.h"
+
+#define WAIT_SLICE_MS 250
+
+struct request {
+	struct daemon_state *d;
+	const struct json *in;
+	const struct requests_caller *caller;
+	struct json *out;
+	char *error; /* a sentence, where the code alone does not say it */
+};
+
+static int say(struct request *q, int code, const char *sentence)
+{
+	free(q->error);
+	q->error = strdup(sentence);
+	return code;
+}
+
+static int do_ping(struct request *q)
+{
+	json_set_string(q->out, "version", CACHET_VERSION);
+	json_set_u64(q->out, "pid", (uint64_t)getpid());
+	json_set_string(q->out, "mountpoint", q->d->mountpoint);
+	return 0;
+}
+
+static int do_status(struct request *q)
+{
+	return report_status(q->d, q->out);
+}
+
+static int do_journal(struct request *q)
+{
+	return report_journal(q->d, q->out);
+}
+
+static int do_conflicts(struct request *q)
+{
+	bool all = false;
+
+	if (json_has(q->in, "all") && json_get_bool(q->in, "all", &all))
+		return say(q, CE_USAGE, "'all' is true or false");
+	return report_conflicts(q->d, !all, q->out);
+}
+
+static int do_stat(struct request *q)
+{
+	const char *path;
+	int r;
+
+	if (json_get_string(q->in, "path", &path))
+		return say(q, CE_USAGE, "'path' is missing");
+	r = report_stat(q->d, path, q->out);
+	if (r == -ENOENT)
+		return say(q, r, "there is no such file in the volume");
+	if (r == CE_ABSENT)
+		return say(
+			q, r, "the origin has not been listed yet; connect once, then ask again");
+	return r;
+}
+
+static int change_operation(struct request *q, int (*change)(struct volume *v, uint64_t seq))
+{
+	uint64_t seq;
+	int r;
+
+	if (json_get_u64(q->in, "seq", &seq))
+		return say(q, CE_USAGE, "'seq' is missing: the number of an operation");
+	r = change(q->d->volume, seq);
+	if (r == -ENOENT)
+		return say(q, r, "no operation has that number; it may have been sent already");
+	if (r == -EBUSY || r == CE_INUSE || r == -EINVAL)
+		return say(q, -EINVAL,
+			"that operation is on its way or queued; only refused and held ones can be "
+			"changed");
+	if (!r && q->d->sync)
+		sync_poke(q->d->sync);
+	return r;
+}
+
+static int do_retry(struct request *q)
+{
+	return change_operation(q, outbox_requeue);
+}
+
+static int do_drop(struct request *q)
+{
+	return change_operation(q, outbox_drop);
+}
+
+static int do_resolve(struct request *q)
+{
+	uint64_t id;
+	int r;
+
+	if (json_get_u64(q->in, "id", &id))
+		return say(q, CE_USAGE, "'id' is missing: the number of a conflict");
+	r = outbox_conflict_resolve(q->d->volume, id);
+	return r == -ENOENT ? say(q, r, "no open conflict has that number") : r;
+}
+
+static int do_online(struct request *q)
+{
+	sync_set_offline(q->d->sync, false);
+	sync_poke(q->d->sync);
+	return 0;
+}
+
+static int do_offline(struct request *q)
+{
+	sync_set_offline(q->d->sync, true);
+	return 0;
+}
+
+static int do_allow_deletes(struct request *q)
+{
+	sync_allow_deletes(q->d->sync);
+	sync_poke(q->d->sync);
+	return 0;
+}
+
+static int do_umount(struct request *q)
+{
+	int r = report_status(q->d, q->out);
+
+	if (!r)
+		fs_stop(q->d->fs);
+	return r;
+}
+
+/* The sentence for the reason why unsent work stays. */
+static int explain_wait(struct request *q, int r)
+{
+	struct sync_status s;
+
+	sync_status(q->d->sync, &s);
+	if (s.state == SYNC_AUTH_NEEDED)
+		return say(
+			q, CE_AUTH, "the origin refuses the token; the changes stay here, sealed");
+	if (s.state == SYNC_FORCED)
+		return say(q, CE_OFFLINE,
+			"the volume was told to be offline; `cachet online` ends that");
+	if (r == CE_OFFLINE || s.state == SYNC_OFFLINE)
+		return say(q, CE_OFFLINE,
+			"the origin cannot be reached; the changes stay here, sealed, and are sent "
+			"when it can");
+	if (r == CE_HELD)
+		return say(
+			q, r, "some changes are refused or held: `cachet journal ls` shows them");
+	if (r == -ETIMEDOUT)
+		return say(q, r,
+			"not everything could be sent in that time; it goes on in the background");
+	return r;
+}
+
+static int wait_idle(struct request *q, uint64_t timeout_ms)
+{
+	int64_t end_ms = timeout_ms ? clock_boot_ms() + (int64_t)timeout_ms : INT64_MAX;
+	int r;
+
+	do {
+		int64_t left = end_ms - clock_boot_ms();
+
+		if (q->caller->gone(q->caller->arg))
+			return say(q, -EINTR, "the daemon is ending");
+		r = sync_wait_idle(q->d->sync, (unsigned)MIN_OF(MAX_OF(left, 1), WAIT_SLICE_MS));
+	} while (r == -ETIMEDOUT && clock_boot_ms() < end_ms);
+	return r ? explain_wait(q, r) : 0;
+}
+
+static int do_sync(struct request *q)
+{
+	uint64_t timeout_ms = 0;
+	bool wait = false;
+
+	if ((json_has(q->in, "wait") && json_get_bool(q->in, "wait", &wait)) ||
+		(json_has(q->in, "timeout_ms") && json_get_u64(q->in, "timeout_ms", &timeout_ms)))
+		return say(q, CE_USAGE, "'wait' is true or false, 'timeout_ms' a number");
+	sync_poke(q->d->sync);
+	return wait ? wait_idle(q, MIN_OF(timeout_ms, (uint64_t)INT32_MAX)) : 0;
+}
+
+static const struct {
+	const char *name;
+	int (*run)(struct request *q);
+	bool needs_daemon;
+} table[] = {
+	{"ping", do_ping, true},
+	{"status", do_status, false},
+	{"journal", do_journal, false},
+	{"retry", do_retry, false},
+	{"drop", do_drop, false},
+	{"conflicts", do_conflicts, false},
+	{"resolve", do_resolve, false},
+	{"stat", do_stat, false},
+	{"sync", do_sync, true},
+	{"online", do_online, true},
+	{"offline", do_offline, true},
+	{"allow-deletes", do_allow_deletes, true},
+	{"umount", do_umount, true},
+};
+
+struct json *requests_failure(enum exit_code code, const char *sentence)
+{
+	struct json *o = json_new_object();
+
+	json_set_bool(o, "ok", false);
+	json_set_string(o, "code", exit_code_name(code));
+	json_set_string(o, "error", sentence);
+	return o;
+}
+
+static struct json *failure_of(int r, const char *sentence)
+{
+	return requests_failure(exit_code_of(r), sentence ? sentence : error_text(r));
+}
+
+static struct json *answer(struct request *q, int (*run)(struct request *q))
+{
+	struct json *reply;
+	int r;
+
+	q->out = json_new_object();
+	json_set_bool(q->out, "ok", true);
+	r = run(q);
+	if (!r)
+		return q->out;
+	json_free(q->out);
+	reply = failure_of(r, q->error);
+	free(q->error);
+	return reply;
+}
+
+struct json *requests_answer(
+	struct daemon_state *d, const struct json *request, const struct requests_caller *caller)
+{
+	struct request q = {.d = d, .in = request, .caller = caller};
+	const char *name;
+
+	if (!json_is_object(request) || json_get_string(request, "do", &name))
+		return requests_failure(
+			EXIT_CODE_USAGE, "a request is an object with the member 'do'");
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+		if (strcmp(table[i].name, name) != 0)
+			continue;
+		if (table[i].needs_daemon && !d->sync)
+			return requests_failure(EXIT_CODE_NOT_MOUNTED,
+				"the volume is not mounted; `cachet mount` mounts it");
+		return answer(&q, table[i].run);
+	}
+	return requests_failure(EXIT_CODE_USAGE, "this daemon does not know that request");
+}
+
+static bool never_gone(void *arg)
+{
+	return false;
+}
+
+struct json *requests_direct(const struct config *config, const struct json *request)
+{
+	static const struct requests_caller caller = {never_gone, NULL};
+	struct daemon_state d = {.config = config};
+	_cleanup_free_ char *error = NULL;
+	struct json *reply;
+	int r = opening_volume(config, &d.volume, &error);
+
+	if (r)
+		return failure_of(r, error);
+	reply = requests_answer(&d, request, &caller);
+	volume_close(d.volume);
+	return reply;
+}

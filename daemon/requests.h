@@ -1,0 +1,50 @@
+/*
+ * What a volume can be asked, by the control socket of its daemon or, when it is not mounted,
+ * directly.
+ *
+ *     ping                      pid, mountpoint
+ *     status                    all that `cachet status` shows
+ *     journal                   "operations": every operation not yet acknowledged
+ *     retry, drop {seq}         of a refused or held operation
+ *     conflicts {all?}          "conflicts"
+ *     resolve {id}              a conflict is settled: it is no longer shown
+ *     stat {path}               one object; the path is relative to the mount's root
+ *     sync {wait?, timeout_ms?} probe, poll and replay now *
+ *     online, offline           *
+ *     allow-deletes             a person confirms held deletions *
+ *     umount                    the daemon ends *
+ *
+ * Those with * need the daemon; without it they answer "not-mounted". Numbers of operations and
+ * conflicts are JSON numbers (decimal strings from 2^53 on). An answer is {"ok":true, …} or
+ * {"ok":false,"code":NAME,"error":SENTENCE}, NAME as exit_code_name().
+ */
+#ifndef CACHET_DAEMON_REQUESTS_H
+#define CACHET_DAEMON_REQUESTS_H
+
+#include <stdbool.h>
+
+#include "base/json.h"
+#include "base/macros.h"
+#include "daemon/config.h"
+#include "daemon/exit_code.h"
+
+struct daemon_state;
+
+/* Asked now and then by a request that waits; true: nobody wants the answer any more. */
+struct requests_caller {
+	bool (*gone)(void *arg);
+	void *arg;
+};
+
+/* Never NULL unless memory is out. The caller frees. */
+struct json *requests_answer(
+	struct daemon_state *d, const struct json *request, const struct requests_caller *caller);
+
+/* {"ok":false, …} */
+struct json *requests_failure(enum exit_code code, const char *sentence);
+
+/* Opens the volume (which needs its key), answers, closes it. A failure to open is an answer too.
+ */
+struct json *requests_direct(const struct config *config, const struct json *request);
+
+#endif
