@@ -1,0 +1,365 @@
+/*
+ * Theory of operation.
+ *
+ *            ┌──────── request taken, run, answered ────────┐
+ *            ▼                                              │
+ *   PARKED ─────▶ READER ── loop_yield ──▶ SLOW OPERATION ──┘ (reader again)
+ *      ▲             │
+ *      └─ no request and another reader is there
+ *
+ * `readers` counts the threads in READER and is never 0 while the loop runs: who leaves the state
+ * as the last one first wakes or starts another (loop_yield), or stays and sleeps in poll
+ * (loop_idle). Changes are made under the lock; the path from one request to the next takes none.
+ *
+ * The descriptor is non-blocking, so that a reader can look without sleeping.
+ */
+#include "fs/loop.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <fuse_lowlevel.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+
+#define LOOP_MAX_DEFAULT 512
+#define LOOP_KEEP 4   /* parked threads that stay */
+#define LOOP_IDLE_S 5 /* others go after this */
+#define LOOP_STACK (256 * 1024)
+#define LOOP_SPIN_NS 40000
+#define LOOP_SPIN_MISSES 4 /* looks in vain in a row after which it is given up */
+#define LOOP_DRAIN_MS 200  /* how long requests are still answered after loop_stop */
+#define LOOP_STREAK 16     /* requests without a pause after which a further reader joins */
+
+struct loop {
+	struct fuse_session *session;
+	int fd, stop_fd;
+	unsigned max, readers_max;
+	int64_t spin_ns;
+	atomic_llong stop_by_ms; /* 0: not stopping */
+
+	pthread_mutex_t lock;                     /* leaf */
+	pthread_cond_t wake;                      /* parked threads */
+	pthread_cond_t ended;                     /* loop_run */
+	unsigned threads, readers, parked, calls; /* calls: parked threads that are to read */
+	bool stopped;
+	int error;
+};
+
+struct worker {
+	struct loop *loop;
+	bool reader;
+	unsigned streak, misses;
+	struct fuse_buf buf;
+	void *scratch;
+	size_t scratch_len;
+};
+
+static _Thread_local struct worker *loop_self;
+
+static void *loop_thread(void *arg);
+
+int loop_new(struct fuse_session *se, unsigned threads, struct loop **out)
+{
+	struct loop *l = calloc(1, sizeof(*l));
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+	if (!l)
+		return -ENOMEM;
+	l->session = se;
+	l->fd = fuse_session_fd(se);
+	l->max = threads ? threads : LOOP_MAX_DEFAULT;
+	l->readers_max = cpus > 2 ? (unsigned)cpus / 2 : 1;
+	l->spin_ns = cpus > 1 ? LOOP_SPIN_NS : 0;
+	l->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (l->stop_fd < 0 || fcntl(l->fd, F_SETFL, fcntl(l->fd, F_GETFL) | O_NONBLOCK) < 0) {
+		int r = -errno;
+
+		if (l->stop_fd >= 0)
+			close(l->stop_fd);
+		free(l);
+		return r;
+	}
+	pthread_mutex_init(&l->lock, NULL);
+	pthread_cond_init(&l->wake, NULL);
+	pthread_cond_init(&l->ended, NULL);
+	*out = l;
+	return 0;
+}
+
+void loop_free(struct loop *l)
+{
+	if (!l)
+		return;
+	close(l->stop_fd);
+	pthread_cond_destroy(&l->wake);
+	pthread_cond_destroy(&l->ended);
+	pthread_mutex_destroy(&l->lock);
+	free(l);
+}
+
+/* Lock held. */
+static int loop_spawn(struct loop *l)
+{
+	sigset_t all, old;
+	pthread_attr_t attr;
+	pthread_t thread;
+	int r;
+
+	if (l->threads >= l->max)
+		return -EAGAIN;
+	pthread_attr_init(&attr);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	pthread_attr_setstacksize(&attr, LOOP_STACK);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	r = -pthread_create(&thread, &attr, loop_thread, l);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	pthread_attr_destroy(&attr);
+	if (r == 0)
+		l->threads++;
+	return r;
+}
+
+/* Lock held: one reader more, woken or started. */
+static int loop_add_reader(struct loop *l)
+{
+	int r = 0;
+
+	if (l->parked > l->calls) {
+		l->calls++;
+		pthread_cond_signal(&l->wake);
+	} else {
+		r = loop_spawn(l);
+	}
+	if (r == 0)
+		l->readers++;
+	return r;
+}
+
+static void loop_end(struct loop *l, int error)
+{
+	uint64_t one = 1;
+
+	pthread_mutex_lock(&l->lock);
+	l->stopped = true;
+	if (error && !l->error)
+		l->error = error;
+	pthread_cond_broadcast(&l->wake);
+	pthread_mutex_unlock(&l->lock);
+	if (write(l->stop_fd, &one, sizeof(one)) < 0)
+		log_debug("loop: the stop event is already set");
+}
+
+/* What is already asked is still answered: it may be the kernel's last dirty pages. */
+void loop_stop(struct loop *l)
+{
+	atomic_store(&l->stop_by_ms, clock_boot_ms() + LOOP_DRAIN_MS);
+	loop_end(l, 0);
+}
+
+static bool loop_must_end(struct loop *l)
+{
+	int64_t by = atomic_load_explicit(&l->stop_by_ms, memory_order_relaxed);
+
+	return fuse_session_exited(l->session) || (by && clock_boot_ms() > by);
+}
+
+int loop_run(struct loop *l)
+{
+	int r;
+
+	pthread_mutex_lock(&l->lock);
+	r = l->stopped ? 0 : loop_add_reader(l);
+	if (r)
+		l->error = r;
+	while (l->threads > 0)
+		pthread_cond_wait(&l->ended, &l->lock);
+	r = l->error;
+	pthread_mutex_unlock(&l->lock);
+	return r;
+}
+
+bool loop_yield(void)
+{
+	struct worker *w = loop_self;
+	struct loop *l;
+	bool ok = true;
+
+	if (!w || !w->reader)
+		return true;
+	l = w->loop;
+	pthread_mutex_lock(&l->lock);
+	if (l->readers == 1 && !l->stopped)
+		ok = loop_add_reader(l) == 0;
+	if (ok) {
+		l->readers--;
+		w->reader = false;
+	}
+	pthread_mutex_unlock(&l->lock);
+	return ok;
+}
+
+void *loop_scratch(size_t len)
+{
+	struct worker *w = loop_self;
+	void *bigger;
+
+	if (len <= w->scratch_len)
+		return w->scratch;
+	bigger = malloc(len);
+	if (!bigger)
+		return NULL;
+	free(w->scratch);
+	w->scratch = bigger;
+	w->scratch_len = len;
+	return bigger;
+}
+
+/* Lock held. Sleeps until called or stopped; false when the thread is to end. */
+static bool loop_park(struct loop *l)
+{
+	struct timespec until;
+	int r = 0;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += LOOP_IDLE_S;
+	l->parked++;
+	while (!l->stopped && l->calls == 0 && r == 0)
+		r = pthread_cond_timedwait(&l->wake, &l->lock, &until);
+	if (l->calls == 0 && !l->stopped && l->parked <= LOOP_KEEP) {
+		while (!l->stopped && l->calls == 0)
+			pthread_cond_wait(&l->wake, &l->lock);
+	}
+	l->parked--;
+	if (l->calls == 0)
+		return false;
+	l->calls--;
+	return !l->stopped;
+}
+
+static bool loop_spin(struct worker *w)
+{
+	struct loop *l = w->loop;
+	struct pollfd p = {.fd = l->fd, .events = POLLIN};
+	int64_t end;
+
+	if (l->spin_ns == 0 || w->misses >= LOOP_SPIN_MISSES)
+		return false;
+	end = clock_boot_ns() + l->spin_ns;
+	do {
+		if (poll(&p, 1, 0) != 0) {
+			w->misses = 0;
+			return true;
+		}
+	} while (clock_boot_ns() < end);
+	w->misses++;
+	return false;
+}
+
+static void loop_sleep(struct worker *w)
+{
+	struct pollfd p[2] = {
+		{.fd = w->loop->fd, .events = POLLIN},
+		{.fd = w->loop->stop_fd, .events = POLLIN},
+	};
+	int64_t start = clock_boot_ns();
+
+	if (poll(p, 2, -1) < 0 && errno != EINTR)
+		log_debug("loop: poll failed");
+	/* Had it looked a little longer it would have found it: look again next time. */
+	if (clock_boot_ns() - start < w->loop->spin_ns)
+		w->misses = 0;
+}
+
+/* No request is there. False when the thread is to end. */
+static bool loop_idle(struct worker *w)
+{
+	struct loop *l = w->loop;
+	bool go = true;
+
+	w->streak = 0;
+	if (atomic_load(&l->stop_by_ms))
+		return false;
+	if (loop_spin(w))
+		return true;
+	pthread_mutex_lock(&l->lock);
+	if (l->readers > 1) {
+		l->readers--;
+		w->reader = false;
+		go = loop_park(l);
+		w->reader = go;
+		pthread_mutex_unlock(&l->lock);
+		return go;
+	}
+	pthread_mutex_unlock(&l->lock);
+	loop_sleep(w);
+	return true;
+}
+
+/* After a slow operation, or after many requests in a row. */
+static void loop_balance(struct worker *w)
+{
+	struct loop *l = w->loop;
+
+	if (w->reader && ++w->streak % LOOP_STREAK)
+		return;
+	pthread_mutex_lock(&l->lock);
+	if (!w->reader) {
+		l->readers++;
+		w->reader = true;
+	} else if (l->readers < l->readers_max && !l->stopped && loop_add_reader(l)) {
+		log_debug("loop: no further reader");
+	}
+	pthread_mutex_unlock(&l->lock);
+}
+
+static void loop_work(struct worker *w)
+{
+	struct fuse_session *se = w->loop->session;
+	bool go = true;
+	int r = 0;
+
+	while (go && !loop_must_end(w->loop)) {
+		r = fuse_session_receive_buf(se, &w->buf);
+		if (r > 0) {
+			fuse_session_process_buf(se, &w->buf);
+			loop_balance(w);
+		} else if (r == -EAGAIN) {
+			go = loop_idle(w);
+		} else if (r != -EINTR) {
+			break;
+		}
+	}
+	if (fuse_session_exited(se) || (r < 0 && r != -EAGAIN && r != -EINTR))
+		loop_end(w->loop, fuse_session_exited(se) ? 0 : r);
+}
+
+static void *loop_thread(void *arg)
+{
+	struct loop *l = arg;
+	struct worker w = {.loop = l, .reader = true};
+
+	loop_self = &w;
+	loop_work(&w);
+	free(w.buf.mem);
+	free(w.scratch);
+	pthread_mutex_lock(&l->lock);
+	if (w.reader)
+		l->readers--;
+	l->threads--;
+	if (l->threads == 0)
+		pthread_cond_broadcast(&l->ended);
+	pthread_mutex_unlock(&l->lock);
+	return NULL;
+}

@@ -1,0 +1,56 @@
+/*
+ * The nodes the kernel knows: one per (object, version), with the kernel's count of lookups.
+ *
+ * The nodeid is the node's address: the kernel sends only ids it got from us and has not forgotten,
+ * and a node lives until its last lookup is forgotten. Two versions of an object are two nodes with
+ * the same st_ino.
+ *
+ * A node holds its object (tree_hold) from its making to its end, so that an unlinked file lives
+ * while the kernel has it.
+ *
+ * Threads: any; the table is in shards, each with a lock that is held for a few loads and over
+ * tree_hold only.
+ */
+#ifndef CACHET_FS_NODE_H
+#define CACHET_FS_NODE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/macros.h"
+#include "cache/volume.h"
+
+enum node_xattrs { NODE_XATTRS_UNKNOWN, NODE_XATTRS_NONE, NODE_XATTRS_SOME };
+
+struct node {
+	struct node *next; /* shard lock */
+	uint64_t object, version;
+	uint64_t lookups; /* shard lock */
+	_Atomic uint8_t
+		xattrs; /* enum node_xattrs: spares the index a question the kernel asks often */
+	atomic_uint writers; /* handles open for writing */
+};
+
+struct node_table;
+
+int node_table_new(struct volume *v, struct node_table **out) MUST_CHECK;
+/* Drops every node, whatever the kernel still counts: after the unmount. */
+void node_table_free(struct node_table *t);
+
+/* The node, made if need be, with one lookup more; -ENOMEM. */
+int node_get(struct node_table *t, uint64_t object, uint64_t version, struct node **out) MUST_CHECK;
+/* The kernel forgets `count` lookups. The node may be gone then. */
+void node_forget(struct node_table *t, struct node *n, uint64_t count);
+
+/* Ids of all nodes of the object, at most `max`; for notifications: an id may be of another node by
+ * the time it is used, which costs that node's cache and nothing else. */
+size_t node_ids(struct node_table *t, uint64_t object, uint64_t *ids, size_t max);
+
+/* All nodes of the object have attributes now. */
+void node_set_xattrs(struct node_table *t, uint64_t object);
+/* Remembers an empty list, unless somebody set one meanwhile. */
+void node_no_xattrs(struct node *n);
+
+#endif

@@ -1,0 +1,198 @@
+/* Attributes: getattr, setattr, statfs. */
+#include <errno.h>
+#include <string.h>
+#include <sys/statvfs.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "cache/space.h"
+#include "fs/fs_priv.h"
+#include "fs/handle.h"
+
+#define SET_TIMES                                                                                  \
+	(FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_ATIME_NOW | FUSE_SET_ATTR_MTIME |                     \
+		FUSE_SET_ATTR_MTIME_NOW | FUSE_SET_ATTR_CTIME)
+
+static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct fs *f = fs_of(req);
+	struct node *n = fs_node(f, ino);
+	struct tree_attr a;
+	int r = tree_getattr(f->volume, n->object, n->version, &a);
+
+	if (r)
+		fs_reply_code(req, r);
+	else
+		fs_reply_attr(req, &a);
+}
+
+static int64_t attr_ns(struct timespec t)
+{
+	return t.tv_sec * NS_PER_SEC + t.tv_nsec;
+}
+
+/* What the kernel names in `valid`, for tree_setattr. */
+static unsigned attr_mask(const struct stat *st, int valid, struct tree_attr *set)
+{
+	int64_t now =
+		valid & (FUSE_SET_ATTR_ATIME_NOW | FUSE_SET_ATTR_MTIME_NOW) ? clock_wall_ns() : 0;
+	unsigned mask = 0;
+
+	if (valid & FUSE_SET_ATTR_MODE) {
+		set->mode = st->st_mode;
+		mask |= TREE_SET_MODE;
+	}
+	if (valid & FUSE_SET_ATTR_UID) {
+		set->uid = st->st_uid;
+		mask |= TREE_SET_UID;
+	}
+	if (valid & FUSE_SET_ATTR_GID) {
+		set->gid = st->st_gid;
+		mask |= TREE_SET_GID;
+	}
+	if (valid & (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_ATIME_NOW)) {
+		set->atime_ns = valid & FUSE_SET_ATTR_ATIME_NOW ? now : attr_ns(st->st_atim);
+		mask |= TREE_SET_ATIME;
+	}
+	if (valid & (FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW)) {
+		set->mtime_ns = valid & FUSE_SET_ATTR_MTIME_NOW ? now : attr_ns(st->st_mtim);
+		mask |= TREE_SET_MTIME;
+	}
+	if (valid & FUSE_SET_ATTR_CTIME) {
+		set->ctime_ns = attr_ns(st->st_ctim);
+		mask |= TREE_SET_CTIME;
+	}
+	return mask;
+}
+
+/* The kernel's own times of a file it has written: they belong to the next commit, not into a
+ * transaction of their own. */
+static bool attr_is_writeback(int valid, const struct fuse_file_info *fi)
+{
+	return fi && (valid & FUSE_SET_ATTR_MTIME) && (valid & FUSE_SET_ATTR_CTIME) &&
+	       !(valid & ~(FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_CTIME));
+}
+
+static int attr_truncate(
+	fuse_req_t req, const struct node *n, uint64_t size, struct fuse_file_info *fi)
+{
+	struct file *file;
+	int r;
+
+	if (fi) {
+		file = handle_file(fi);
+		r = size ? fs_wait_whole(req, file) : 0;
+		return r ? r : file_truncate(file, size);
+	}
+	r = file_open(fs_of(req)->volume, n->object, n->version, true, &file);
+	if (r)
+		return r;
+	r = size ? fs_wait_whole(req, file) : 0;
+	if (r == 0)
+		r = file_truncate(file, size);
+	file_unref(file, true);
+	return r;
+}
+
+static int attr_kill(struct fs *f, const struct node *n, struct tree_attr *a)
+{
+	uint32_t mode = a->mode & ~(uint32_t)S_ISUID;
+	struct tree_attr set;
+
+	if (mode & S_IXGRP)
+		mode &= ~(uint32_t)S_ISGID;
+	if (mode == a->mode || !S_ISREG(mode))
+		return 0;
+	set.mode = mode;
+	return tree_setattr(f->volume, n->object, n->version, &set, TREE_SET_MODE, a);
+}
+
+int ops_attr_kill_priv(struct fs *f, const struct node *n)
+{
+	struct tree_attr a;
+	int r = tree_getattr(f->volume, n->object, n->version, &a);
+
+	return r ? r : attr_kill(f, n, &a);
+}
+
+/* chown clears suid and sgid whoever asks, truncation unless root does; a mode that is set in the
+ * same call stands. */
+static bool attr_must_kill(fuse_req_t req, int valid)
+{
+	if (!fs_of(req)->kill_priv || (valid & FUSE_SET_ATTR_MODE))
+		return false;
+	if (valid & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID))
+		return true;
+	return (valid & FUSE_SET_ATTR_SIZE) && fuse_req_ctx(req)->uid != 0;
+}
+
+static int attr_set(fuse_req_t req, struct node *n, const struct stat *st, int valid,
+	struct fuse_file_info *fi, struct tree_attr *out)
+{
+	struct volume *v = fs_of(req)->volume;
+	struct tree_attr set;
+	unsigned mask;
+	int r = 0;
+
+	if (valid & FUSE_SET_ATTR_SIZE)
+		r = attr_truncate(req, n, (uint64_t)st->st_size, fi);
+	if (r)
+		return r;
+	if (attr_is_writeback(valid, fi)) {
+		r = file_set_mtime(handle_file(fi), attr_ns(st->st_mtim));
+		return r ? r : tree_getattr(v, n->object, n->version, out);
+	}
+	mask = attr_mask(st, valid, &set);
+	if (mask == 0)
+		return tree_getattr(v, n->object, n->version, out);
+	return tree_setattr(v, n->object, n->version, &set, mask, out);
+}
+
+static void op_setattr(
+	fuse_req_t req, fuse_ino_t ino, struct stat *st, int valid, struct fuse_file_info *fi)
+{
+	struct fs *f = fs_of(req);
+	struct node *n = fs_node(f, ino);
+	struct tree_attr a;
+	int r;
+
+	if ((valid & FUSE_SET_ATTR_SIZE) && (st->st_size < 0 || st->st_size > FILE_SIZE_MAX)) {
+		fs_reply_code(req, -EFBIG);
+		return;
+	}
+	r = attr_set(req, n, st, valid, fi, &a);
+	if (r == 0 && attr_must_kill(req, valid))
+		r = attr_kill(f, n, &a);
+	if (r)
+		fs_reply_code(req, r);
+	else
+		fs_reply_attr(req, &a);
+}
+
+/* Free is what a writer could have: the limit less what cannot be evicted. */
+static void op_statfs(fuse_req_t req, fuse_ino_t ino)
+{
+	struct fs *f = fs_of(req);
+	struct volume_status status = {0};
+	struct space_info space;
+	struct statvfs st = {.f_bsize = 4096, .f_frsize = 4096, .f_namemax = 255};
+	uint64_t taken;
+
+	space_info(f->volume, &space);
+	if (volume_status(f->volume, &status))
+		log_debug("statfs: no status");
+	taken = MIN_OF(space.limit, space.unsent + space.reserved);
+	st.f_blocks = space.limit / st.f_frsize;
+	st.f_bfree = (space.limit - taken) / st.f_frsize;
+	st.f_bavail = st.f_bfree;
+	st.f_files = status.objects + st.f_bfree;
+	st.f_ffree = st.f_favail = st.f_bfree;
+	fuse_reply_statfs(req, &st);
+}
+
+void ops_attr_fill(struct fuse_lowlevel_ops *ops)
+{
+	ops->getattr = op_getattr;
+	ops->setattr = op_setattr;
+	ops->statfs = op_statfs;
+}

@@ -1,0 +1,247 @@
+/* Open files: open, create, read, write, flush, fsync, release, fallocate, lseek. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "cache/space.h"
+#include "fs/fs_priv.h"
+#include "fs/handle.h"
+#include "fs/loop.h"
+
+#define READ_ROUNDS 4            /* fetched content may be evicted before it is read */
+#define YIELD_BYTES (256 * 1024) /* data from which on another thread takes the next request */
+
+static bool open_writes(int flags)
+{
+	return (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC);
+}
+
+/* A version never changes behind the kernel's back, so its pages stay. When space is short write(2)
+ * itself must say so. */
+static void open_flags(struct fs *f, struct fuse_file_info *fi, bool writer)
+{
+	fi->keep_cache = 1;
+	fi->noflush = !writer;
+	if (writer && space_is_tight(f->volume)) {
+		fi->direct_io = 1;
+		fi->keep_cache = 0;
+	}
+}
+
+/* O_TRUNC needs nothing of the old content; any other writer needs all of it, as the kernel's
+ * write-back must never wait for the network. */
+static int open_prepare(fuse_req_t req, struct node *n, struct file *file, int flags)
+{
+	struct fs *f = fs_of(req);
+	int r;
+
+	if (!(flags & O_TRUNC))
+		return fs_wait_whole(req, file);
+	r = file_truncate(file, 0);
+	if (r == 0 && f->kill_priv && fuse_req_ctx(req)->uid != 0)
+		r = ops_attr_kill_priv(f, n);
+	return r;
+}
+
+static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct fs *f = fs_of(req);
+	struct node *n = fs_node(f, ino);
+	bool writer = open_writes(fi->flags);
+	struct file *file;
+	int r = file_open(f->volume, n->object, n->version, writer, &file);
+
+	if (r) {
+		fs_reply_code(req, r);
+		return;
+	}
+	if (writer)
+		r = open_prepare(req, n, file, fi->flags);
+	if (r) {
+		file_unref(file, writer);
+		fs_reply_code(req, r);
+		return;
+	}
+	fi->fh = handle_make(file, writer);
+	open_flags(f, fi, writer);
+	if (writer)
+		atomic_fetch_add(&n->writers, 1);
+	if (fuse_reply_open(req, fi)) {
+		if (writer)
+			atomic_fetch_sub(&n->writers, 1);
+		file_unref(file, writer);
+	}
+}
+
+static void create_reply(
+	fuse_req_t req, const struct tree_attr *a, struct file *file, struct fuse_file_info *fi)
+{
+	struct fs *f = fs_of(req);
+	struct fuse_entry_param e;
+	struct node *n;
+	int r = fs_entry(f, a, &e);
+
+	if (r) {
+		file_unref(file, true);
+		fs_reply_code(req, r);
+		return;
+	}
+	n = fs_node(f, e.ino);
+	node_no_xattrs(n);
+	atomic_fetch_add(&n->writers, 1);
+	fi->fh = handle_make(file, true);
+	open_flags(f, fi, true);
+	if (fuse_reply_create(req, &e, fi)) {
+		atomic_fetch_sub(&n->writers, 1);
+		node_forget(f->nodes, n, 1);
+		file_unref(file, true);
+	}
+}
+
+static void op_create(
+	fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
+{
+	struct fs *f = fs_of(req);
+	const struct fuse_ctx *ctx = fuse_req_ctx(req);
+	struct tree_cred cred = {.uid = ctx->uid, .gid = ctx->gid};
+	uint64_t dir = fs_node(f, parent)->object;
+	struct tree_attr a;
+	struct file *file;
+	int r;
+
+	r = FS_LISTED(
+		req, tree_mknod(f->volume, dir, name, S_IFREG | (mode & 07777), 0, &cred, &a));
+	if (r == 0)
+		r = file_open(f->volume, a.object, a.version, true, &file);
+	if (r)
+		fs_reply_code(req, r);
+	else
+		create_reply(req, &a, file, fi);
+}
+
+static int read_all(
+	fuse_req_t req, struct file *file, void *buf, size_t len, uint64_t off, size_t *got)
+{
+	int r = 0;
+
+	for (unsigned i = 0; i < READ_ROUNDS; i++) {
+		r = file_read(file, buf, len, off, got);
+		if (r != CE_ABSENT)
+			return r;
+		r = fs_wait_content(req, file, off, len);
+		if (r)
+			return r;
+	}
+	return r ? r : CE_ABSENT;
+}
+
+static void op_read(
+	fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
+{
+	size_t got = 0;
+	void *buf = loop_scratch(size);
+	int r = -ENOMEM;
+
+	if (size >= YIELD_BYTES && !loop_yield())
+		log_debug("read: no other thread");
+	if (buf)
+		r = read_all(req, handle_file(fi), buf, size, (uint64_t)off, &got);
+	if (r)
+		fs_reply_code(req, r);
+	else
+		fuse_reply_buf(req, buf, got);
+}
+
+static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,
+	struct fuse_file_info *fi)
+{
+	struct fs *f = fs_of(req);
+	int r;
+
+	if (size >= YIELD_BYTES && !loop_yield())
+		log_debug("write: no other thread");
+	r = file_write(handle_file(fi), buf, size, (uint64_t)off);
+	/* A write that does not come from the page cache is a program's own: it clears suid, unless
+	 * it is root's. */
+	if (r == 0 && !fi->writepage && f->kill_priv && fuse_req_ctx(req)->uid != 0)
+		r = ops_attr_kill_priv(f, fs_node(f, ino));
+	if (r)
+		fs_reply_code(req, r);
+	else
+		fuse_reply_write(req, size);
+}
+
+/* close(2). The kernel has sent its dirty pages before. */
+static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct fs *f = fs_of(req);
+	bool written = handle_writes(fi) || atomic_load(&fs_node(f, ino)->writers) > 0;
+
+	fs_reply_code(req, written ? file_commit(handle_file(fi)) : 0);
+}
+
+static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
+{
+	if (!loop_yield())
+		log_debug("fsync: no other thread");
+	fs_reply_code(req, file_sync(handle_file(fi)));
+}
+
+static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	if (handle_writes(fi))
+		atomic_fetch_sub(&fs_node(fs_of(req), ino)->writers, 1);
+	file_unref(handle_file(fi), handle_writes(fi));
+	fs_reply_code(req, 0);
+}
+
+static void op_fallocate(
+	fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len, struct fuse_file_info *fi)
+{
+	struct file *file = handle_file(fi);
+	int r;
+
+	if (off < 0 || len <= 0) {
+		fs_reply_code(req, -EINVAL);
+		return;
+	}
+	if (len > FILE_SIZE_MAX - off) {
+		fs_reply_code(req, -EFBIG);
+		return;
+	}
+	r = fs_wait_whole(req, file);
+	if (r == 0)
+		r = file_fallocate(file, mode, (uint64_t)off, (uint64_t)len);
+	fs_reply_code(req, r);
+}
+
+static void op_lseek(
+	fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse_file_info *fi)
+{
+	uint64_t at;
+	int r;
+
+	if (off < 0) {
+		fs_reply_code(req, -ENXIO);
+		return;
+	}
+	r = file_seek(handle_file(fi), (uint64_t)off, whence, &at);
+	if (r)
+		fs_reply_code(req, r);
+	else
+		fuse_reply_lseek(req, (off_t)at);
+}
+
+void ops_file_fill(struct fuse_lowlevel_ops *ops)
+{
+	ops->open = op_open;
+	ops->create = op_create;
+	ops->read = op_read;
+	ops->write = op_write;
+	ops->flush = op_flush;
+	ops->fsync = op_fsync;
+	ops->release = op_release;
+	ops->fallocate = op_fallocate;
+	ops->lseek = op_lseek;
+}
