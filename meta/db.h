@@ -11,7 +11,12 @@
  * lose the newest commits, in order, never a middle one. db_sync() makes all commits that ended before the call
  * durable. SQLite itself syncs the WAL only in db_checkpoint() and db_close(); before any sync of the WAL, ours or
  * SQLite's, the `before_sync` hook runs: the owner of the blobs syncs there what unsynced commits name.
- * db_sync() needs no lock and may run beside transactions, never beside another db_sync or db_checkpoint (it serialises itself).
+ * db_sync() needs no lock and may run beside transactions, never beside another db_sync or db_checkpoint (it serialises itself);
+ * the caller must not hold the index lock. When nothing was committed since the last sync it does nothing, the hook included.
+ *
+ * The hook runs with the index lock held when SQLite syncs (checkpoint, close) and without it in db_sync(); it must
+ * take neither the index lock nor call db_*. A commit that ends while the hook or the sync runs may become durable without
+ * the hook having seen it: what it names must be checked after an unclean boot (undo rows, meta/content.h).
  *
  * A failed commit is rolled back: db_commit then returns the error and the state before db_begin stands.
  *
@@ -38,11 +43,13 @@ struct db_options {
 	bool create;              /* make a new index; -EEXIST if there is one */
 	int (*before_sync)(void *arg); /* may be NULL; an error stops the sync */
 	void *before_sync_arg;
+	const char *base_vfs;     /* SQLite VFS beneath the sealed one; NULL = "unix-excl". For tests of crashes. */
 };
 
 /* What opening found; the caller reports it. */
 struct db_recovery {
-	bool wal_damaged;        /* an authentic frame follows a bad one: commits are lost */
+	bool wal_damaged;        /* an authentic commit follows a bad frame: commits are lost (after power loss: unsynced ones) */
+	bool durable_lost;       /* and one of them had been synced: not power loss, but a bad disk or tampering */
 	char quarantine[256];    /* where index and WAL were copied to before going on, relative to dir; "" if not */
 };
 
@@ -53,7 +60,7 @@ void db_close(struct db *db);
 int db_begin(struct db *db) MUST_CHECK;
 int db_commit(struct db *db) MUST_CHECK;
 void db_rollback(struct db *db);
-/* Inside a transaction: undo to here / forget the mark. Not nested. */
+/* Inside a transaction: one mark (setting it again moves it), undo to it (it stays), forget it. */
 int db_savepoint(struct db *db) MUST_CHECK;
 int db_savepoint_rollback(struct db *db) MUST_CHECK;
 int db_savepoint_release(struct db *db) MUST_CHECK;

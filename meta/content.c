@@ -1,0 +1,260 @@
+#include "meta/content.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "meta/content_priv.h"
+
+static int blob_read(struct stmt *s, struct content_blob *out)
+{
+	struct content_blob b;
+
+	b.id = stmt_u64(s);
+	stmt_blob(s, b.uuid, CONTENT_UUID_LEN);
+	b.store = stmt_u64(s);
+	b.alg = (uint32_t)stmt_u64(s);
+	b.shift = (uint32_t)stmt_u64(s);
+	b.epoch = stmt_u64(s);
+	b.seals = stmt_u64(s);
+	b.alloc_bytes = stmt_u64(s);
+	b.used_s = stmt_i64(s);
+	b.pinned = stmt_u64(s) != 0;
+	if (s->error)
+		return s->error;
+	*out = b;
+	return 0;
+}
+
+static void blob_bind(struct stmt *s, const struct content_blob *b)
+{
+	stmt_bind_blob(s, b->uuid, CONTENT_UUID_LEN);
+	stmt_bind_u64(s, b->store);
+	stmt_bind_u64(s, b->alg);
+	stmt_bind_u64(s, b->shift);
+	stmt_bind_u64(s, b->epoch);
+	stmt_bind_u64(s, b->seals);
+	stmt_bind_u64(s, b->alloc_bytes);
+	stmt_bind_i64(s, b->used_s);
+	stmt_bind_u64(s, b->pinned);
+}
+
+int content_blob_insert(struct db *db, struct content_blob *b)
+{
+	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_BLOB_INSERT);
+	int r;
+
+	blob_bind(&s, b);
+	r = stmt_run(&s);
+	if (r == 0)
+		b->id = stmt_last_id(&s);
+	return r;
+}
+
+int content_blob_get(struct db *db, uint64_t id, struct content_blob *out)
+{
+	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_BLOB_GET);
+	int r;
+
+	stmt_bind_u64(&s, id);
+	r = stmt_one(&s);
+	return r < 0 ? r : blob_read(&s, out);
+}
+
+int content_blob_update(struct db *db, const struct content_blob *b)
+{
+	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_BLOB_UPDATE);
+
+	blob_bind(&s, b);
+	stmt_bind_u64(&s, b->id);
+	return stmt_run_one(&s);
+}
+
+int content_blob_delete(struct db *db, uint64_t id)
+{
+	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_BLOB_DELETE);
+
+	stmt_bind_u64(&s, id);
+	return stmt_run_one(&s);
+}
+
+int content_blob_maps(struct db *db, uint64_t id, uint64_t *out)
+{
+	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_BLOB_MAPS);
+
+	stmt_bind_u64(&s, id);
+	return stmt_count(&s, out);
+}
+
+int content_blob_total(struct db *db, uint64_t *alloc_bytes)
+{
+	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_BLOB_TOTAL);
+
+	return stmt_count(&s, alloc_bytes);
+}
+
+int content_blob_evictable(struct db *db, int64_t after_used_s, uint64_t after_id,
+	struct content_blob *rows, size_t max, size_t *n)
+{
+	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_BLOB_EVICTABLE);
+	size_t count = 0;
+	int r;
+
+	stmt_bind_i64(&s, after_used_s);
+	stmt_bind_u64(&s, after_id);
+	stmt_bind_u64(&s, max);
+	while ((r = stmt_row(&s)) == 1 && count < max) {
+		r = blob_read(&s, &rows[count]);
+		if (r < 0)
+			return r;
+		count++;
+	}
+	if (r < 0)
+		return r;
+	*n = count;
+	return 0;
+}
+
+static void map_bind(struct stmt *s, const struct content_map *m)
+{
+	stmt_bind_u64(s, m->blob);
+	stmt_bind_u64(s, m->object);
+	stmt_bind_u64(s, m->size);
+	stmt_bind_u64(s, m->whole);
+	stmt_bind_u64(s, m->state);
+	stmt_bind_text_or_null(s, m->etag.text);
+}
+
+int content_map_insert(struct db *db, struct content_map *m)
+{
+	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_MAP_INSERT);
+	int r;
+
+	map_bind(&s, m);
+	r = stmt_run(&s);
+	if (r == 0)
+		m->id = stmt_last_id(&s);
+	return r;
+}
+
+int content_map_get(struct db *db, uint64_t id, struct content_map *out)
+{
+	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_MAP_GET);
+	struct content_map m;
+	int r;
+
+	stmt_bind_u64(&s, id);
+	r = stmt_one(&s);
+	if (r < 0)
+		return r;
+	m.id = stmt_u64(&s);
+	m.blob = stmt_u64(&s);
+	m.object = stmt_u64(&s);
+	m.size = stmt_u64(&s);
+	m.whole = stmt_u64(&s) != 0;
+	m.state = (enum content_map_state)stmt_u64(&s);
+	stmt_etag(&s, &m.etag);
+	if (s.error)
+		return s.error;
+	*out = m;
+	return 0;
+}
+
+int content_map_update(struct db *db, const struct content_map *m)
+{
+	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_MAP_UPDATE);
+
+	map_bind(&s, m);
+	stmt_bind_u64(&s, m->id);
+	return stmt_run_one(&s);
+}
+
+static int run_for(struct db *db, enum stmt_id id, uint64_t a)
+{
+	_cleanup_stmt_ struct stmt s = stmt_use(db, id);
+
+	stmt_bind_u64(&s, a);
+	return stmt_run(&s);
+}
+
+int content_map_delete(struct db *db, uint64_t id)
+{
+	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_MAP_DELETE);
+	int r = content_chunk_delete_from(db, id, 0);
+
+	if (r == 0)
+		r = run_for(db, STMT_UNDO_DROP_MAPS_ALL, id);
+	if (r == 0)
+		r = run_for(db, STMT_UNDO_DROP_CHUNKS_ALL, id);
+	if (r < 0)
+		return r;
+	stmt_bind_u64(&s, id);
+	return stmt_run_one(&s);
+}
+
+int content_map_clone(struct db *db, uint64_t id, enum content_map_state state, uint64_t *out)
+{
+	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_MAP_CLONE);
+	_cleanup_stmt_ struct stmt chunks = stmt_use(db, STMT_MAP_CLONE_CHUNKS);
+	uint64_t clone;
+	int r;
+
+	stmt_bind_u64(&s, id);
+	stmt_bind_u64(&s, state);
+	r = stmt_run_one(&s);
+	if (r < 0)
+		return r;
+	clone = stmt_last_id(&s);
+	stmt_bind_u64(&chunks, id);
+	stmt_bind_u64(&chunks, clone);
+	r = stmt_run(&chunks);
+	if (r == 0)
+		*out = clone;
+	return r;
+}
+
+static int read_ids(struct stmt *s, uint64_t *ids, size_t max)
+{
+	size_t n = 0;
+	int r;
+
+	while ((r = stmt_row(s)) == 1 && n < max)
+		ids[n++] = stmt_u64(s);
+	return r < 0 ? r : (int)n;
+}
+
+int content_map_stray(struct db *db, uint64_t *ids, size_t max)
+{
+	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_MAP_STRAY);
+
+	stmt_bind_u64(&s, max);
+	return read_ids(&s, ids, max);
+}
+
+int content_map_of_blob(struct db *db, uint64_t blob, uint64_t *ids, size_t max, size_t *n)
+{
+	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_MAP_OF_BLOB);
+	int r;
+
+	stmt_bind_u64(&s, blob);
+	stmt_bind_u64(&s, max);
+	r = read_ids(&s, ids, max);
+	if (r < 0)
+		return r;
+	*n = (size_t)r;
+	return 0;
+}
+
+int content_slots(struct db *db, uint64_t blob, content_slot_fn *fn, void *arg)
+{
+	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_SLOTS);
+	int r;
+
+	stmt_bind_u64(&s, blob);
+	while ((r = stmt_row(&s)) == 1) {
+		r = fn(arg, stmt_u64(&s));
+		if (r != 0)
+			return r < 0 ? r : 0;
+	}
+	return r;
+}

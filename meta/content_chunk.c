@@ -1,0 +1,101 @@
+/* Rows of `chunk`. Nonces shorter than CONTENT_NONCE_MAX end in zeros, which are not stored. */
+#include "meta/content.h"
+
+#include <errno.h>
+
+#include "base/error.h"
+#include "meta/content_priv.h"
+
+void content_chunk_read(struct stmt *s, struct content_chunk *c)
+{
+	c->idx = stmt_u64(s);
+	c->slot = stmt_u64(s);
+	c->len = (uint32_t)stmt_u64(s);
+	c->seq = stmt_u64(s);
+	stmt_blob(s, c->nonce, CONTENT_NONCE_MAX);
+	stmt_blob(s, c->tag, CONTENT_TAG_LEN);
+}
+
+static size_t nonce_len(const struct content_chunk *c)
+{
+	size_t n = CONTENT_NONCE_MAX;
+
+	while (n > 0 && c->nonce[n - 1] == 0)
+		n--;
+	return n;
+}
+
+int content_chunk_put(struct db *db, uint64_t map, const struct content_chunk *c)
+{
+	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_CHUNK_PUT);
+
+	stmt_bind_u64(&s, map);
+	stmt_bind_u64(&s, c->idx);
+	stmt_bind_u64(&s, c->slot);
+	stmt_bind_u64(&s, c->len);
+	stmt_bind_u64(&s, c->seq);
+	stmt_bind_blob(&s, c->nonce, nonce_len(c));
+	stmt_bind_blob(&s, c->tag, CONTENT_TAG_LEN);
+	return stmt_run(&s);
+}
+
+int content_chunk_get(struct db *db, uint64_t map, uint64_t idx, struct content_chunk *out)
+{
+	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_CHUNK_GET);
+	struct content_chunk c;
+	int r;
+
+	stmt_bind_u64(&s, map);
+	stmt_bind_u64(&s, idx);
+	r = stmt_one(&s);
+	if (r < 0)
+		return r;
+	content_chunk_read(&s, &c);
+	if (s.error)
+		return s.error;
+	*out = c;
+	return 0;
+}
+
+int content_chunk_delete(struct db *db, uint64_t map, uint64_t idx)
+{
+	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_CHUNK_DELETE);
+
+	stmt_bind_u64(&s, map);
+	stmt_bind_u64(&s, idx);
+	return stmt_run_one(&s);
+}
+
+int content_chunk_delete_from(struct db *db, uint64_t map, uint64_t from)
+{
+	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_CHUNK_DELETE_FROM);
+
+	stmt_bind_u64(&s, map);
+	stmt_bind_u64(&s, from);
+	return stmt_run(&s);
+}
+
+int content_chunk_each(struct db *db, uint64_t map, uint64_t from, content_chunk_fn *fn, void *arg)
+{
+	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_CHUNK_EACH);
+	struct content_chunk c;
+	int r;
+
+	stmt_bind_u64(&s, map);
+	stmt_bind_u64(&s, from);
+	while ((r = stmt_row(&s)) == 1) {
+		content_chunk_read(&s, &c);
+		r = s.error ? s.error : fn(arg, &c);
+		if (r != 0)
+			return r < 0 ? r : 0;
+	}
+	return r;
+}
+
+int content_chunk_count(struct db *db, uint64_t map, uint64_t *out)
+{
+	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_CHUNK_COUNT);
+
+	stmt_bind_u64(&s, map);
+	return stmt_count(&s, out);
+}

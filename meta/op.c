@@ -1,0 +1,195 @@
+#include "meta/op.h"
+
+#include <errno.h>
+
+#include "base/error.h"
+#include "meta/stmt_priv.h"
+
+static int op_read(struct stmt *s, struct op_row *op)
+{
+	op->seq = stmt_u64(s);
+	op->store = stmt_u64(s);
+	op->kind = (enum op_kind)stmt_u64(s);
+	op->state = (enum op_state)stmt_u64(s);
+	op->name = stmt_u64(s);
+	op->object = stmt_u64(s);
+	stmt_rid(s, &op->rid);
+	stmt_blob(s, op->key, ROW_KEY_LEN);
+	stmt_etag(s, &op->base_etag);
+	stmt_rid(s, &op->r_parent);
+	stmt_filename(s, &op->r_name);
+	stmt_rid(s, &op->other_rid);
+	stmt_etag(s, &op->other_etag);
+	op->map = stmt_u64(s);
+	op->attempts = (uint32_t)stmt_u64(s);
+	op->next_try_ms = stmt_i64(s);
+	op->status = (int32_t)stmt_i64(s);
+	stmt_text(s, op->error, sizeof(op->error));
+	op->created_ns = stmt_i64(s);
+	return s->error;
+}
+
+static void op_bind(struct stmt *s, const struct op_row *op)
+{
+	stmt_bind_u64(s, op->store);
+	stmt_bind_u64(s, op->kind);
+	stmt_bind_u64(s, op->state);
+	stmt_bind_u64(s, op->name);
+	stmt_bind_u64(s, op->object);
+	stmt_bind_text_or_null(s, op->rid.text);
+	stmt_bind_blob(s, op->key, ROW_KEY_LEN);
+	stmt_bind_text_or_null(s, op->base_etag.text);
+	stmt_bind_text_or_null(s, op->r_parent.text);
+	stmt_bind_filename(s, &op->r_name);
+	stmt_bind_text_or_null(s, op->other_rid.text);
+	stmt_bind_text_or_null(s, op->other_etag.text);
+	stmt_bind_u64(s, op->map);
+	stmt_bind_u64(s, op->attempts);
+	stmt_bind_i64(s, op->next_try_ms);
+	stmt_bind_i64(s, op->status);
+	stmt_bind_text(s, op->error);
+	stmt_bind_i64(s, op->created_ns);
+}
+
+int op_insert(struct db *db, struct op_row *op)
+{
+	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_OP_INSERT);
+	int r;
+
+	op_bind(&s, op);
+	r = stmt_run(&s);
+	if (r == 0)
+		op->seq = stmt_last_id(&s);
+	return r;
+}
+
+int op_update(struct db *db, const struct op_row *op)
+{
+	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_OP_UPDATE);
+
+	op_bind(&s, op);
+	stmt_bind_u64(&s, op->seq);
+	return stmt_run_one(&s);
+}
+
+static int op_one(struct stmt *s, struct op_row *out)
+{
+	struct op_row op;
+	int r = stmt_one(s);
+
+	if (r == 0)
+		r = op_read(s, &op);
+	if (r == 0)
+		*out = op;
+	return r;
+}
+
+int op_get(struct db *db, uint64_t seq, struct op_row *out)
+{
+	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_OP_GET);
+
+	stmt_bind_u64(&s, seq);
+	return op_one(&s, out);
+}
+
+int op_by_key(struct db *db, const uint8_t key[static ROW_KEY_LEN], struct op_row *out)
+{
+	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_OP_BY_KEY);
+
+	stmt_bind_blob(&s, key, ROW_KEY_LEN);
+	return op_one(&s, out);
+}
+
+int op_delete(struct db *db, uint64_t seq)
+{
+	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_OP_DELETE);
+
+	stmt_bind_u64(&s, seq);
+	return stmt_run_one(&s);
+}
+
+static int each(struct stmt *s, op_fn *fn, void *arg)
+{
+	struct op_row op;
+	int r;
+
+	while ((r = stmt_row(s)) == 1) {
+		r = op_read(s, &op);
+		if (r == 0)
+			r = fn(arg, &op);
+		if (r != 0)
+			return r < 0 ? r : 0;
+	}
+	return r;
+}
+
+int op_each(struct db *db, uint64_t after, op_fn *fn, void *arg)
+{
+	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_OP_EACH);
+
+	stmt_bind_u64(&s, after);
+	return each(&s, fn, arg);
+}
+
+int op_each_of_rid(struct db *db, uint64_t store, const char *rid, op_fn *fn, void *arg)
+{
+	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_OP_EACH_OF_RID);
+
+	stmt_bind_text_or_null(&s, rid);
+	stmt_bind_u64(&s, store);
+	return each(&s, fn, arg);
+}
+
+int op_each_of_object(struct db *db, uint64_t object, op_fn *fn, void *arg)
+{
+	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_OP_EACH_OF_OBJECT);
+
+	stmt_bind_u64(&s, object);
+	return each(&s, fn, arg);
+}
+
+int op_last_seq(struct db *db, uint64_t *out)
+{
+	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_OP_LAST_SEQ);
+
+	return stmt_count(&s, out);
+}
+
+static uint64_t *count_of(struct op_counts *c, uint64_t state)
+{
+	switch (state) {
+	case OP_QUEUED:
+		return &c->queued;
+	case OP_INFLIGHT:
+		return &c->inflight;
+	case OP_REFUSED:
+		return &c->refused;
+	case OP_HELD:
+		return &c->held;
+	default:
+		return NULL;
+	}
+}
+
+int op_counts(struct db *db, struct op_counts *out)
+{
+	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_OP_COUNTS);
+	struct op_counts c = {0};
+	int r;
+
+	while ((r = stmt_row(&s)) == 1) {
+		uint64_t *n = count_of(&c, stmt_u64(&s));
+		int64_t oldest;
+
+		if (!n)
+			return CE_CORRUPT;
+		*n = stmt_u64(&s);
+		oldest = stmt_i64(&s);
+		if (c.oldest_ns == 0 || oldest < c.oldest_ns)
+			c.oldest_ns = oldest;
+	}
+	if (r < 0)
+		return r;
+	*out = c;
+	return 0;
+}

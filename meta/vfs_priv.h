@@ -1,0 +1,70 @@
+/* The inside of the sealed VFS, shared by vfs.c (object, main file) and vfs_wal.c (the log). */
+#ifndef CACHET_META_VFS_PRIV_H
+#define CACHET_META_VFS_PRIV_H
+
+#include <pthread.h>
+#include <sqlite3.h>
+#include <stdatomic.h>
+
+#include "meta/page.h"
+#include "meta/vfs.h"
+
+struct vfs_file {
+	sqlite3_file base; /* first: SQLite's view */
+	struct vfs *vfs;
+	sqlite3_file *real; /* behind this struct */
+	uint8_t staged[PAGE_FRAME_LEN]; /* sealed bytes on their way to or from `real` */
+	/* The log only: */
+	bool held; /* `held_header` of the frame at held_offset waits for its payload */
+	uint64_t held_offset;
+	uint8_t held_header[PAGE_FRAME_HEADER_LEN];
+	uint64_t whole_read; /* offset of the frame that was just read whole, or UINT64_MAX */
+};
+
+struct vfs {
+	sqlite3_vfs vfs; /* first: SQLite's view */
+	sqlite3_vfs *base;
+	char name[32];
+	struct page_keys keys;
+	bool page1_in_wal;
+	int (*before_sync)(void *arg);
+	void *before_sync_arg;
+
+	struct vfs_file *wal; /* while open */
+	_Atomic uint64_t main_bytes, wal_bytes;
+	_Atomic bool tampered;
+	_Atomic int hook_error;
+
+	pthread_mutex_t sync_lock; /* one sync of the log at a time; taken before `state` */
+	pthread_mutex_t state;     /* leaf; guards what follows */
+	uint64_t written;          /* writes to the log, counted */
+	uint64_t frame_written;    /* `written` at the last frame */
+	uint64_t synced;           /* `written` that is durable, the hook having run after it */
+	uint64_t log;              /* counts restarts of the log */
+	uint32_t commit_end;       /* frames up to and with the last commit mark written */
+	uint32_t durable;          /* as commit_end, durable */
+	bool suspect;              /* the last sync failed */
+};
+
+/* vfs_wal.c */
+extern const sqlite3_io_methods vfs_wal_methods;
+void vfs_wal_init(struct vfs_file *f);
+
+/* vfs.c: methods both kinds of file share, and helpers. */
+static inline struct vfs_file *vfs_file_of(sqlite3_file *file)
+{
+	return (struct vfs_file *)file;
+}
+
+int vfs_file_close(sqlite3_file *file);
+int vfs_file_size(sqlite3_file *file, sqlite3_int64 *size);
+int vfs_file_lock(sqlite3_file *file, int level);
+int vfs_file_unlock(sqlite3_file *file, int level);
+int vfs_file_check_reserved(sqlite3_file *file, int *out);
+int vfs_file_control(sqlite3_file *file, int op, void *arg);
+int vfs_file_sector_size(sqlite3_file *file);
+int vfs_file_characteristics(sqlite3_file *file);
+/* Remembers the tampering; returns SQLITE_CORRUPT. */
+int vfs_refuse(struct vfs *v);
+
+#endif
