@@ -1,6 +1,7 @@
 #include "meta/op.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "base/error.h"
 #include "meta/stmt_priv.h"
@@ -77,6 +78,7 @@ static int op_one(struct stmt *s, struct op_row *out)
 	struct op_row op;
 	int r = stmt_one(s);
 
+	memset(&op, 0, sizeof(op)); /* texts have no stale bytes behind their end */
 	if (r == 0)
 		r = op_read(s, &op);
 	if (r == 0)
