@@ -37,13 +37,13 @@ const struct command command_status = {
 	.run = run,
 };
 
-static void print_link(const struct json *link)
+static void print_link(const struct json *o)
 {
-	const char *state = show_string(link, "state"), *error = show_string(link, "last_error");
-	int64_t contact = show_i64(link, "last_contact_ns");
+	const char *state = show_string(o, "state"), *error = show_string(o, "last_error");
+	int64_t contact = show_i64(o, "last_contact_ns");
 	char age[SHOW_MAX];
 
-	if (!state || !strcmp(state, "not-mounted")) {
+	if (!state || !show_bool(o, "mounted")) {
 		printf("  link        not mounted\n");
 		return;
 	}
@@ -57,7 +57,7 @@ static void print_link(const struct json *link)
 		}
 	}
 	putchar('\n');
-	if (show_bool(link, "feed_live"))
+	if (show_bool(o, "feed_live"))
 		printf("  freshness   live: changes at the origin arrive as they happen\n");
 	else
 		printf("  freshness   as of %s\n",
@@ -66,23 +66,23 @@ static void print_link(const struct json *link)
 
 static void print_pending(const struct json *o)
 {
-	const struct json *p = show_member(o, "pending");
-	uint64_t n = show_u64(p, "operations"), conflicts = show_u64(o, "conflicts");
+	uint64_t n = show_u64(o, "pending"), conflicts = show_u64(o, "conflicts");
 	char count[SHOW_MAX], size[SHOW_MAX], age[SHOW_MAX];
 
 	if (n)
 		printf("  pending     %s to send, %s, the oldest made %s\n",
 			show_count(n, "operation", "operations", count),
-			show_bytes(show_u64(p, "bytes"), size),
-			show_age(show_i64(p, "oldest_ns"), age));
+			show_bytes(show_u64(o, "pending_bytes"), size),
+			show_age(show_i64(o, "oldest_ns"), age));
 	else
 		printf("  pending     nothing: everything is at the origin\n");
-	if (show_u64(p, "refused"))
+	if (show_u64(o, "refused"))
 		printf("  refused     %s by the origin: `cachet journal ls`\n",
-			show_count(show_u64(p, "refused"), "operation", "operations", count));
-	if (show_u64(p, "held"))
-		printf("  held        %s wait for you: `cachet journal ls`\n",
-			show_count(show_u64(p, "held"), "operation", "operations", count));
+			show_count(show_u64(o, "refused"), "operation", "operations", count));
+	if (show_u64(o, "held"))
+		printf("  held        %s for you to decide: `cachet journal ls`\n",
+			show_count(
+				show_u64(o, "held"), "operation waits", "operations wait", count));
 	if (conflicts)
 		printf("  conflicts   %" PRIu64 ": `cachet conflicts ls`\n", conflicts);
 	else
@@ -91,14 +91,13 @@ static void print_pending(const struct json *o)
 
 static void print_cache(const struct json *o)
 {
-	const struct json *c = show_member(o, "cache");
 	char used[SHOW_MAX], limit[SHOW_MAX], unsent[SHOW_MAX], count[SHOW_MAX];
 
-	printf("  cache       %s of %s", show_bytes(show_u64(c, "used_bytes"), used),
-		show_bytes(show_u64(c, "limit_bytes"), limit));
-	if (show_u64(c, "unsent_bytes"))
-		printf(", of it unsent %s", show_bytes(show_u64(c, "unsent_bytes"), unsent));
-	printf("; %s\n", show_count(show_u64(c, "objects"), "file or directory",
+	printf("  cache       %s of %s", show_bytes(show_u64(o, "used_bytes"), used),
+		show_bytes(show_u64(o, "limit_bytes"), limit));
+	if (show_u64(o, "unsent_bytes"))
+		printf(", of it unsent %s", show_bytes(show_u64(o, "unsent_bytes"), unsent));
+	printf("; %s\n", show_count(show_u64(o, "objects"), "file or directory",
 				 "files and directories", count));
 }
 
@@ -122,36 +121,35 @@ static void print_stores(const struct json *o)
 
 static bool is_damaged(const struct json *o)
 {
-	const struct json *d = show_member(o, "damage"), *link = show_member(o, "link");
-
-	return show_u64(d, "chunks") || show_bool(d, "wal") ||
-	       show_bool(link, "rolled_back_volume");
+	return show_u64(o, "damaged_chunks") || show_bool(o, "wal_damaged") ||
+	       show_bool(o, "rolled_back_volume");
 }
 
 static void print_damage(const struct json *o)
 {
-	const struct json *d = show_member(o, "damage"), *link = show_member(o, "link");
-
 	if (!is_damaged(o))
 		printf("  damage      none seen\n");
-	if (show_u64(d, "chunks"))
+	if (show_u64(o, "damaged_chunks"))
 		printf("  damage      %" PRIu64
 		       " pieces of content failed authentication and were set aside\n",
-			show_u64(d, "chunks"));
-	if (show_bool(d, "wal"))
+			show_u64(o, "damaged_chunks"));
+	if (show_bool(o, "wal_damaged"))
 		printf("  damage      the write-ahead log was damaged; a copy was set aside\n");
-	if (show_u64(d, "rolled_back_files"))
+	if (show_u64(o, "rolled_back_files"))
 		printf("  power loss  %" PRIu64 " files fell back to their last durable state\n",
-			show_u64(d, "rolled_back_files"));
-	if (show_bool(link, "rolled_back_volume"))
+			show_u64(o, "rolled_back_files"));
+	if (show_bool(o, "rolled_back_volume"))
 		printf("  WARNING     this is an old copy of the volume: the origin has seen later "
-		       "work of it\n");
-	if (show_bool(link, "restored_server"))
-		printf("  WARNING     the origin was restored from a backup: nothing is sent until "
-		       "you have looked\n");
-	if (show_bool(link, "deletes_held"))
+		       "work of "
+		       "it\n");
+	if (show_bool(o, "restored_server"))
+		printf("  WARNING     the origin was restored or replaced: nothing is sent until "
+		       "you say "
+		       "`cachet sync --accept-restored`\n");
+	if (show_bool(o, "deletes_held"))
 		printf("  WARNING     unusually many deletions are held: `cachet sync "
-		       "--allow-deletes` confirms them\n");
+		       "--allow-deletes` "
+		       "confirms them\n");
 }
 
 static void print(const struct json *o)
@@ -173,7 +171,7 @@ static void print(const struct json *o)
 		show_text(stdout, store);
 	}
 	putchar('\n');
-	print_link(show_member(o, "link"));
+	print_link(o);
 	print_pending(o);
 	print_cache(o);
 	print_stores(o);
@@ -182,8 +180,7 @@ static void print(const struct json *o)
 
 static enum exit_code check(const struct json *o)
 {
-	const struct json *link = show_member(o, "link"), *pending = show_member(o, "pending");
-	const char *state = show_string(link, "state");
+	const char *state = show_string(o, "state");
 
 	if (is_damaged(o))
 		return EXIT_CODE_DAMAGED;
@@ -193,8 +190,8 @@ static enum exit_code check(const struct json *o)
 		return EXIT_CODE_AUTH;
 	if (strcmp(state, "online") != 0 && strcmp(state, "degraded") != 0)
 		return EXIT_CODE_OFFLINE;
-	if (show_u64(pending, "operations") || show_u64(o, "conflicts") ||
-		show_bool(link, "deletes_held") || show_bool(link, "restored_server"))
+	if (show_u64(o, "pending") || show_u64(o, "conflicts") || show_bool(o, "deletes_held") ||
+		show_bool(o, "restored_server"))
 		return EXIT_CODE_PENDING;
 	return EXIT_CODE_OK;
 }

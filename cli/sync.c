@@ -6,7 +6,7 @@
 
 struct args {
 	struct command_common common;
-	bool wait, allow_deletes;
+	bool wait, allow_deletes, accept_restored;
 	uint64_t timeout_ms;
 };
 
@@ -17,6 +17,8 @@ static const struct option_def options[] = {
 		.arg = "TIME", .help = "with --wait: give up after this time (default: never)"},
 	{"allow-deletes", 0, OPTION_FLAG, offsetof(struct args, allow_deletes),
 		.help = "confirm deletions that are held because they are so many"},
+	{"accept-restored", 0, OPTION_FLAG, offsetof(struct args, accept_restored),
+		.help = "go on with a server that was restored from a backup or replaced"},
 	COMMAND_COMMON,
 	OPTION_END,
 };
@@ -50,6 +52,8 @@ static int run(int argc, char **argv)
 		r = target_find(&args.common, first < argc ? argv[first] : NULL, &t);
 	if (r == COMMAND_GO && args.allow_deletes)
 		r = target_do(&args.common, &t, "allow-deletes", TARGET_DAEMON, NULL);
+	if (r == COMMAND_GO && args.accept_restored)
+		r = target_do(&args.common, &t, "accept-restored", TARGET_DAEMON, NULL);
 	if (r != COMMAND_GO)
 		return r;
 	json_set_string(request, "do", "sync");

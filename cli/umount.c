@@ -137,7 +137,7 @@ static int wait_end(const struct args *args, int pidfd)
 
 static int print(const struct args *args, const struct target *t, const struct json *status)
 {
-	uint64_t n = show_u64(show_member(status, "pending"), "operations");
+	uint64_t n = show_u64(status, "pending");
 	char count[SHOW_MAX];
 
 	if (args->common.json) {

@@ -39,9 +39,8 @@ static void set_text(struct json *o, const char *key, const char *text)
 	buffer_done(&b);
 }
 
-static void add_link(struct sync *sync, struct json *out)
+static void add_link(struct sync *sync, struct json *o)
 {
-	struct json *o = json_set_object(out, "link");
 	struct sync_status s;
 
 	if (!sync) {
@@ -51,7 +50,7 @@ static void add_link(struct sync *sync, struct json *out)
 	sync_status(sync, &s);
 	json_set_string(o, "state", sync_state_name(s.state));
 	json_set_i64(o, "last_contact_ns", s.last_contact_ns);
-	json_set_string(o, "last_error", s.last_error ? s.last_error_text : NULL);
+	set_text(o, "last_error", s.last_error ? s.last_error_text : NULL);
 	json_set_bool(o, "feed_live", s.feed_live);
 	json_set_bool(o, "deletes_held", s.deletes_held);
 	json_set_bool(o, "restored_server", s.restored_server);
@@ -61,16 +60,15 @@ static void add_link(struct sync *sync, struct json *out)
 	json_set_u64(o, "requests", s.requests);
 }
 
-static int add_pending(struct volume *v, struct json *out)
+static int add_pending(struct volume *v, struct json *o)
 {
-	struct json *o = json_set_object(out, "pending");
 	struct outbox_counts n;
 	int r = outbox_counts(v, &n);
 
 	if (r)
 		return r;
-	json_set_u64(o, "operations", n.queued + n.inflight + n.refused + n.held);
-	json_set_u64(o, "bytes", n.bytes);
+	json_set_u64(o, "pending", n.queued + n.inflight + n.refused + n.held);
+	json_set_u64(o, "pending_bytes", n.bytes);
 	json_set_u64(o, "queued", n.queued);
 	json_set_u64(o, "inflight", n.inflight);
 	json_set_u64(o, "refused", n.refused);
@@ -97,10 +95,8 @@ static int add_store(void *arg, const struct remote_store *s)
 	return 0;
 }
 
-static int add_cache(struct volume *v, struct json *out)
+static int add_cache(struct volume *v, struct json *o)
 {
-	struct json *cache = json_set_object(out, "cache"),
-		    *damage = json_set_object(out, "damage");
 	struct volume_status s;
 	struct space_info space;
 	int r = volume_status(v, &s);
@@ -108,14 +104,14 @@ static int add_cache(struct volume *v, struct json *out)
 	if (r)
 		return r;
 	space_info(v, &space);
-	json_set_u64(cache, "used_bytes", space.used);
-	json_set_u64(cache, "limit_bytes", space.limit);
-	json_set_u64(cache, "unsent_bytes", space.unsent);
-	json_set_u64(cache, "objects", s.objects);
-	json_set_u64(damage, "chunks", s.damaged);
-	json_set_bool(damage, "wal", s.wal_damaged);
-	json_set_u64(damage, "rolled_back_files", s.rolled_back);
-	json_set_bool(damage, "unclean_start", s.unclean);
+	json_set_u64(o, "used_bytes", space.used);
+	json_set_u64(o, "limit_bytes", space.limit);
+	json_set_u64(o, "unsent_bytes", space.unsent);
+	json_set_u64(o, "objects", s.objects);
+	json_set_u64(o, "damaged_chunks", s.damaged);
+	json_set_bool(o, "wal_damaged", s.wal_damaged);
+	json_set_u64(o, "rolled_back_files", s.rolled_back);
+	json_set_bool(o, "unclean_start", s.unclean);
 	return 0;
 }
 

@@ -131,6 +131,13 @@ static int do_allow_deletes(struct request *q)
 	return 0;
 }
 
+static int do_accept_restored(struct request *q)
+{
+	sync_accept_restored(q->d->sync);
+	sync_poke(q->d->sync);
+	return 0;
+}
+
 static int do_umount(struct request *q)
 {
 	int r = report_status(q->d, q->out);

@@ -12,6 +12,7 @@
  *     sync {wait?, timeout_ms?} probe, poll and replay now *
  *     online, offline           *
  *     allow-deletes             a person confirms held deletions *
+ *     accept-restored           a person says that a restored or replaced server is the one *
  *     umount                    the daemon ends *
  *
  * Those with * need the daemon; without it they answer "not-mounted". Numbers of operations and
