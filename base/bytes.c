@@ -37,7 +37,7 @@ int bytes_from_hex(const char *in, uint8_t *out, size_t len)
 		if (hex_digit(in[i]) < 0)
 			return CE_FORMAT;
 	for (size_t i = 0; i < len; i++)
-		out[i] = (uint8_t)(hex_digit(in[2 * i]) << 4 | hex_digit(in[2 * i + 1]));
+		out[i] = (uint8_t)(hex_digit(in[2 * i]) * 16 + hex_digit(in[2 * i + 1]));
 	return 0;
 }
 

@@ -54,7 +54,7 @@ int bytes_from_hex(const char *in, uint8_t *out, size_t len) MUST_CHECK;
 /* Standard base64 with padding (RFC 4648 section 4), NUL-terminated; the caller frees *out. */
 int bytes_to_base64(const uint8_t *in, size_t len, char **out) MUST_CHECK;
 
-/* At most `max` bytes to `out`; anything but canonical base64 is CE_FORMAT, too much CE_TOO_LARGE. */
+/* At most `max` bytes to `out`; all but canonical base64 is CE_FORMAT, too much CE_TOO_LARGE. */
 int bytes_from_base64(const char *in, uint8_t *out, size_t max, size_t *out_len) MUST_CHECK;
 
 /* True when the `len` bytes are well-formed UTF-8 (RFC 3629) without NUL. */

@@ -44,7 +44,8 @@ static void errno_texts_init(void)
 	for (int i = 0; i < ERRNO_END; i++) {
 		const char *text = strerrordesc_np(i);
 
-		snprintf(errno_texts[i], sizeof(errno_texts[i]), "%s", text ? text : "unknown error");
+		snprintf(errno_texts[i], sizeof(errno_texts[i]), "%s",
+			text ? text : "unknown error");
 		if (!isupper((unsigned char)errno_texts[i][1]))
 			errno_texts[i][0] = (char)tolower((unsigned char)errno_texts[i][0]);
 	}

@@ -143,8 +143,8 @@ int io_read_file(int dirfd, const char *path, size_t max, char **out, size_t *ou
 static int open_temporary(int dirfd, const char *tmp, mode_t mode, int *out_fd)
 {
 	for (;;) {
-		_cleanup_fd_ int fd = openat(dirfd, tmp,
-			O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY, 0600);
+		_cleanup_fd_ int fd = openat(
+			dirfd, tmp, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY, 0600);
 		struct stat locked, named;
 		int n;
 
@@ -169,8 +169,8 @@ static int open_temporary(int dirfd, const char *tmp, mode_t mode, int *out_fd)
 	}
 }
 
-static int fill_and_rename(int dirfd, int fd, const char *tmp, const char *name, const void *data,
-	size_t len)
+static int fill_and_rename(
+	int dirfd, int fd, const char *tmp, const char *name, const void *data, size_t len)
 {
 	int r = FAILPOINT("publish-write");
 
@@ -284,7 +284,8 @@ int io_mkdir_p(const char *path, mode_t mode)
 			continue;
 		*p = '\0';
 		/* A parent on a read-only or foreign file system exists and cannot be made. */
-		r = stat(copy, &st) == 0 && S_ISDIR(st.st_mode) ? 0 : make_level_or_accept(copy, mode);
+		r = stat(copy, &st) == 0 && S_ISDIR(st.st_mode) ? 0
+								: make_level_or_accept(copy, mode);
 		*p = '/';
 		if (r)
 			return r;

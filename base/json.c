@@ -19,7 +19,7 @@
 #include "base/error.h"
 #include "base/json_priv.h"
 
-#define EXACT_END (UINT64_C(1) << 53)       /* doubles below it are exact integers */
+#define EXACT_END (UINT64_C(1) << 53)        /* doubles below it are exact integers */
 #define PLAIN_END UINT64_C(1000000000000000) /* cJSON prints integers below it digit by digit */
 
 static cJSON *node(struct json *v)
@@ -330,7 +330,8 @@ static void set_integer(struct json *obj, const char *key, bool negative, uint64
 
 	snprintf(text, sizeof(text), "%s%" PRIu64, negative ? "-" : "", magnitude);
 	if (magnitude < PLAIN_END)
-		attach(obj, key, cJSON_CreateNumber(negative ? -(double)magnitude : (double)magnitude));
+		attach(obj, key,
+			cJSON_CreateNumber(negative ? -(double)magnitude : (double)magnitude));
 	else if (magnitude < EXACT_END)
 		attach(obj, key, cJSON_CreateRaw(text));
 	else

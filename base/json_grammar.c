@@ -2,7 +2,8 @@
  * cJSON is lenient: it takes control characters as white space and inside strings, leading zeros,
  * a byte order mark, whatever bytes pass for text, and 1000 levels; and it ends a string at \u0000.
  * So the text is held against the grammar of RFC 8259 before cJSON sees it. One pass, no memory;
- * the recursion is bounded by JSON_DEPTH_MAX. Lone surrogates are left to cJSON, which refuses them.
+ * the recursion is bounded by JSON_DEPTH_MAX. Lone surrogates are left to cJSON, which refuses
+ * them.
  */
 #include "base/json_priv.h"
 

@@ -28,7 +28,7 @@ static inline void cleanup_fd(int *fd)
 		close(*fd);
 }
 
-/* Hands the pointer over: returns it and leaves NULL behind, so that the scope cleanup does nothing. */
+/* Hands the pointer over: returns it and leaves NULL behind for the scope cleanup. */
 #define steal_ptr(pp)                                                                              \
 	({                                                                                         \
 		__typeof__(*(pp)) stolen_ = *(pp);                                                 \

@@ -39,7 +39,8 @@ static int fail(struct parse *p, const char *fmt, ...)
 	return CE_USAGE;
 }
 
-static const struct option_def *find_long(const struct option_def *defs, const char *name, size_t len)
+static const struct option_def *find_long(
+	const struct option_def *defs, const char *name, size_t len)
 {
 	for (; defs->name; defs++)
 		if (strlen(defs->name) == len && !memcmp(defs->name, name, len))
@@ -68,7 +69,8 @@ static int number_error(struct parse *p, const struct option_def *def, const cha
 {
 	static const char *const expected[OPTION_TYPE_END] = {
 		[OPTION_U64] = "a whole number",
-		[OPTION_BYTES] = "a size: a number, then K, M, G or T (powers of 1024), or KB, MB or GB",
+		[OPTION_BYTES] =
+			"a size: a number, then K, M, G or T (powers of 1024), or KB, MB or GB",
 		[OPTION_DURATION] = "a time: a number, then ms, s, m, h or d (seconds without)",
 	};
 
@@ -77,7 +79,7 @@ static int number_error(struct parse *p, const struct option_def *def, const cha
 
 static int store_number(struct parse *p, const struct option_def *def, const char *text)
 {
-	const char *unit = def->type == OPTION_BYTES	  ? " bytes"
+	const char *unit = def->type == OPTION_BYTES      ? " bytes"
 			   : def->type == OPTION_DURATION ? " ms"
 							  : "";
 	uint64_t value;
@@ -125,7 +127,8 @@ static int parse_long(struct parse *p, const char *word)
 	const struct option_def *def = find_long(p->defs, word, len);
 
 	if (!def)
-		return fail(p, "there is no option --%.*s; see --help", (int)MIN_OF(len, 64u), word);
+		return fail(
+			p, "there is no option --%.*s; see --help", (int)MIN_OF(len, 64u), word);
 	if (def->type != OPTION_FLAG)
 		return take_value(p, def, equals ? equals + 1 : NULL);
 	if (equals)
@@ -177,8 +180,8 @@ static int parse_words(struct parse *p)
 	return r;
 }
 
-int options_parse(const struct option_def *defs, void *into, int argc, char **argv, int *first,
-	char **error)
+int options_parse(
+	const struct option_def *defs, void *into, int argc, char **argv, int *first, char **error)
 {
 	_cleanup_free_ char **words = calloc(2 * (size_t)MAX_OF(argc, 1), sizeof(*words));
 	struct parse p = { .defs = defs, .into = into, .argc = argc, .argv = argv, .next = 1 };
@@ -203,7 +206,8 @@ int options_parse(const struct option_def *defs, void *into, int argc, char **ar
 void options_print_help(const struct option_def *defs, FILE *out)
 {
 	for (; defs->name; defs++) {
-		int n = defs->short_name ? fprintf(out, "  -%c, ", defs->short_name) : fprintf(out, "      ");
+		int n = defs->short_name ? fprintf(out, "  -%c, ", defs->short_name)
+					 : fprintf(out, "      ");
 
 		n += fprintf(out, "--%s", defs->name);
 		if (defs->type != OPTION_FLAG)

@@ -21,7 +21,8 @@ struct secret {
 
 static atomic_bool unlocked_allowed;
 
-/* The leak checker of the sanitizer builds reads this process by ptrace, which needs it dumpable. */
+/* The leak checker of the sanitizer builds reads this process by ptrace, which needs it dumpable.
+ */
 static int forbid_dumps(void)
 {
 	const struct rlimit none = { 0, 0 };

@@ -73,7 +73,8 @@ static void process_init(void)
 
 static struct pool *pool_new(void)
 {
-	void *page = mmap(NULL, POOL_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *page =
+		mmap(NULL, POOL_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (page == MAP_FAILED)
 		return NULL;
@@ -183,8 +184,9 @@ static void warn_unsealed(void)
 	static atomic_flag warned = ATOMIC_FLAG_INIT;
 
 	if (!atomic_flag_test_and_set(&warned))
-		log_error("THIS BUILD DOES NOT ENCRYPT. It exists for one test. Everything it writes "
-			  "is in the clear.");
+		log_error(
+			"THIS BUILD DOES NOT ENCRYPT. It exists for one test. Everything it writes "
+			"is in the clear.");
 }
 
 int aead_seal(enum aead_alg alg, const uint8_t key[static AEAD_KEY_LEN], const uint8_t *nonce,
@@ -255,8 +257,8 @@ static int start(enum aead_alg alg, const uint8_t *key, const uint8_t *nonce, bo
 }
 
 /* AAD, then the message; lengths are below INT_MAX. */
-static bool run(EVP_CIPHER_CTX *ctx, const void *aad, size_t aad_len, const void *in, size_t len,
-	void *out)
+static bool run(
+	EVP_CIPHER_CTX *ctx, const void *aad, size_t aad_len, const void *in, size_t len, void *out)
 {
 	int n;
 

@@ -42,10 +42,10 @@ enum aead_alg aead_default(void);
 const char *aead_name(enum aead_alg alg);
 enum aead_alg aead_by_name(const char *name);
 
-/* A fresh random nonce of the algorithm's length, from a per-thread pool that survives no fork. */
+/* A fresh random nonce of the algorithm's length, from a pool per thread that survives no fork. */
 void aead_nonce(enum aead_alg alg, uint8_t nonce[AEAD_NONCE_MAX]);
 
-/* In a build with -Dunsealed=true, seal copies the plaintext: only the canary test's control run. */
+/* In a build with -Dunsealed=true, seal copies the plaintext: the canary test's control run. */
 int aead_seal(enum aead_alg alg, const uint8_t key[static AEAD_KEY_LEN], const uint8_t *nonce,
 	const void *aad, size_t aad_len, const void *in, size_t len, void *out,
 	uint8_t tag[static AEAD_TAG_LEN]) MUST_CHECK;

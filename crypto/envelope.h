@@ -1,6 +1,6 @@
 /*
- * The JSON envelope {v, alg, iv, ct, tag, aad}: one sealed message in text form. Base64 members; `aad` is the
- * additional data itself when it is not secret and the reader needs it, else absent.
+ * The JSON envelope {v, alg, iv, ct, tag, aad}: one sealed message in text form. Base64 members;
+ * `aad` is the additional data itself when it is not secret and the reader needs it, else absent.
  * v is 1. Exact bytes: docs/format.md. Unknown v or alg: CE_FORMAT. Threads: any.
  */
 #ifndef CACHET_CRYPTO_ENVELOPE_H
@@ -18,7 +18,8 @@
 
 /* New tree at *out; `carry_aad` puts the AAD in. */
 int envelope_seal(enum aead_alg alg, const uint8_t key[static AEAD_KEY_LEN], const void *aad,
-	size_t aad_len, bool carry_aad, const void *plain, size_t len, struct json **out) MUST_CHECK;
+	size_t aad_len, bool carry_aad, const void *plain, size_t len,
+	struct json **out) MUST_CHECK;
 
 /* `aad` is what the caller expects; if the envelope carries one it must be equal (else CE_TAMPER).
  * The caller wipes and frees *plain. */

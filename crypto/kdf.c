@@ -15,7 +15,7 @@
 
 #define COMMIT_LABEL "cachet/commit/v1"
 #define HMAC_LEN crypto_auth_hmacsha256_BYTES
-#define HKDF_BLOCKS_MAX 255
+#define HKDF_BLOCKS_MAX ((size_t)255)
 
 static void blake2b_sized(crypto_generichash_blake2b_state *st, const void *data, size_t len)
 {
@@ -70,8 +70,8 @@ int kdf_commit(const uint8_t key[static KDF_KEY_LEN], const void *context, size_
 }
 
 /* RFC 5869 section 2.3: T(i) = HMAC(prk, T(i-1) ‖ info ‖ i). */
-static void hkdf_expand(const uint8_t *prk, const uint8_t *info, size_t info_len, uint8_t *out,
-	size_t out_len)
+static void hkdf_expand(
+	const uint8_t *prk, const uint8_t *info, size_t info_len, uint8_t *out, size_t out_len)
 {
 	crypto_auth_hmacsha256_state st;
 	uint8_t t[HMAC_LEN], i = 1;
@@ -126,8 +126,8 @@ int kdf_argon2id(const char *passphrase, size_t len, const uint8_t salt[static 1
 		memory > crypto_pwhash_argon2id_MEMLIMIT_MAX ||
 		len > crypto_pwhash_argon2id_PASSWD_MAX)
 		return CE_USAGE;
-	if (crypto_pwhash_argon2id(key, sizeof(key), passphrase, len, salt, opslimit, (size_t)memory,
-		    crypto_pwhash_argon2id_ALG_ARGON2ID13))
+	if (crypto_pwhash_argon2id(key, sizeof(key), passphrase, len, salt, opslimit,
+		    (size_t)memory, crypto_pwhash_argon2id_ALG_ARGON2ID13))
 		r = -ENOMEM; /* its only other reason */
 	else
 		memcpy(out, key, sizeof(key));

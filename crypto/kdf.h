@@ -3,8 +3,9 @@
  *
  * One label per use. kdf_blake2b: keyed BLAKE2b-256 (RFC 7693), key = parent,
  * input = u8 label length, label, then each field as u16 LE length and bytes.
- * kdf_commit: HMAC-SHA256(key, "cachet/commit/v1" ‖ u16 LE length ‖ context), truncated to 16 bytes; compared in
- * constant time before the key is used. kdf_hkdf_sha256: RFC 5869. kdf_argon2id: RFC 9106, version 1.3, 32 bytes.
+ * kdf_commit: HMAC-SHA256(key, "cachet/commit/v1" ‖ u16 LE length ‖ context), truncated to 16
+ * bytes; compared in constant time before the key is used. kdf_hkdf_sha256: RFC 5869.
+ * kdf_argon2id: RFC 9106, version 1.3, 32 bytes.
  * Threads: any.
  */
 #ifndef CACHET_CRYPTO_KDF_H
@@ -31,7 +32,8 @@ struct kdf_field {
 };
 
 int kdf_blake2b(const uint8_t parent[static KDF_KEY_LEN], const char *label,
-	const struct kdf_field *fields, size_t n_fields, uint8_t out[static KDF_KEY_LEN]) MUST_CHECK;
+	const struct kdf_field *fields, size_t n_fields,
+	uint8_t out[static KDF_KEY_LEN]) MUST_CHECK;
 
 int kdf_commit(const uint8_t key[static KDF_KEY_LEN], const void *context, size_t context_len,
 	uint8_t out[static KDF_COMMIT_LEN]) MUST_CHECK;

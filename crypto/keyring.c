@@ -11,9 +11,10 @@
 #include "crypto/keyring_priv.h"
 
 #define WRAP_LABEL "cachet/wrap/v1"
+#define NUMBER_MAX ((size_t)20) /* digits of a 64-bit integer, or 19 and a sign */
 #define AAD_MAX                                                                                    \
 	(sizeof(WRAP_LABEL) + KEYRING_PURPOSE_MAX + KEYRING_STORE_LEN + KEYRING_KID_MAX +          \
-		2 * 20 + 5 * sizeof(uint16_t))
+		2 * NUMBER_MAX + 5 * sizeof(uint16_t))
 
 struct aad {
 	uint8_t bytes[AAD_MAX];
@@ -59,9 +60,13 @@ static bool entry_committed_to(const struct keyring_entry *e, const struct secre
 	       secret_equal_bytes(commit, e->commit, sizeof(commit));
 }
 
-/* Fills iv, ct and commit from what `e` says and `key`. */
-static int entry_wrap(
-	struct keyring_entry *e, const struct secret *kek, const struct secret *key)
+/*
+ * A cipher context keeps its last key. The KEK is used seldom and opens everything, so both ways end
+ * with aead_thread_done(): it is not left behind in unlocked memory.
+ *
+ * Fills iv, ct and commit from what `e` says and `key`.
+ */
+static int entry_wrap(struct keyring_entry *e, const struct secret *kek, const struct secret *key)
 {
 	uint8_t iv[AEAD_NONCE_MAX];
 	struct aad aad;
@@ -73,8 +78,10 @@ static int entry_wrap(
 	r = entry_commit(e, kek, e->commit);
 	if (r)
 		return r;
-	return aead_seal(AEAD_AES256GCM, secret_cbytes(kek), e->iv, aad.bytes, aad.len,
+	r = aead_seal(AEAD_AES256GCM, secret_cbytes(kek), e->iv, aad.bytes, aad.len,
 		secret_cbytes(key), AEAD_KEY_LEN, e->ct, e->ct + AEAD_KEY_LEN);
+	aead_thread_done();
+	return r;
 }
 
 static int entry_unwrap(
@@ -92,6 +99,7 @@ static int entry_unwrap(
 	if (!r)
 		r = aead_open(AEAD_AES256GCM, secret_cbytes(kek), e->iv, aad.bytes, aad.len, e->ct,
 			AEAD_KEY_LEN, e->ct + AEAD_KEY_LEN, secret_bytes(key));
+	aead_thread_done();
 	if (r)
 		return r;
 	*out = steal_ptr(&key);

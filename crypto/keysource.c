@@ -69,8 +69,10 @@ static int parse(const char *spec, enum driver *driver, const char **arg, char *
 		if (i == DRIVER_PASSPHRASE && keysource_passphrase_check(spec + n, error))
 			return CE_USAGE;
 		if (i != DRIVER_PASSPHRASE && !spec[n])
-			return keysource_fail(error, CE_USAGE, "the key source %s needs something "
-				"behind the colon", prefixes[i]);
+			return keysource_fail(error, CE_USAGE,
+				"the key source %s needs something "
+				"behind the colon",
+				prefixes[i]);
 		*driver = (enum driver)i;
 		*arg = spec + n;
 		return 0;
@@ -82,7 +84,7 @@ static int parse(const char *spec, enum driver *driver, const char **arg, char *
 int keysource_check(const char *spec, char **error)
 {
 	enum driver driver;
-	const char *arg;
+	const char *arg = NULL;
 
 	return parse(spec, &driver, &arg, error);
 }
@@ -91,7 +93,7 @@ int keysource_create(const char *spec, struct secret **kek, struct json **params
 {
 	enum driver driver = DRIVER_END;
 	struct json *made = NULL;
-	const char *arg;
+	const char *arg = NULL;
 	int r = parse(spec, &driver, &arg, error);
 
 	if (r)
@@ -111,11 +113,10 @@ int keysource_create(const char *spec, struct secret **kek, struct json **params
 	return 0;
 }
 
-int keysource_fetch(
-	const char *spec, const struct json *params, struct secret **kek, char **error)
+int keysource_fetch(const char *spec, const struct json *params, struct secret **kek, char **error)
 {
 	enum driver driver = DRIVER_END;
-	const char *arg;
+	const char *arg = NULL;
 	int r = parse(spec, &driver, &arg, error);
 
 	if (r)

@@ -1,9 +1,10 @@
 /*
  * Key sources: where the KEK comes from. A driver behind one call; a specification is text:
  *
- *     file:PATH        32 bytes as 64 hex digits, or raw; mode 0600 or stricter, owned by the caller, else CE_USAGE.
- *                      The weakest source: who reads the file opens the volume.
- *     command:CMD      run by /bin/sh -c; standard output as for file; time limit 60 s
+ *     file:PATH        32 bytes as 64 hex digits, or raw; mode 0600 or stricter, owned by the
+ *                      caller, else CE_USAGE. The weakest source: who reads it opens the volume.
+ *     command:CMD      run by /bin/sh -c without a standard input; standard output as for file;
+ *                      time limit 60 s, then it is killed with all it started
  *     passphrase:      asked on the terminal, or read from a file descriptor with passphrase:fd=N;
  *                      Argon2id with salt and cost in the keyring (source parameters)
  *
@@ -20,13 +21,16 @@
 #include "base/secret.h"
 
 /*
- * First use: makes the key where it can be made (file: a missing file is created 0600, fsynced; passphrase: asked
- * twice; new salt). *params (may be NULL): public parameters to keep in the keyring.
+ * First use: makes the key where it can be made (file: a missing file is created 0600, fsynced;
+ * passphrase: asked twice, new salt). *params is set to the public parameters to keep in the
+ * keyring, NULL when there are none; `params` may be NULL.
  */
-int keysource_create(const char *spec, struct secret **kek, struct json **params, char **error) MUST_CHECK;
+int keysource_create(
+	const char *spec, struct secret **kek, struct json **params, char **error) MUST_CHECK;
 
 /* Later: the KEK again, with the parameters of the keyring (may be NULL). */
-int keysource_fetch(const char *spec, const struct json *params, struct secret **kek, char **error) MUST_CHECK;
+int keysource_fetch(const char *spec, const struct json *params, struct secret **kek,
+	char **error) MUST_CHECK;
 
 /* CE_USAGE when `spec` names no driver. */
 int keysource_check(const char *spec, char **error) MUST_CHECK;

@@ -33,8 +33,8 @@ static int set_attributes(posix_spawnattr_t *attr)
 	if (!r)
 		r = posix_spawnattr_setsigdefault(attr, &all);
 	if (!r)
-		r = posix_spawnattr_setflags(attr, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK |
-							   POSIX_SPAWN_SETSIGDEF);
+		r = posix_spawnattr_setflags(attr,
+			POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
 	return -r;
 }
 
@@ -55,7 +55,8 @@ static int spawn(const char *command, int out_fd, pid_t *pid)
 	argv[2] = text;
 	r = set_attributes(&attr);
 	if (!r)
-		r = -posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+		r = -posix_spawn_file_actions_addopen(
+			&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
 	if (!r)
 		r = -posix_spawn_file_actions_adddup2(&actions, out_fd, STDOUT_FILENO);
 	if (!r)
@@ -135,17 +136,18 @@ int keysource_command_fetch(const char *command, struct secret **kek, char **err
 {
 	_cleanup_secret_ struct secret *text = NULL;
 	size_t len = 0;
-	int status, r;
+	int status = 0, r;
 
 	r = secret_new(KEYSOURCE_KEY_TEXT_MAX, &text);
 	if (r)
 		return keysource_fail(error, r, "no locked memory for the key (%s)", error_text(r));
 	r = run(command, text, &len, &status);
 	if (r == -ETIMEDOUT)
-		return keysource_fail(error, r, "the key command did not end within %d seconds",
-			LIMIT_MS / 1000);
+		return keysource_fail(
+			error, r, "the key command did not end within %d seconds", LIMIT_MS / 1000);
 	if (r)
-		return keysource_fail(error, r, "the key command cannot be run (%s)", error_text(r));
+		return keysource_fail(
+			error, r, "the key command cannot be run (%s)", error_text(r));
 	if (WIFSIGNALED(status) && len < secret_len(text))
 		return keysource_fail(error, CE_USAGE, "the key command was ended by signal %d",
 			WTERMSIG(status));

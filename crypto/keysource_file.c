@@ -24,13 +24,15 @@ static int check_private(int fd, const char *path, char **error)
 	if (fstat(fd, &st) < 0)
 		return keysource_fail(error, -errno, "the key file %s cannot be examined", path);
 	if (!S_ISREG(st.st_mode))
-		return keysource_fail(error, CE_USAGE, "the key file %s is not a regular file", path);
+		return keysource_fail(
+			error, CE_USAGE, "the key file %s is not a regular file", path);
 	if (st.st_uid != geteuid())
-		return keysource_fail(error, CE_USAGE, "the key file %s belongs to another user", path);
+		return keysource_fail(
+			error, CE_USAGE, "the key file %s belongs to another user", path);
 	if (st.st_mode & 077)
 		return keysource_fail(error, CE_USAGE,
-			"the key file %s can be read by others (mode %04o); run: chmod 600 %s", path,
-			(unsigned int)(st.st_mode & 07777), path);
+			"the key file %s can be read by others (mode %04o); run: chmod 600 %s",
+			path, (unsigned int)(st.st_mode & 07777), path);
 	return 0;
 }
 
@@ -48,8 +50,8 @@ static int read_key(int fd, const char *path, struct secret **kek, char **error)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
-			return keysource_fail(error, -errno, "the key file %s cannot be read (%s)", path,
-				error_text(-errno));
+			return keysource_fail(error, -errno, "the key file %s cannot be read (%s)",
+				path, error_text(-errno));
 		if (n == 0)
 			break;
 		len += (size_t)n;
@@ -114,7 +116,8 @@ static int rename_no_replace(int dirfd, const char *tmp, const char *name)
 static int make_file(const char *path, const struct secret *kek)
 {
 	const char *slash = strrchr(path, '/');
-	_cleanup_free_ char *parent = slash ? strndup(path, (size_t)MAX_OF(slash - path, 1)) : strdup(".");
+	_cleanup_free_ char *parent =
+		slash ? strndup(path, (size_t)MAX_OF(slash - path, 1)) : strdup(".");
 	_cleanup_fd_ int dirfd = -1;
 	uint8_t random[8];
 	char suffix[2 * sizeof(random) + 1], tmp[40];
@@ -152,7 +155,8 @@ int keysource_file_create(const char *path, struct secret **kek, char **error)
 	if (r == -EEXIST)
 		return keysource_file_fetch(path, kek, error);
 	if (r)
-		return keysource_fail(error, r, "the key file %s cannot be made (%s)", path, error_text(r));
+		return keysource_fail(
+			error, r, "the key file %s cannot be made (%s)", path, error_text(r));
 	*kek = steal_ptr(&made);
 	return 0;
 }

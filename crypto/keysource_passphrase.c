@@ -17,9 +17,9 @@
 
 /* About a second on one core of a laptop (RFC 9106 section 4 advises at least 64 MiB). */
 #define OPS 3u
-#define MEM_KIB (256u * 1024)
+#define MEM_KIB 262144u
 #define OPS_MAX 64u
-#define MEM_KIB_MAX (4u * 1024 * 1024)
+#define MEM_KIB_MAX 4194304u
 
 struct params {
 	uint8_t salt[SALT_LEN];
@@ -49,8 +49,10 @@ int keysource_passphrase_check(const char *arg, char **error)
 	int fd;
 
 	if (parse_arg(arg, &fd))
-		return keysource_fail(error, CE_USAGE, "behind passphrase: there can be nothing, or "
-			"fd=N with the number of an open file; the passphrase itself is never given there");
+		return keysource_fail(error, CE_USAGE,
+			"behind passphrase: there can be nothing, or "
+			"fd=N with the number of an open file; the passphrase itself is never "
+			"given there");
 	return 0;
 }
 
@@ -64,11 +66,11 @@ static int derive(const struct params *p, const struct secret *phrase, size_t le
 		return keysource_fail(error, CE_USAGE, "the passphrase is empty");
 	r = secret_new(KEYSOURCE_KEY_LEN, &key);
 	if (!r)
-		r = kdf_argon2id((const char *)secret_cbytes(phrase), len, p->salt, (uint32_t)p->ops,
-			(uint32_t)p->mem_kib, secret_bytes(key));
+		r = kdf_argon2id((const char *)secret_cbytes(phrase), len, p->salt,
+			(uint32_t)p->ops, (uint32_t)p->mem_kib, secret_bytes(key));
 	if (r)
-		return keysource_fail(error, r, "the key cannot be made from the passphrase (%s)",
-			error_text(r));
+		return keysource_fail(
+			error, r, "the key cannot be made from the passphrase (%s)", error_text(r));
 	*kek = steal_ptr(&key);
 	return 0;
 }
@@ -111,7 +113,7 @@ int keysource_passphrase_create(
 {
 	struct params p = { .ops = OPS, .mem_kib = MEM_KIB };
 	_cleanup_secret_ struct secret *phrase = NULL, *key = NULL;
-	size_t len;
+	size_t len = 0;
 	int fd, r;
 
 	r = parse_arg(arg, &fd);
@@ -159,13 +161,14 @@ int keysource_passphrase_fetch(
 {
 	_cleanup_secret_ struct secret *phrase = NULL;
 	struct params p;
-	size_t len;
+	size_t len = 0;
 	int fd, r;
 
 	r = params_from_json(params, &p);
 	if (r)
 		return keysource_fail(error, r,
-			"the keyring has no usable parameters for a passphrase: it was made with another "
+			"the keyring has no usable parameters for a passphrase: it was made with "
+			"another "
 			"key source, or is damaged");
 	r = parse_arg(arg, &fd);
 	if (!r)

@@ -8,7 +8,7 @@
 #include "base/macros.h"
 #include "base/secret.h"
 
-#define KEYSOURCE_KEY_LEN 32
+#define KEYSOURCE_KEY_LEN ((size_t)32)
 #define KEYSOURCE_KEY_TEXT_MAX 80 /* 64 hex digits, an end of line, and one more to see too much */
 
 /* Sets *error and returns `code`. */

@@ -116,7 +116,8 @@ int keysource_terminal_ask(const char *prompt, struct secret **out, size_t *len,
 	if (r == -EINTR)
 		return keysource_fail(error, r, "no passphrase was given");
 	if (r)
-		return keysource_fail(error, r, "the passphrase cannot be read (%s)", error_text(r));
+		return keysource_fail(
+			error, r, "the passphrase cannot be read (%s)", error_text(r));
 	*out = steal_ptr(&line);
 	return 0;
 }
@@ -140,8 +141,9 @@ int keysource_terminal_read_fd(int fd, struct secret **out, size_t *len, char **
 			secret_bytes(line)[n++] = c;
 	}
 	if (r < 0)
-		return keysource_fail(error, r, "the passphrase cannot be read from file descriptor %d (%s)",
-			fd, error_text(r));
+		return keysource_fail(error, r,
+			"the passphrase cannot be read from file descriptor %d (%s)", fd,
+			error_text(r));
 	*out = steal_ptr(&line);
 	*len = n;
 	return 0;

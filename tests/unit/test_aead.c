@@ -15,10 +15,12 @@ struct vector {
 
 #define GCM_KEY "feffe9928665731c6d6a8f9467308308feffe9928665731c6d6a8f9467308308"
 #define GCM_PLAIN                                                                                  \
-	"d9313225f88406e5a55909c5aff5269a86a7a9531534f7da2e4c303d8a318a721c3c0c95956809532fcf0e2449" \
+	"d9313225f88406e5a55909c5aff5269a86a7a9531534f7da2e4c303d8a318a721c3c0c95956809532fcf0e24" \
+	"49"                                                                                       \
 	"a6b525b16aedf5aa0de657ba637b39"
 #define GCM_CIPHER                                                                                 \
-	"522dc1f099567d07f47f37a32a84427d643a8cdcbfe5c0c97598a2bd2555d1aa8cb08e48590dbb3da7b08b1056" \
+	"522dc1f099567d07f47f37a32a84427d643a8cdcbfe5c0c97598a2bd2555d1aa8cb08e48590dbb3da7b08b10" \
+	"56"                                                                                       \
 	"828838c5f61e6393ba7a0abcc9f662"
 #define ZERO32 "0000000000000000000000000000000000000000000000000000000000000000"
 
@@ -26,21 +28,27 @@ static const struct vector vectors[] = {
 	/* McGrew, Viega: The Galois/Counter Mode of Operation, test cases 13 to 16. */
 	{ AEAD_AES256GCM, ZERO32, "000000000000000000000000", "", "", "",
 		"530f8afbc74536b9a963b4f1c4cb738b" },
-	{ AEAD_AES256GCM, ZERO32, "000000000000000000000000", "", "00000000000000000000000000000000",
-		"cea7403d4d606b6e074ec5d3baf39d18", "d0d1c8a799996bf0265b98b5d48ab919" },
+	{ AEAD_AES256GCM, ZERO32, "000000000000000000000000", "",
+		"00000000000000000000000000000000", "cea7403d4d606b6e074ec5d3baf39d18",
+		"d0d1c8a799996bf0265b98b5d48ab919" },
 	{ AEAD_AES256GCM, GCM_KEY, "cafebabefacedbaddecaf888", "", GCM_PLAIN "1aafd255",
 		GCM_CIPHER "898015ad", "b094dac5d93471bdec1a502270e3cc6c" },
 	{ AEAD_AES256GCM, GCM_KEY, "cafebabefacedbaddecaf888",
 		"feedfacedeadbeeffeedfacedeadbeefabaddad2", GCM_PLAIN, GCM_CIPHER,
 		"76fc6ece0f4e1768cddf8853bb2d551b" },
 	/* draft-irtf-cfrg-xchacha-03, A.3.1. */
-	{ AEAD_XCHACHA20POLY1305, "808182838485868788898a8b8c8d8e8f909192939495969798999a9b9c9d9e9f",
+	{ AEAD_XCHACHA20POLY1305,
+		"808182838485868788898a8b8c8d8e8f909192939495969798999a9b9c9d9e9f",
 		"404142434445464748494a4b4c4d4e4f5051525354555657", "50515253c0c1c2c3c4c5c6c7",
-		"4c616469657320616e642047656e746c656d656e206f662074686520636c617373206f66202739393a2049"
-		"66204920636f756c64206f6666657220796f75206f6e6c79206f6e652074697020666f7220746865206675"
+		"4c616469657320616e642047656e746c656d656e206f662074686520636c617373206f66202739393a"
+		"2049"
+		"66204920636f756c64206f6666657220796f75206f6e6c79206f6e652074697020666f722074686520"
+		"6675"
 		"747572652c2073756e73637265656e20776f756c642062652069742e",
-		"bd6d179d3e83d43b9576579493c0e939572a1700252bfaccbed2902c21396cbb731c7f1b0b4aa6440bf3a8"
-		"2f4eda7e39ae64c6708c54c216cb96b72e1213b4522f8c9ba40db5d945b11b69b982c1bb9e3f3fac2bc369"
+		"bd6d179d3e83d43b9576579493c0e939572a1700252bfaccbed2902c21396cbb731c7f1b0b4aa6440b"
+		"f3a8"
+		"2f4eda7e39ae64c6708c54c216cb96b72e1213b4522f8c9ba40db5d945b11b69b982c1bb9e3f3fac2b"
+		"c369"
 		"488f76b2383565d3fff921f9664c97637da9768812f615c68b13b52e",
 		"c0875924c1c7987947deafd8780acf49" },
 };
@@ -69,11 +77,13 @@ static void published_vectors_seal_and_open(void **state)
 
 		load(&vectors[i], &m);
 		assert_int_equal(
-			aead_seal(alg, m.key, m.nonce, m.aad, m.aad_len, m.plain, m.len, out, tag), 0);
+			aead_seal(alg, m.key, m.nonce, m.aad, m.aad_len, m.plain, m.len, out, tag),
+			0);
 		assert_memory_equal(out, m.cipher, m.len);
 		assert_memory_equal(tag, m.tag, 16);
-		assert_int_equal(
-			aead_open(alg, m.key, m.nonce, m.aad, m.aad_len, m.cipher, m.len, m.tag, out), 0);
+		assert_int_equal(aead_open(alg, m.key, m.nonce, m.aad, m.aad_len, m.cipher, m.len,
+					 m.tag, out),
+			0);
 		assert_memory_equal(out, m.plain, m.len);
 	}
 }
@@ -90,14 +100,16 @@ static void xchacha_is_byte_for_byte_libsodiums(void **state)
 		randombytes_buf(key, sizeof(key));
 		randombytes_buf(nonce, sizeof(nonce));
 		randombytes_buf(aad, sizeof(aad));
-		assert_int_equal(aead_seal(AEAD_XCHACHA20POLY1305, key, nonce, aad, aad_len, plain, len,
-					 ours, tag), 0);
+		assert_int_equal(aead_seal(AEAD_XCHACHA20POLY1305, key, nonce, aad, aad_len, plain,
+					 len, ours, tag),
+			0);
 		crypto_aead_xchacha20poly1305_ietf_encrypt_detached(
 			theirs, their_tag, NULL, plain, len, aad, aad_len, NULL, nonce, key);
 		assert_memory_equal(ours, theirs, len);
 		assert_memory_equal(tag, their_tag, 16);
-		assert_int_equal(aead_open(AEAD_XCHACHA20POLY1305, key, nonce, aad, aad_len, theirs, len,
-					 their_tag, back), 0);
+		assert_int_equal(aead_open(AEAD_XCHACHA20POLY1305, key, nonce, aad, aad_len, theirs,
+					 len, their_tag, back),
+			0);
 		assert_memory_equal(back, plain, len);
 	}
 }
@@ -114,7 +126,8 @@ static void gcm_is_byte_for_byte_libsodiums(void **state)
 
 		randombytes_buf(key, sizeof(key));
 		randombytes_buf(nonce, sizeof(nonce));
-		assert_int_equal(aead_seal(AEAD_AES256GCM, key, nonce, "x", 1, plain, len, ours, tag), 0);
+		assert_int_equal(
+			aead_seal(AEAD_AES256GCM, key, nonce, "x", 1, plain, len, ours, tag), 0);
 		crypto_aead_aes256gcm_encrypt_detached(theirs, their_tag, NULL, plain, len,
 			(const uint8_t *)"x", 1, NULL, nonce, key);
 		assert_memory_equal(ours, theirs, len);
@@ -132,8 +145,9 @@ static void attack(struct message *m, enum aead_alg alg, uint8_t *bytes, size_t 
 
 		memset(out, 0x5a, sizeof(out));
 		bytes[bit / 8] ^= (uint8_t)(1 << bit % 8);
-		assert_int_equal(aead_open(alg, m->key, m->nonce, m->aad, m->aad_len, m->cipher, m->len,
-					 m->tag, out), CE_TAMPER);
+		assert_int_equal(aead_open(alg, m->key, m->nonce, m->aad, m->aad_len, m->cipher,
+					 m->len, m->tag, out),
+			CE_TAMPER);
 		assert_memory_equal(out, zero, m->len);
 		assert_int_equal(out[m->len], 0x5a);
 		bytes[bit / 8] ^= (uint8_t)(1 << bit % 8);
@@ -164,9 +178,11 @@ static void a_shortened_or_lengthened_message_is_seen(void **state)
 	for (size_t len = 0; len < m.len + 10; len++)
 		if (len != m.len)
 			assert_int_equal(aead_open(AEAD_AES256GCM, m.key, m.nonce, m.aad, m.aad_len,
-						 m.cipher, len, m.tag, out), CE_TAMPER);
-	assert_int_equal(aead_open(AEAD_AES256GCM, m.key, m.nonce, m.aad, m.aad_len - 1, m.cipher, m.len,
-				 m.tag, out), CE_TAMPER);
+						 m.cipher, len, m.tag, out),
+				CE_TAMPER);
+	assert_int_equal(aead_open(AEAD_AES256GCM, m.key, m.nonce, m.aad, m.aad_len - 1, m.cipher,
+				 m.len, m.tag, out),
+		CE_TAMPER);
 }
 
 static void sealing_and_opening_in_place(void **state)
@@ -176,11 +192,13 @@ static void sealing_and_opening_in_place(void **state)
 
 		randombytes_buf(buf, sizeof(buf));
 		memcpy(copy, buf, sizeof(buf));
-		assert_int_equal(aead_seal((enum aead_alg)alg, key, nonce, NULL, 0, buf, sizeof(buf), buf,
-					 tag), 0);
+		assert_int_equal(aead_seal((enum aead_alg)alg, key, nonce, NULL, 0, buf,
+					 sizeof(buf), buf, tag),
+			0);
 		assert_memory_not_equal(buf, copy, sizeof(buf));
-		assert_int_equal(aead_open((enum aead_alg)alg, key, nonce, NULL, 0, buf, sizeof(buf), tag,
-					 buf), 0);
+		assert_int_equal(aead_open((enum aead_alg)alg, key, nonce, NULL, 0, buf,
+					 sizeof(buf), tag, buf),
+			0);
 		assert_memory_equal(buf, copy, sizeof(buf));
 	}
 }
@@ -195,11 +213,13 @@ static void calls_that_alternate_do_not_disturb_each_other(void **state)
 	for (int i = 0; i < 50; i++) {
 		enum aead_alg alg = i % 2 ? AEAD_AES256GCM : AEAD_XCHACHA20POLY1305;
 
-		assert_int_equal(aead_seal(alg, other, m.nonce, "long aad", 8, m.plain, m.len, out, tag), 0);
 		assert_int_equal(
-			aead_open(alg, other, m.nonce, "other", 5, out, m.len, tag, out), CE_TAMPER);
-		assert_int_equal(aead_seal(AEAD_AES256GCM, m.key, m.nonce, m.aad, m.aad_len, m.plain, m.len,
-					 out, tag), 0);
+			aead_seal(alg, other, m.nonce, "long aad", 8, m.plain, m.len, out, tag), 0);
+		assert_int_equal(aead_open(alg, other, m.nonce, "other", 5, out, m.len, tag, out),
+			CE_TAMPER);
+		assert_int_equal(aead_seal(AEAD_AES256GCM, m.key, m.nonce, m.aad, m.aad_len,
+					 m.plain, m.len, out, tag),
+			0);
 		assert_memory_equal(out, m.cipher, m.len);
 		assert_memory_equal(tag, m.tag, 16);
 		if (i == 25)
@@ -214,8 +234,9 @@ static void *seal_many(void *result)
 
 	load(&vectors[3], &m);
 	for (int i = 0; i < 2000; i++)
-		if (aead_open(AEAD_AES256GCM, m.key, m.nonce, m.aad, m.aad_len, m.cipher, m.len, m.tag,
-			    out) || memcmp(out, m.plain, m.len) != 0)
+		if (aead_open(AEAD_AES256GCM, m.key, m.nonce, m.aad, m.aad_len, m.cipher, m.len,
+			    m.tag, out) ||
+			memcmp(out, m.plain, m.len) != 0)
 			return result;
 	return NULL;
 }
@@ -295,7 +316,8 @@ static void names_are_one_to_one_and_unknown_is_refused(void **state)
 	assert_int_equal(aead_by_name(""), 0);
 	assert_null(aead_name((enum aead_alg)3));
 	assert_int_equal(aead_nonce_len((enum aead_alg)0), 0);
-	assert_int_equal(aead_seal((enum aead_alg)7, key, nonce, NULL, 0, NULL, 0, NULL, tag), -EINVAL);
+	assert_int_equal(
+		aead_seal((enum aead_alg)7, key, nonce, NULL, 0, NULL, 0, NULL, tag), -EINVAL);
 	assert_non_null(aead_name(aead_default()));
 }
 

@@ -31,7 +31,8 @@ static void hex_goes_there_and_back(void **state)
 
 static void hex_of_another_length_or_alphabet_is_refused(void **state)
 {
-	static const char *const bad[] = { "", "0", "012", "01234", "012g", " 123", "0x12", "12 4" };
+	static const char *const bad[] = { "", "0", "012", "01234", "012g", " 123", "0x12",
+		"12 4" };
 	uint8_t out[2] = { 0xaa, 0xbb };
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
@@ -45,16 +46,16 @@ static void hex_of_another_length_or_alphabet_is_refused(void **state)
 static void base64_test_vectors_of_the_rfc(void **state)
 {
 	static const char *const plain[] = { "", "f", "fo", "foo", "foob", "fooba", "foobar" };
-	static const char *const coded[] = {
-		"", "Zg==", "Zm8=", "Zm9v", "Zm9vYg==", "Zm9vYmE=", "Zm9vYmFy"
-	};
+	static const char *const coded[] = { "", "Zg==", "Zm8=", "Zm9v",
+		"Zm9vYg==", "Zm9vYmE=", "Zm9vYmFy" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(plain); i++) {
 		uint8_t back[16];
 		size_t len;
 		char *text;
 
-		assert_int_equal(bytes_to_base64((const uint8_t *)plain[i], strlen(plain[i]), &text), 0);
+		assert_int_equal(
+			bytes_to_base64((const uint8_t *)plain[i], strlen(plain[i]), &text), 0);
 		assert_string_equal(text, coded[i]);
 		assert_int_equal(bytes_from_base64(text, back, sizeof(back), &len), 0);
 		assert_int_equal(len, strlen(plain[i]));
@@ -65,8 +66,9 @@ static void base64_test_vectors_of_the_rfc(void **state)
 
 static void base64_that_is_not_canonical_is_refused(void **state)
 {
-	static const char *const bad[] = { "Z", "Zg", "Zg=", "Zh==", "Zm9=", "Zg==Zg==", "====", "=",
-		"Z===", "Zm9v\n", "Zm 9v", "Zm9-", "Zm9_", "Zm9v=", "Zg=a", "\xc3\xa9Zg" };
+	static const char *const bad[] = { "Z", "Zg",
+		"Zg=", "Zh==", "Zm9=", "Zg==Zg==", "====", "=", "Z===", "Zm9v\n", "Zm 9v", "Zm9-",
+		"Zm9_", "Zm9v=", "Zg=a", "\xc3\xa9Zg" };
 	uint8_t out[16] = { 0x55 };
 	size_t len = 99;
 

@@ -60,7 +60,8 @@ static void an_empty_and_a_large_plaintext_survive(void **state)
 		_cleanup_free_ uint8_t *back = NULL;
 		size_t len;
 
-		assert_int_equal(envelope_seal(AEAD_AES256GCM, key, NULL, 0, true, plain, lens[i], &env), 0);
+		assert_int_equal(
+			envelope_seal(AEAD_AES256GCM, key, NULL, 0, true, plain, lens[i], &env), 0);
 		assert_int_equal(envelope_open(env, key, NULL, 0, &back, &len), 0);
 		assert_int_equal(len, lens[i]);
 		assert_memory_equal(back, plain, len);
@@ -76,7 +77,8 @@ static void two_envelopes_of_the_same_text_differ(void **state)
 
 static void another_aad_than_expected_is_tampering(void **state)
 {
-	_cleanup_free_ char *with = sealed(AEAD_AES256GCM, true), *without = sealed(AEAD_AES256GCM, false);
+	_cleanup_free_ char *with = sealed(AEAD_AES256GCM, true),
+			    *without = sealed(AEAD_AES256GCM, false);
 
 	assert_int_equal(open_text(with, "ctY"), CE_TAMPER);
 	assert_int_equal(open_text(with, ""), CE_TAMPER);
@@ -97,12 +99,13 @@ static char *changed(const char *text, const char *from, const char *to)
 
 static void unknown_or_malformed_members_are_a_format_error(void **state)
 {
-	static const char *const changes[][2] = { { "\"v\":1", "\"v\":2" }, { "\"v\":1", "\"v\":0" },
-		{ "\"v\":1", "\"v\":1.5" }, { "\"v\":1", "\"w\":1" }, { "A256GCM", "A128GCM" },
-		{ "A256GCM", "" }, { "A256GCM", "XC20P" }, { "\"iv\":\"", "\"iv\":\"AAAA" },
-		{ "\"tag\":\"", "\"tag\":\"AAAA" }, { "\"ct\":\"", "\"ct\":\"A" },
-		{ "\"ct\":\"", "\"ct\":1,\"x\":\"" }, { "\"v\":1", "\"v\":1,\"extra\":0" },
-		{ "\"aad\":\"", "\"aad\":\"!" }, { "\"tag\":", "\"tga\":" } };
+	static const char *const changes[][2] = { { "\"v\":1", "\"v\":2" },
+		{ "\"v\":1", "\"v\":0" }, { "\"v\":1", "\"v\":1.5" }, { "\"v\":1", "\"w\":1" },
+		{ "A256GCM", "A128GCM" }, { "A256GCM", "" }, { "A256GCM", "XC20P" },
+		{ "\"iv\":\"", "\"iv\":\"AAAA" }, { "\"tag\":\"", "\"tag\":\"AAAA" },
+		{ "\"ct\":\"", "\"ct\":\"A" }, { "\"ct\":\"", "\"ct\":1,\"x\":\"" },
+		{ "\"v\":1", "\"v\":1,\"extra\":0" }, { "\"aad\":\"", "\"aad\":\"!" },
+		{ "\"tag\":", "\"tga\":" } };
 	_cleanup_free_ char *text = sealed(AEAD_AES256GCM, true);
 
 	for (size_t i = 0; i < ARRAY_SIZE(changes); i++) {
@@ -151,8 +154,10 @@ static void limits_and_arguments_are_checked(void **state)
 	size_t len;
 
 	assert_int_equal(envelope_seal(AEAD_AES256GCM, key, NULL, 0, false, big,
-				 ENVELOPE_PLAIN_MAX + 1, &env), CE_TOO_LARGE);
-	assert_int_equal(envelope_seal((enum aead_alg)9, key, NULL, 0, false, "x", 1, &env), -EINVAL);
+				 ENVELOPE_PLAIN_MAX + 1, &env),
+		CE_TOO_LARGE);
+	assert_int_equal(
+		envelope_seal((enum aead_alg)9, key, NULL, 0, false, "x", 1, &env), -EINVAL);
 	assert_null(env);
 	assert_int_equal(envelope_open(NULL, key, NULL, 0, &plain, &len), CE_FORMAT);
 }

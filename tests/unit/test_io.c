@@ -3,7 +3,7 @@
 #define CACHET_FAILPOINTS 1
 #endif
 #include "base/failpoint.c" /* NOLINT */
-#include "base/io.c"	    /* NOLINT */
+#include "base/io.c"        /* NOLINT */
 
 #include "unit.h"
 

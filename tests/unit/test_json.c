@@ -47,7 +47,8 @@ static void values_of_every_type_are_read(void **state)
 
 static void missing_or_of_another_type_is_a_format_error(void **state)
 {
-	static const char text[] = "{\"s\":\"x\",\"n\":1.5,\"neg\":-1,\"l\":[],\"S\":1,\"d\":\"AAE=\"}";
+	static const char text[] =
+		"{\"s\":\"x\",\"n\":1.5,\"neg\":-1,\"l\":[],\"S\":1,\"d\":\"AAE=\"}";
 	_cleanup_json_ struct json *root = NULL;
 	const struct json *v;
 	const char *s = "kept";
@@ -77,9 +78,10 @@ static void what_is_not_strict_json_is_refused(void **state)
 {
 	static const char *const bad[] = { "", " ", "{", "}", "[1,]", "[,1]", "{\"a\":1,}", "{a:1}",
 		"{'a':1}", "[1 2]", "[01]", "[-]", "[1.]", "[.5]", "[1e]", "[+1]", "[0x1]", "[NaN]",
-		"[Infinity]", "[tru]", "[True]", "[nul]", "\"\\x\"", "\"\\u12\"", "\"\\u12g4\"", "\"a",
-		"\"a\nb\"", "\"\tb\"", "// c\n1", "[1]/**/", "\v1", "\xef\xbb\xbf[1]", "\"\\ud800\"",
-		"\"\\udc00\\ud800\"", "\"\\ud800x\"", "[1}", "{\"a\" 1}", "{\"a\":}", "{\"a\"}", "[\"a\\\"]" };
+		"[Infinity]", "[tru]", "[True]", "[nul]", "\"\\x\"", "\"\\u12\"", "\"\\u12g4\"",
+		"\"a", "\"a\nb\"", "\"\tb\"", "// c\n1", "[1]/**/", "\v1", "\xef\xbb\xbf[1]",
+		"\"\\ud800\"", "\"\\udc00\\ud800\"", "\"\\ud800x\"", "[1}", "{\"a\" 1}", "{\"a\":}",
+		"{\"a\"}", "[\"a\\\"]" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
 		if (parse(bad[i]) != CE_FORMAT)
@@ -89,8 +91,9 @@ static void what_is_not_strict_json_is_refused(void **state)
 static void strict_json_of_every_form_is_taken(void **state)
 {
 	static const char *const good[] = { "0", "-0", "1e9", "1E+2", "-1.5e-3", "\"\"", "[]", "{}",
-		"[[],{}]", "{\"\":0}", " [ 1 , 2 ] ", "{ \"a\" : [ ] , \"b\":null }", "true", "null",
-		"\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u0041\"", "\"\\ud83d\\ude00\"", "\"\xf0\x9f\x98\x80\"" };
+		"[[],{}]", "{\"\":0}", " [ 1 , 2 ] ", "{ \"a\" : [ ] , \"b\":null }", "true",
+		"null", "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u0041\"", "\"\\ud83d\\ude00\"",
+		"\"\xf0\x9f\x98\x80\"" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(good); i++)
 		if (parse(good[i]) != 0)
@@ -111,7 +114,8 @@ static void a_text_cut_anywhere_is_refused(void **state)
 	static const char text[] = "{\"a\":[1,\"b\\u0041\",{\"c\":null}],\"d\":true}";
 
 	for (size_t len = 0; len < strlen(text); len++) {
-		char *cut = strndup(text, len); /* exact size: the sanitizer sees a read behind it */
+		char *cut =
+			strndup(text, len); /* exact size: the sanitizer sees a read behind it */
 
 		assert_int_equal(parse(cut), CE_FORMAT);
 		free(cut);
@@ -212,8 +216,8 @@ static void integers_are_exact_or_refused(void **state)
 
 static void decimal_strings_have_one_form(void **state)
 {
-	static const char *const bad[] = { "\"\"", "\"01\"", "\"+1\"", "\" 1\"", "\"1 \"", "\"1e3\"",
-		"\"0x1\"", "\"-0\"", "\"-1\"", "\"-\"", "\"--1\"" };
+	static const char *const bad[] = { "\"\"", "\"01\"", "\"+1\"", "\" 1\"", "\"1 \"",
+		"\"1e3\"", "\"0x1\"", "\"-0\"", "\"-1\"", "\"-\"", "\"--1\"" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
 		assert_true(u64_of(bad[i]) == REFUSED);
@@ -223,8 +227,8 @@ static void decimal_strings_have_one_form(void **state)
 static void integers_survive_writing_and_reading(void **state)
 {
 	static const uint64_t values[] = { 0, 1, 2147483648, 999999999999999, 1000000000000000,
-		1234567890123450, (UINT64_C(1) << 53) - 1, UINT64_C(1) << 53, (UINT64_C(1) << 53) + 1,
-		UINT64_MAX };
+		1234567890123450, (UINT64_C(1) << 53) - 1, UINT64_C(1) << 53,
+		(UINT64_C(1) << 53) + 1, UINT64_MAX };
 
 	for (size_t i = 0; i < ARRAY_SIZE(values); i++) {
 		_cleanup_json_ struct json *root = json_new_object(), *back = NULL;
@@ -282,8 +286,8 @@ static void a_built_tree_prints_as_expected(void **state)
 	json_set_string(root, "absent", NULL);
 	json_set_bytes(json_set_object(root, "o"), "d", (const uint8_t *)"foo", 3);
 	assert_int_equal(json_print(root, false, &text), 0);
-	assert_string_equal(text,
-		"{\"l\":[\"x\\\"\\n\",{\"b\":false}],\"z\":null,\"absent\":null,\"o\":{\"d\":\"Zm9v\"}}");
+	assert_string_equal(text, "{\"l\":[\"x\\\"\\n\",{\"b\":false}],\"z\":null,\"absent\":null,"
+				  "\"o\":{\"d\":\"Zm9v\"}}");
 	assert_int_equal(json_copy(root, &copy), 0);
 	assert_int_equal(json_print(copy, false, &again), 0);
 	assert_string_equal(text, again);

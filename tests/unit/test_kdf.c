@@ -15,17 +15,26 @@ static void hkdf_vectors_of_the_rfc(void **state)
 	} v[] = {
 		{ "0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b", "000102030405060708090a0b0c",
 			"f0f1f2f3f4f5f6f7f8f9",
-			"3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf34007208d5b887185865" },
-		{ "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f202122232425262728292a2b"
+			"3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf34007208d5"
+			"b887185865" },
+		{ "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f2021222324252627"
+		  "28292a2b"
 		  "2c2d2e2f303132333435363738393a3b3c3d3e3f404142434445464748494a4b4c4d4e4f",
-			"606162636465666768696a6b6c6d6e6f707172737475767778797a7b7c7d7e7f808182838485868788898a"
-			"8b8c8d8e8f909192939495969798999a9b9c9d9e9fa0a1a2a3a4a5a6a7a8a9aaabacadaeaf",
-			"b0b1b2b3b4b5b6b7b8b9babbbcbdbebfc0c1c2c3c4c5c6c7c8c9cacbcccdcecfd0d1d2d3d4d5d6d7d8d9da"
-			"dbdcdddedfe0e1e2e3e4e5e6e7e8e9eaebecedeeeff0f1f2f3f4f5f6f7f8f9fafbfcfdfeff",
-			"b11e398dc80327a1c8e7f78c596a49344f012eda2d4efad8a050cc4c19afa97c59045a99cac7827271cb41"
-			"c65e590e09da3275600c2f09b8367793a9aca3db71cc30c58179ec3e87c14c01d5c1f3434f1d87" },
+			"606162636465666768696a6b6c6d6e6f707172737475767778797a7b7c7d7e7f8081828384"
+			"85868788898a"
+			"8b8c8d8e8f909192939495969798999a9b9c9d9e9fa0a1a2a3a4a5a6a7a8a9aaabacadaea"
+			"f",
+			"b0b1b2b3b4b5b6b7b8b9babbbcbdbebfc0c1c2c3c4c5c6c7c8c9cacbcccdcecfd0d1d2d3d4"
+			"d5d6d7d8d9da"
+			"dbdcdddedfe0e1e2e3e4e5e6e7e8e9eaebecedeeeff0f1f2f3f4f5f6f7f8f9fafbfcfdfef"
+			"f",
+			"b11e398dc80327a1c8e7f78c596a49344f012eda2d4efad8a050cc4c19afa97c59045a99ca"
+			"c7827271cb41"
+			"c65e590e09da3275600c2f09b8367793a9aca3db71cc30c58179ec3e87c14c01d5c1f3434f"
+			"1d87" },
 		{ "0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b", "", "",
-			"8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d9d201395faa4b61a96c8" },
+			"8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d9d201395fa"
+			"a4b61a96c8" },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(v); i++) {
@@ -37,7 +46,8 @@ static void hkdf_vectors_of_the_rfc(void **state)
 			kdf_hkdf_sha256(ikm, ikm_len, salt, salt_len, info, info_len, out, len), 0);
 		assert_memory_equal(out, okm, len);
 		if (!salt_len)
-			assert_int_equal(kdf_hkdf_sha256(ikm, ikm_len, NULL, 0, NULL, 0, out, len), 0);
+			assert_int_equal(
+				kdf_hkdf_sha256(ikm, ikm_len, NULL, 0, NULL, 0, out, len), 0);
 		assert_memory_equal(out, okm, len);
 	}
 }
@@ -114,8 +124,9 @@ static void blake2b_of_label_and_fields(void **state)
 static void blake2b_fields_do_not_run_into_each_other(void **state)
 {
 	static const uint8_t parent[32];
-	const struct kdf_field splits[][2] = { { { "ab", 2 }, { "c", 1 } }, { { "a", 1 }, { "bc", 2 } },
-		{ { "abc", 3 }, { "", 0 } }, { { "", 0 }, { "abc", 3 } } };
+	const struct kdf_field splits[][2] = { { { "ab", 2 }, { "c", 1 } },
+		{ { "a", 1 }, { "bc", 2 } }, { { "abc", 3 }, { "", 0 } },
+		{ { "", 0 }, { "abc", 3 } } };
 	uint8_t out[6][32];
 
 	for (size_t i = 0; i < 4; i++)
@@ -161,7 +172,8 @@ static void argon2id_is_libsodiums(void **state)
 
 	assert_int_equal(kdf_argon2id("pass\xc3\xa9", 6, salt, 2, 8192, ours), 0);
 	assert_int_equal(crypto_pwhash(theirs, 32, "pass\xc3\xa9", 6, salt, 2, 8192 * 1024,
-				 crypto_pwhash_ALG_ARGON2ID13), 0);
+				 crypto_pwhash_ALG_ARGON2ID13),
+		0);
 	assert_memory_equal(ours, theirs, 32);
 	unit_hex("44c4061627b86506b3f183119b84519153c58e8862593757c395dc3d3450d559", third);
 	assert_memory_equal(ours, third, 32);

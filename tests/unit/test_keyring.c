@@ -3,7 +3,7 @@
 #define CACHET_FAILPOINTS 1
 #endif
 #include "base/failpoint.c" /* NOLINT */
-#include "base/io.c"	    /* NOLINT */
+#include "base/io.c"        /* NOLINT */
 
 #include "crypto/keyring.h"
 
@@ -81,7 +81,8 @@ static int teardown(void **state)
 }
 
 /* 0 when the key is there and is `expected`; 1 when it is another one; else the error. */
-static int get_is(struct keyring *k, const char *purpose, const char *store, const struct secret *expected)
+static int get_is(
+	struct keyring *k, const char *purpose, const char *store, const struct secret *expected)
 {
 	struct secret *key;
 	int r = keyring_get(k, purpose, store, &key);
@@ -182,7 +183,8 @@ static void an_entry_is_made_once_and_absent_is_said(void **state)
 
 	assert_int_equal(load_and_unlock(*state, 1, &k), 0);
 	assert_int_equal(keyring_make(k, KEYRING_PURPOSE_INDEX, "", &key), -EEXIST);
-	assert_int_equal(keyring_get(k, KEYRING_PURPOSE_CEK, "0123456789abcdef0123456789abcdef", &key),
+	assert_int_equal(
+		keyring_get(k, KEYRING_PURPOSE_CEK, "0123456789abcdef0123456789abcdef", &key),
 		-ENOENT);
 	assert_int_equal(keyring_make(k, KEYRING_PURPOSE_CEK, "short", &key), CE_FORMAT);
 	assert_int_equal(keyring_make(k, "UPPER", "", &key), CE_FORMAT);
@@ -217,7 +219,8 @@ static bool harmless(struct fixture *f)
 	r = load_and_unlock(f, 1, &k);
 	if (r)
 		return r == CE_FORMAT || r == CE_TAMPER || r == CE_WRONG_KEY;
-	/* The parameters of the source are not looked at: the KEK made from other ones is another. */
+	/* The parameters of the source are not looked at: the KEK made from other ones is another.
+	 */
 	ok = !strcmp(keyring_kid(k), "kek-1") && keyring_source_params(k);
 	for (size_t i = 0; i < 3 && ok; i++) {
 		const struct secret *keys[] = { f->index, f->a, f->b };
@@ -226,9 +229,9 @@ static bool harmless(struct fixture *f)
 		ok = keyring_entry(k, i, &info) == 0;
 		r = ok ? get_is(k, info.purpose, info.store, keys[i]) : 0;
 		/* Another place, another time or another name never opens. */
-		ok = ok && (r == CE_TAMPER ||
-			    (r == 0 && !strcmp(info.store, stores[i]) && info.epoch == 1 &&
-				    !strcmp(info.kid, "kek-1")));
+		ok = ok &&
+		     (r == CE_TAMPER || (r == 0 && !strcmp(info.store, stores[i]) &&
+						info.epoch == 1 && !strcmp(info.kid, "kek-1")));
 	}
 	keyring_free(k);
 	return ok;

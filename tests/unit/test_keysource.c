@@ -121,7 +121,8 @@ static void a_key_file_of_another_user_is_refused(void **state)
 static void what_is_no_key_is_refused(void **state)
 {
 	static const char *const bad[] = { "", "x", "0102", HEX "00", HEX "\n\n", HEX " ",
-		"g0" "0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f" };
+		"g0"
+		"0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f" };
 	struct unit_dir *d = *state;
 	char big[4096];
 
@@ -172,7 +173,8 @@ static void create_where_nothing_can_be_made_says_so(void **state)
 	struct secret *kek = NULL;
 	char *error = NULL;
 
-	assert_int_equal(keysource_create("file:/nonexistent/dir/key", &kek, NULL, &error), -ENOENT);
+	assert_int_equal(
+		keysource_create("file:/nonexistent/dir/key", &kek, NULL, &error), -ENOENT);
 	assert_non_null(strstr(error, "cannot be made"));
 	free(error);
 }
@@ -212,7 +214,8 @@ static void a_command_that_does_not_end_is_killed_with_its_children(void **state
 		/* Dead, but perhaps nobody has reaped it yet. */
 		snprintf(path, sizeof(path), "/proc/%d/stat", atoi(line));
 		fd = open(path, O_RDONLY);
-		if (fd >= 0 && read(fd, stat_line, sizeof(stat_line) - 1) > 0 && strstr(stat_line, ") Z"))
+		if (fd >= 0 && read(fd, stat_line, sizeof(stat_line) - 1) > 0 &&
+			strstr(stat_line, ") Z"))
 			i = 1000;
 		if (fd >= 0)
 			close(fd);
@@ -231,7 +234,8 @@ static void a_spec_that_names_no_driver_is_one_clear_sentence(void **state)
 	static const char *const bad[] = { "", "file", "file:", "command:", "FILE:x", "keyfile:x",
 		"passphrase", "passphrase:secret", "passphrase:fd=", "passphrase:fd=-1",
 		"passphrase:fd=x", "passphrase:fd=3x", "passphrase:fd=99999999999", "/etc/key" };
-	static const char *const good[] = { "file:x", "command:true", "passphrase:", "passphrase:fd=3" };
+	static const char *const good[] = { "file:x", "command:true",
+		"passphrase:", "passphrase:fd=3" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
 		char *error = NULL;
@@ -239,7 +243,8 @@ static void a_spec_that_names_no_driver_is_one_clear_sentence(void **state)
 		assert_int_equal(keysource_check(bad[i], &error), CE_USAGE);
 		assert_non_null(error);
 		assert_null(strchr(error, '\n'));
-		assert_null(strstr(error, "secret")); /* a passphrase given here is not shown again */
+		assert_null(
+			strstr(error, "secret")); /* a passphrase given here is not shown again */
 		free(error);
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(good); i++)
@@ -260,7 +265,8 @@ static const char *pipe_spec(const char *text, int *fd)
 	return spec;
 }
 
-static int fetch_phrase(const char *text, const struct json *params, struct secret **kek, char **error)
+static int fetch_phrase(
+	const char *text, const struct json *params, struct secret **kek, char **error)
 {
 	int fd, r;
 	const char *spec = pipe_spec(text, &fd);
@@ -277,8 +283,8 @@ static void a_passphrase_gives_its_key_again_and_only_it(void **state)
 	char *error, c;
 	int fd;
 
-	assert_int_equal(keysource_create(pipe_spec("correct horse\nrest", &fd), &made, &params, &error),
-		0);
+	assert_int_equal(
+		keysource_create(pipe_spec("correct horse\nrest", &fd), &made, &params, &error), 0);
 	assert_int_equal(read(fd, &c, 1), 1); /* what follows the line is left alone */
 	assert_int_equal(c, 'r');
 	close(fd);
@@ -305,7 +311,8 @@ static void an_empty_or_endless_passphrase_is_refused(void **state)
 	close(fd);
 	memset(big, 'x', sizeof(big) - 1);
 	big[sizeof(big) - 1] = '\0';
-	assert_int_equal(keysource_create(pipe_spec(big, &fd), &kek, &params, &error), CE_TOO_LARGE);
+	assert_int_equal(
+		keysource_create(pipe_spec(big, &fd), &kek, &params, &error), CE_TOO_LARGE);
 	free(error);
 	close(fd);
 	assert_null(kek);
@@ -315,14 +322,19 @@ static void an_empty_or_endless_passphrase_is_refused(void **state)
 static void parameters_that_are_not_ours_are_refused_before_any_work(void **state)
 {
 	static const char *const bad[] = { "{}",
-		"{\"driver\":\"file\",\"kdf\":\"argon2id\",\"salt\":\"AAAAAAAAAAAAAAAAAAAAAA==\",\"ops\":1,"
+		"{\"driver\":\"file\",\"kdf\":\"argon2id\",\"salt\":\"AAAAAAAAAAAAAAAAAAAAAA==\","
+		"\"ops\":1,"
 		"\"memKiB\":8192}",
-		"{\"driver\":\"passphrase\",\"kdf\":\"scrypt\",\"salt\":\"AAAAAAAAAAAAAAAAAAAAAA==\",\"ops\":"
+		"{\"driver\":\"passphrase\",\"kdf\":\"scrypt\",\"salt\":\"AAAAAAAAAAAAAAAAAAAAAA=="
+		"\",\"ops\":"
 		"1,\"memKiB\":8192}",
-		"{\"driver\":\"passphrase\",\"kdf\":\"argon2id\",\"salt\":\"AAAA\",\"ops\":1,\"memKiB\":8192}",
-		"{\"driver\":\"passphrase\",\"kdf\":\"argon2id\",\"salt\":\"AAAAAAAAAAAAAAAAAAAAAA==\",\"ops\""
+		"{\"driver\":\"passphrase\",\"kdf\":\"argon2id\",\"salt\":\"AAAA\",\"ops\":1,"
+		"\"memKiB\":8192}",
+		"{\"driver\":\"passphrase\",\"kdf\":\"argon2id\",\"salt\":\"AAAAAAAAAAAAAAAAAAAAAA="
+		"=\",\"ops\""
 		":1,\"memKiB\":4294967295}",
-		"{\"driver\":\"passphrase\",\"kdf\":\"argon2id\",\"salt\":\"AAAAAAAAAAAAAAAAAAAAAA==\",\"ops\""
+		"{\"driver\":\"passphrase\",\"kdf\":\"argon2id\",\"salt\":\"AAAAAAAAAAAAAAAAAAAAAA="
+		"=\",\"ops\""
 		":1000000,\"memKiB\":8192}" };
 	struct secret *kek = NULL;
 	char *error = NULL;
@@ -442,7 +454,9 @@ static void without_a_terminal_nothing_is_asked(void **state)
 
 		setsid();
 		_exit(keysource_create("passphrase:", &kek, &params, &error) == CE_USAGE &&
-			strstr(error, "fd=N") ? 0 : 1);
+					strstr(error, "fd=N")
+				? 0
+				: 1);
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_int_equal(status, 0);

@@ -14,16 +14,17 @@ struct args {
 static const struct option_def defs[] = {
 	{ "json", 'j', OPTION_FLAG, offsetof(struct args, json), .help = "print JSON" },
 	{ "verbose", 'v', OPTION_FLAG, offsetof(struct args, verbose), .help = "say more" },
-	{ "name", 'n', OPTION_STRING, offsetof(struct args, name), .arg = "NAME", .help = "a name" },
-	{ "cache-size", 0, OPTION_BYTES, offsetof(struct args, size), .min = 16777216, .arg = "SIZE",
-		.help = "bound of the volume on disk, default 500MB" },
+	{ "name", 'n', OPTION_STRING, offsetof(struct args, name), .arg = "NAME",
+		.help = "a name" },
+	{ "cache-size", 0, OPTION_BYTES, offsetof(struct args, size), .min = 16777216,
+		.arg = "SIZE", .help = "bound of the volume on disk, default 500MB" },
 	{ "wait", 'w', OPTION_DURATION, offsetof(struct args, wait_ms), .max = 60000 },
-	{ "count", 'c', OPTION_U64, offsetof(struct args, count), .help = "how many" },
-	OPTION_END
+	{ "count", 'c', OPTION_U64, offsetof(struct args, count), .help = "how many" }, OPTION_END
 };
 
 /* Splits `line` at spaces into argv behind a command name. Strings live as long as the test. */
-static int run(const char *line, struct args *a, char ***argv_out, int *argc, int *first, char **error)
+static int run(
+	const char *line, struct args *a, char ***argv_out, int *argc, int *first, char **error)
 {
 	static char words[512];
 	static char *argv[32];
@@ -46,7 +47,8 @@ static void options_and_positionals_may_be_mixed(void **state)
 	char **argv, *error;
 	int argc, first;
 
-	assert_int_equal(run("one --json --name=x two -w 5 three", &a, &argv, &argc, &first, &error), 0);
+	assert_int_equal(
+		run("one --json --name=x two -w 5 three", &a, &argv, &argc, &first, &error), 0);
 	assert_true(a.json);
 	assert_false(a.verbose);
 	assert_string_equal(a.name, "x");

@@ -1,4 +1,4 @@
-/* What unit tests of several folders need: cmocka with its headers, hex, a directory of their own. */
+/* What unit tests of several folders need: cmocka with its headers, hex, a directory. */
 #ifndef CACHET_TESTS_UNIT_H
 #define CACHET_TESTS_UNIT_H
 
