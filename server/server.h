@@ -29,6 +29,10 @@ struct server_options {
 	uint64_t max_record_bytes;  /* 0 = default 16 GiB */
 	uint64_t max_request_bytes; /* bound of JSON bodies; 0 = default 8 MiB */
 	unsigned threads;           /* 0 = default */
+	/* A connection may take this long to bring a request's header; 0 = 75. */
+	unsigned header_timeout_s;
+	/* After this long a body must have come at 8 KB/s or more; 0 = 60. */
+	unsigned body_grace_s;
 };
 
 int server_open(const struct server_options *o, struct server **out, char **error) MUST_CHECK;
@@ -51,7 +55,8 @@ struct server_import_report {
 	uint64_t files, dirs, symlinks, bytes, skipped;
 };
 /* Copies the plain tree `from` into `store` (made if missing), durable on return; other kinds of file are skipped and counted.
- * Importing the same tree again changes only what differs. */
+ * Importing the same tree again changes only what differs, and only that is in the report. Nothing is removed from the
+ * store, except what stands in the way as another kind of file. */
 int server_import(const char *dir, const char *store, const char *from,
 	struct server_import_report *report, char **error) MUST_CHECK;
 

@@ -1,0 +1,233 @@
+#include "server/admit.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+
+#define HEADERS_MAX_BYTES 16384
+#define HEADERS_MAX_COUNT 64
+#define URI_MAX_BYTES 4096
+
+static const char *const header_names[HEADER_COUNT] = {
+	[HEADER_AUTHORIZATION] = "Authorization",
+	[HEADER_CONTENT_ENCODING] = "Content-Encoding",
+	[HEADER_CONTENT_LENGTH] = "Content-Length",
+	[HEADER_EXPECT] = "Expect",
+	[HEADER_HOST] = "Host",
+	[HEADER_IDEMPOTENCY_KEY] = "Idempotency-Key",
+	[HEADER_IF_MATCH] = "If-Match",
+	[HEADER_IF_MODIFIED_SINCE] = "If-Modified-Since",
+	[HEADER_IF_NONE_MATCH] = "If-None-Match",
+	[HEADER_IF_RANGE] = "If-Range",
+	[HEADER_IF_UNMODIFIED_SINCE] = "If-Unmodified-Since",
+	[HEADER_RANGE] = "Range",
+	[HEADER_TRANSFER_ENCODING] = "Transfer-Encoding",
+	[HEADER_DEVICE] = "Cachet-Device",
+	[HEADER_KIND] = "Cachet-Kind",
+	[HEADER_MODE] = "Cachet-Mode",
+	[HEADER_MTIME_NS] = "Cachet-Mtime-Ns",
+	[HEADER_NAME] = "Cachet-Name",
+	[HEADER_PARENT] = "Cachet-Parent",
+	[HEADER_REPLACES] = "Cachet-Replaces",
+	[HEADER_SEQ] = "Cachet-Seq",
+};
+
+struct collected {
+	struct request *r;
+	size_t bytes, count;
+	bool twice;
+};
+
+static enum MHD_Result collect(void *cls, enum MHD_ValueKind kind, const char *name, const char *value)
+{
+	struct collected *c = cls;
+
+	(void)kind;
+	c->bytes += strlen(name) + (value ? strlen(value) : 0) + 4;
+	c->count++;
+	for (size_t i = 0; i < HEADER_COUNT; i++) {
+		if (strcasecmp(name, header_names[i]) != 0)
+			continue;
+		c->twice |= c->r->headers[i] != NULL;
+		c->r->headers[i] = value ? value : "";
+	}
+	return MHD_YES;
+}
+
+static void check_header(struct request *r, const char *url)
+{
+	struct collected c = {.r = r};
+
+	MHD_get_connection_values(r->conn, MHD_HEADER_KIND, collect, &c);
+	if (strlen(url) > URI_MAX_BYTES)
+		server_http_refuse(r, PROBLEM_URI_TOO_LONG, "an address has at most 4096 bytes");
+	if (c.bytes > HEADERS_MAX_BYTES || c.count > HEADERS_MAX_COUNT)
+		server_http_refuse(r, PROBLEM_HEADERS_TOO_LARGE, "a header has at most 64 lines and 16384 bytes");
+	if (c.twice)
+		server_http_refuse(r, PROBLEM_BAD_REQUEST, "a header line that stands alone came twice");
+	if (!r->headers[HEADER_HOST])
+		server_http_refuse(r, PROBLEM_BAD_REQUEST, "there is no Host line");
+	if (r->headers[HEADER_CONTENT_ENCODING] && strcasecmp(r->headers[HEADER_CONTENT_ENCODING], "identity") != 0)
+		server_http_refuse(r, PROBLEM_MEDIA_TYPE, "bodies are taken without content coding");
+}
+
+/* Two framings in one request are how requests are smuggled past a proxy: refused, whoever would win. */
+static uint64_t check_framing(struct request *r)
+{
+	const char *coding = r->headers[HEADER_TRANSFER_ENCODING], *length = r->headers[HEADER_CONTENT_LENGTH];
+	uint64_t n = 0;
+
+	if (coding && length)
+		server_http_refuse(r, PROBLEM_BAD_REQUEST, "the length of the body is said twice");
+	if (coding && strcasecmp(coding, "chunked") != 0)
+		server_http_refuse(r, PROBLEM_LENGTH_REQUIRED, "only chunked transfer coding is taken");
+	if (coding)
+		return ADMIT_LENGTH_UNKNOWN;
+	if (length && server_wire_u64(length, &n))
+		server_http_refuse(r, PROBLEM_BAD_REQUEST, "the length is not a number");
+	return n;
+}
+
+static void check_token(struct request *r, struct store_db *db)
+{
+	const char *value = r->headers[HEADER_AUTHORIZATION];
+	int rc;
+
+	if (!value || strncasecmp(value, "Bearer ", 7) != 0) {
+		server_http_refuse(r, PROBLEM_UNAUTHORIZED, "send the token as authorization: bearer");
+		return;
+	}
+	rc = server_tokens_check(db, value + 7 + strspn(value + 7, " "), &r->access);
+	if (rc == CE_AUTH)
+		server_http_refuse(r, PROBLEM_UNAUTHORIZED, "the token is unknown or no longer valid");
+	else if (rc)
+		server_http_fail(r, rc);
+}
+
+/* One segment of the path against one of the pattern; both end at '/' or NUL. */
+static bool match_segment(const char *pattern, size_t plen, const char *path, size_t len, char *store, char *id)
+{
+	char raw[3 * WIRE_ID_MAX + 1], *out;
+	size_t n;
+
+	if (*pattern != '{')
+		return plen == len && !memcmp(pattern, path, len);
+	out = pattern[1] == 's' ? store : id;
+	*out = 0; /* stays empty when it is not an id: then there is no such thing */
+	if (len < sizeof(raw)) {
+		memcpy(raw, path, len);
+		raw[len] = 0;
+		if (server_wire_percent_decode(raw, out, WIRE_ID_MAX + 1, &n) || !server_wire_is_id(out) ||
+			strlen(out) != n)
+			*out = 0;
+	}
+	return true;
+}
+
+static bool match_path(const char *pattern, const char *path, char *store, char *id)
+{
+	while (*pattern == '/' && *path == '/') {
+		size_t plen = strcspn(++pattern, "/"), len = strcspn(++path, "/");
+
+		if (!match_segment(pattern, plen, path, len, store, id))
+			return false;
+		pattern += plen;
+		path += len;
+	}
+	return !*pattern && !*path;
+}
+
+static void refuse_method(struct request *r, const char *allowed)
+{
+	server_http_refuse(r, PROBLEM_METHOD, NULL);
+	server_answer_header(&r->answer, MHD_HTTP_HEADER_ALLOW, "%s", allowed);
+}
+
+static void find_route(struct request *r, const char *method, const char *url, char *store)
+{
+	char allowed[ANSWER_VALUE_SIZE] = "";
+
+	r->head = !strcmp(method, "HEAD");
+	if (r->head)
+		method = "GET";
+	for (const struct route *route = server_routes; route->method; route++) {
+		size_t used = strlen(allowed);
+
+		if (!match_path(route->path, url, store, r->id))
+			continue;
+		if (!strcmp(route->method, method)) {
+			r->route = route;
+			return;
+		}
+		snprintf(allowed + used, sizeof(allowed) - used, "%s%s%s", used ? ", " : "", route->method,
+			strcmp(route->method, "GET") != 0 ? "" : ", HEAD");
+	}
+	if (*allowed)
+		refuse_method(r, allowed);
+	else
+		server_http_refuse(r, PROBLEM_NO_RESOURCE, NULL);
+}
+
+static void check_store(struct request *r, struct store_db *db, const char *store)
+{
+	int rc = *store ? server_records_store_by_id(db, store, &r->store) : -ENOENT;
+
+	if (rc && rc != -ENOENT)
+		server_http_fail(r, rc);
+	/* A token for one store does not learn which others there are. */
+	else if (r->access.store && r->access.store != r->store.n)
+		server_http_refuse(r, PROBLEM_FORBIDDEN, "the token is not for this store");
+	else if (rc)
+		server_http_refuse(r, PROBLEM_NO_STORE, NULL);
+	else if ((r->route->flags & ROUTE_WRITE) && r->access.read_only)
+		server_http_refuse(r, PROBLEM_FORBIDDEN, "the token is read-only");
+}
+
+static void check_length(struct request *r, uint64_t length)
+{
+	struct server *s = r->s;
+
+	if (r->route->body == BODY_NONE && length)
+		server_http_refuse(r, PROBLEM_BAD_REQUEST, "this request has no body");
+	if (length == ADMIT_LENGTH_UNKNOWN)
+		return;
+	if (r->route->body == BODY_JSON && length > s->max_request_bytes)
+		server_http_refuse(r, PROBLEM_TOO_LARGE, "max_request_bytes");
+	if (r->route->body == BODY_CONTENT && length > s->max_record_bytes)
+		server_http_refuse(r, PROBLEM_TOO_LARGE, "max_record_bytes");
+}
+
+static void check_rights(struct request *r, struct store_db *db, const char *method, const char *url)
+{
+	char store[WIRE_ID_MAX + 1] = "";
+
+	check_token(r, db);
+	if (!r->answer.status)
+		find_route(r, method, url, store);
+	if (!r->answer.status && strstr(r->route->path, "{id}") && !r->id[0])
+		server_http_refuse(r, PROBLEM_BAD_REQUEST, "a record id has 1 to 64 characters of A-Z a-z 0-9 _ -");
+	if (!r->answer.status && (r->route->flags & ROUTE_STORE))
+		check_store(r, db, store);
+}
+
+void server_admit(struct request *r, const char *method, const char *url, uint64_t *length)
+{
+	struct store_db *db;
+	int rc;
+
+	check_header(r, url);
+	*length = check_framing(r);
+	if (r->answer.status)
+		return;
+	rc = server_pool_take(r->s->pool, &db);
+	if (rc) {
+		server_http_fail(r, rc);
+		return;
+	}
+	check_rights(r, db, method, url);
+	server_pool_give(r->s->pool, db);
+	if (!r->answer.status)
+		check_length(r, *length);
+}

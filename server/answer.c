@@ -1,0 +1,85 @@
+#include "server/answer.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+void server_answer_init(struct answer *a)
+{
+	*a = (struct answer){.fd = -1};
+}
+
+void server_answer_done(struct answer *a)
+{
+	buffer_done(&a->text);
+	buffer_done(&a->record);
+	cleanup_fd(&a->fd);
+	server_answer_init(a);
+}
+
+void server_answer_header(struct answer *a, const char *name, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (a->n_headers == ANSWER_HEADERS_MAX)
+		return;
+	a->headers[a->n_headers].name = name;
+	va_start(ap, fmt);
+	vsnprintf(a->headers[a->n_headers].value, ANSWER_VALUE_SIZE, fmt, ap);
+	va_end(ap);
+	a->n_headers++;
+}
+
+void server_answer_problem(struct answer *a, const char *instance, enum problem p, const char *detail,
+	const struct record *record)
+{
+	server_answer_done(a);
+	a->status = server_problem_status(p);
+	a->type = ANSWER_PROBLEM;
+	if (server_problem_print(&a->text, p, detail, instance, record))
+		a->text.len = 0;
+	if (p == PROBLEM_UNAUTHORIZED)
+		server_answer_header(a, MHD_HTTP_HEADER_WWW_AUTHENTICATE, "Bearer realm=\"cachet\"");
+	if (p == PROBLEM_BUSY)
+		server_answer_header(a, MHD_HTTP_HEADER_RETRY_AFTER, "1");
+}
+
+void server_answer_error(struct answer *a, const char *instance, int code)
+{
+	server_answer_problem(a, instance, server_problem_of(code), NULL, NULL);
+}
+
+static struct MHD_Response *build_body(struct answer *a)
+{
+	struct MHD_Response *response;
+
+	if (a->fd >= 0) {
+		response = MHD_create_response_from_fd_at_offset64(a->len, a->fd, a->first);
+		if (response)
+			a->fd = -1;
+		return response;
+	}
+	if (!a->text.data)
+		return MHD_create_response_from_buffer(0, "", MHD_RESPMEM_PERSISTENT);
+	response = MHD_create_response_from_buffer(a->text.len, a->text.data, MHD_RESPMEM_MUST_FREE);
+	if (response)
+		a->text = (struct buffer){0};
+	return response;
+}
+
+struct MHD_Response *server_answer_build(struct answer *a, const char *instance)
+{
+	struct MHD_Response *response = build_body(a);
+
+	if (!response)
+		return NULL;
+	MHD_add_response_header(response, "Cachet-Instance", instance);
+	MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
+	MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "private, no-cache");
+	if (a->type)
+		MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, a->type);
+	if (a->record.len)
+		MHD_add_response_header(response, "Cachet-Record", a->record.data);
+	for (unsigned i = 0; i < a->n_headers; i++)
+		MHD_add_response_header(response, a->headers[i].name, a->headers[i].value);
+	return response;
+}

@@ -1,0 +1,47 @@
+/*
+ * An answer being put together: status, headers, and a body that is a text or a part of an open file.
+ * Setting a problem throws away what was there. Out of memory ends in status 500 without a body.
+ */
+#ifndef CACHET_SERVER_ANSWER_H
+#define CACHET_SERVER_ANSWER_H
+
+#include <microhttpd.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/bytes.h"
+#include "server/problem.h"
+
+#define ANSWER_HEADERS_MAX 8
+#define ANSWER_VALUE_SIZE 96
+
+#define ANSWER_JSON "application/json"
+#define ANSWER_PROBLEM "application/problem+json"
+#define ANSWER_BYTES "application/octet-stream"
+
+struct answer {
+	unsigned status; /* 0: none yet */
+	const char *type;
+	struct buffer text;
+	struct buffer record; /* value of Cachet-Record */
+	int fd;               /* or -1 */
+	uint64_t first, len;  /* of the file */
+	struct {
+		const char *name;
+		char value[ANSWER_VALUE_SIZE];
+	} headers[ANSWER_HEADERS_MAX];
+	unsigned n_headers;
+};
+
+void server_answer_init(struct answer *a);
+void server_answer_done(struct answer *a);
+void server_answer_header(struct answer *a, const char *name, const char *fmt, ...) PRINTF_LIKE(3, 4);
+/* `detail`, `record` may be NULL. */
+void server_answer_problem(struct answer *a, const char *instance, enum problem p, const char *detail,
+	const struct record *record);
+/* For an internal error code. */
+void server_answer_error(struct answer *a, const char *instance, int code);
+/* Takes the text and the descriptor out of the answer; NULL when memory is short. */
+struct MHD_Response *server_answer_build(struct answer *a, const char *instance);
+
+#endif

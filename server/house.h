@@ -1,0 +1,18 @@
+/*
+ * Housekeeping: idempotency keys and tombstones older than the server promises to keep them are forgotten, little by
+ * little, as jobs of the commit queue. A store that forgets a tombstone notes its number, so that cursors from before
+ * are answered 410.
+ */
+#ifndef CACHET_SERVER_HOUSE_H
+#define CACHET_SERVER_HOUSE_H
+
+#include "server/tx.h"
+
+struct house_limits {
+	int64_t keys_before_ns, tombstones_before_ns;
+};
+
+/* One step in the caller's transaction; *more: there is more to forget. */
+int server_house_step(struct tx *tx, const struct house_limits *limits, bool *more) MUST_CHECK;
+
+#endif

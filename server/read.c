@@ -1,0 +1,337 @@
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/io.h"
+#include "base/json.h"
+#include "server/handlers.h"
+#include "server/range.h"
+
+static void set_json(struct request *r, int rc)
+{
+	if (rc) {
+		server_http_fail(r, rc);
+		return;
+	}
+	r->answer.status = 200;
+	r->answer.type = ANSWER_JSON;
+}
+
+/* ---- GET /v1 ---- */
+
+static int last_seq(struct request *r, struct store_db *db, const uint8_t *device, uint64_t *out)
+{
+	sqlite3_stmt *q = server_store_statement(db, SQL_DEVICE_GET);
+	int rc;
+
+	sqlite3_bind_int64(q, 1, r->access.account);
+	sqlite3_bind_blob(q, 2, device, WIRE_KEY_LEN, SQLITE_STATIC);
+	rc = server_store_step(db, q);
+	if (rc == 1)
+		*out = (uint64_t)sqlite3_column_int64(q, 0);
+	server_store_reset(q);
+	return rc < 0 ? rc : 0;
+}
+
+static int read_device(struct request *r, uint64_t *seq)
+{
+	uint8_t device[WIRE_KEY_LEN];
+	struct store_db *db;
+	int rc;
+
+	*seq = 0;
+	if (!r->headers[HEADER_DEVICE])
+		return 0;
+	if (bytes_from_hex(r->headers[HEADER_DEVICE], device, sizeof(device))) {
+		server_http_refuse(r, PROBLEM_BAD_REQUEST, "cachet-device is 32 hex digits");
+		return 0;
+	}
+	rc = server_pool_take(r->s->pool, &db);
+	if (rc)
+		return rc;
+	rc = last_seq(r, db, device, seq);
+	server_pool_give(r->s->pool, db);
+	return rc;
+}
+
+void server_read_capabilities(struct request *r)
+{
+	const struct server *s = r->s;
+	uint64_t seq;
+	int rc = read_device(r, &seq);
+
+	if (r->answer.status)
+		return;
+	if (!rc)
+		rc = buffer_printf(&r->answer.text,
+			"{\"protocol\":1,\"instance\":\"%s\",\"epoch\":\"%s\",\"server\":\"cachet " CACHET_VERSION
+			"\",\"time_ns\":\"%lld\",\"last_seq\":%llu,\"idempotency_days\":%d,\"limits\":{"
+			"\"max_record_bytes\":%llu,\"max_request_bytes\":%llu,\"max_batch\":%d,\"max_wait_s\":%d}}",
+			s->instance, s->epoch, (long long)clock_wall_ns(), (unsigned long long)seq,
+			SERVER_IDEMPOTENCY_DAYS, (unsigned long long)s->max_record_bytes,
+			(unsigned long long)s->max_request_bytes, SERVER_MAX_BATCH, SERVER_MAX_WAIT_S);
+	set_json(r, rc);
+}
+
+/* ---- GET /v1/stores ---- */
+
+static int print_stores(struct request *r, struct store_db *db)
+{
+	sqlite3_stmt *q = server_store_statement(db, SQL_STORE_LIST);
+	struct buffer *b = &r->answer.text;
+	struct store_row row;
+	bool some = false;
+	int rc = buffer_printf(b, "{\"stores\":["), step = 0;
+
+	while (!rc && (step = server_store_step(db, q)) == 1) {
+		server_records_read_store(q, &row);
+		if (r->access.store && r->access.store != row.n)
+			continue;
+		rc = buffer_printf(b, "%s{\"id\":\"%s\",\"mode\":\"%s\",\"records\":%llu,\"bytes\":%llu}",
+			some ? "," : "", row.id, r->access.read_only ? "ro" : "rw",
+			(unsigned long long)row.records, (unsigned long long)row.bytes);
+		some = true;
+	}
+	server_store_reset(q);
+	if (!rc && step < 0)
+		rc = step;
+	return rc ? rc : buffer_append(b, "]}", 2);
+}
+
+void server_read_stores(struct request *r)
+{
+	struct store_db *db;
+	int rc = server_pool_take(r->s->pool, &db);
+
+	if (!rc) {
+		rc = print_stores(r, db);
+		server_pool_give(r->s->pool, db);
+	}
+	set_json(r, rc);
+}
+
+/* ---- GET, HEAD of a record ---- */
+
+/*
+ * The record with its body: inline in *data, or an open content file in *fd. A file that was replaced between the two
+ * looks is found under its new name by looking again.
+ */
+static int load(struct request *r, const char *id, struct record *record, uint8_t **data, int *fd)
+{
+	struct store_db *db;
+	int rc = server_pool_take(r->s->pool, &db);
+
+	if (rc)
+		return rc;
+	for (int tries = 0; tries < 5; tries++) {
+		rc = server_records_with_data(db, r->store.n, id, record, data);
+		if (rc || !record->in_file)
+			break;
+		rc = server_body_open(&r->s->dirs, record->file, fd);
+		if (rc != -ENOENT)
+			break;
+		rc = CE_CORRUPT;
+	}
+	server_pool_give(r->s->pool, db);
+	return rc;
+}
+
+static void set_record_header(struct request *r, const struct record *record)
+{
+	char date[RANGE_DATE_LEN], etag[RECORD_ETAG_SIZE];
+
+	server_records_etag(record, etag);
+	server_answer_header(&r->answer, MHD_HTTP_HEADER_ETAG, "%s", etag);
+	if (record->n) {
+		server_range_date(record->changed_at / NS_PER_SEC, date);
+		server_answer_header(&r->answer, MHD_HTTP_HEADER_LAST_MODIFIED, "%s", date);
+	}
+	if (server_records_print(&r->answer.record, record, false))
+		r->answer.record.len = 0;
+}
+
+static void refuse_with_record(struct request *r, enum problem p, const struct record *record)
+{
+	server_answer_problem(&r->answer, r->s->instance, p, NULL, record);
+}
+
+/* Hands the body over to the answer. */
+static void set_body(struct request *r, uint8_t **data, int *fd, uint64_t first, uint64_t len)
+{
+	struct answer *a = &r->answer;
+
+	if (*fd >= 0) {
+		a->fd = steal_fd(fd);
+		a->first = first;
+		a->len = len;
+	} else if (*data) {
+		memmove(*data, *data + first, len);
+		a->text = (struct buffer){.data = (char *)steal_ptr(data), .len = len, .cap = len + 1};
+	}
+}
+
+static void answer_content(struct request *r, const struct record *record, uint8_t **data, int *fd)
+{
+	struct answer *a = &r->answer;
+	const struct range_request q = {
+		.if_match = r->headers[HEADER_IF_MATCH],
+		.if_none_match = r->headers[HEADER_IF_NONE_MATCH],
+		.if_modified_since = r->headers[HEADER_IF_MODIFIED_SINCE],
+		.if_unmodified_since = r->headers[HEADER_IF_UNMODIFIED_SINCE],
+		.if_range = r->headers[HEADER_IF_RANGE],
+		.range = record->kind == RECORD_DIR ? NULL : r->headers[HEADER_RANGE],
+	};
+	char etag[RECORD_ETAG_SIZE];
+	uint64_t first, len;
+
+	server_records_etag(record, etag);
+	switch (server_range_evaluate(&q, etag, record->changed_at / NS_PER_SEC, record->size, &first, &len)) {
+	case RANGE_FAILED:
+		refuse_with_record(r, PROBLEM_PRECONDITION, record);
+		return;
+	case RANGE_UNSATISFIABLE:
+		refuse_with_record(r, PROBLEM_RANGE, NULL);
+		server_answer_header(a, MHD_HTTP_HEADER_CONTENT_RANGE, "bytes */%llu",
+			(unsigned long long)record->size);
+		return;
+	case RANGE_NOT_MODIFIED:
+		a->status = 304;
+		set_record_header(r, record);
+		return;
+	case RANGE_PART:
+		a->status = 206;
+		server_answer_header(a, MHD_HTTP_HEADER_CONTENT_RANGE, "bytes %llu-%llu/%llu",
+			(unsigned long long)first, (unsigned long long)(first + len - 1),
+			(unsigned long long)record->size);
+		break;
+	case RANGE_WHOLE:
+		a->status = 200;
+		break;
+	}
+	set_record_header(r, record);
+	if (record->kind == RECORD_DIR) {
+		a->type = ANSWER_JSON;
+		if (server_records_print(&a->text, record, false))
+			server_http_fail(r, -ENOMEM);
+		return;
+	}
+	a->type = ANSWER_BYTES;
+	server_answer_header(a, MHD_HTTP_HEADER_ACCEPT_RANGES, "bytes");
+	set_body(r, data, fd, first, len);
+}
+
+void server_read_record(struct request *r)
+{
+	_cleanup_free_ uint8_t *data = NULL;
+	_cleanup_fd_ int fd = -1;
+	struct record record;
+	int rc = 0;
+
+	if (!strcmp(r->id, RECORD_ROOT_ID))
+		server_records_root(r->store.n, &record);
+	else
+		rc = load(r, r->id, &record, &data, &fd);
+	if (rc == -ENOENT)
+		server_http_refuse(r, PROBLEM_NO_RECORD, NULL);
+	else if (rc)
+		server_http_fail(r, rc);
+	else if (record.deleted)
+		refuse_with_record(r, PROBLEM_DELETED, &record);
+	else
+		answer_content(r, &record, &data, &fd);
+}
+
+/* ---- POST …/get ---- */
+
+static int print_base64(struct buffer *b, const uint8_t *data, size_t len)
+{
+	_cleanup_free_ char *text = NULL;
+	int rc = bytes_to_base64(data, len, &text);
+
+	if (!rc)
+		rc = buffer_append(b, ",\"content\":\"", 12);
+	if (!rc)
+		rc = buffer_append(b, text, strlen(text));
+	return rc ? rc : buffer_append(b, "\"", 1);
+}
+
+static int print_content(struct buffer *b, const struct record *record, const uint8_t *data, int fd)
+{
+	_cleanup_free_ uint8_t *copy = NULL;
+	int rc;
+
+	if (data)
+		return print_base64(b, data, record->size);
+	copy = malloc(record->size);
+	if (!copy)
+		return -ENOMEM;
+	rc = io_pread_full(fd, copy, record->size, 0);
+	return rc ? rc : print_base64(b, copy, record->size);
+}
+
+static int print_one(struct request *r, const char *id, uint64_t *total)
+{
+	_cleanup_free_ uint8_t *data = NULL;
+	_cleanup_fd_ int fd = -1;
+	struct buffer *b = &r->answer.text;
+	struct record record;
+	bool with_content;
+	int rc = load(r, id, &record, &data, &fd);
+
+	if (rc == -ENOENT || (!rc && record.deleted))
+		return buffer_printf(b, "{\"id\":\"%s\",\"status\":%d}", id, rc ? 404 : 410);
+	if (rc)
+		return rc;
+	with_content = record.kind != RECORD_DIR && record.size <= SERVER_GET_INLINE_MAX &&
+		*total + record.size <= SERVER_GET_TOTAL_MAX;
+	rc = buffer_printf(b, "{\"record\":");
+	if (!rc)
+		rc = server_records_print(b, &record, false);
+	if (!rc && with_content) {
+		*total += record.size;
+		rc = print_content(b, &record, data, fd);
+	}
+	return rc ? rc : buffer_append(b, "}", 1);
+}
+
+static int print_many(struct request *r, const struct json *ids)
+{
+	struct buffer *b = &r->answer.text;
+	uint64_t total = 0;
+	int rc = buffer_printf(b, "{\"records\":[");
+
+	for (const struct json *e = json_first(ids); !rc && e; e = json_next(e)) {
+		const char *id = json_string(e);
+
+		if (!id || !server_wire_is_id(id)) {
+			server_http_refuse(r, PROBLEM_BAD_REQUEST, "ids are record ids");
+			return 0;
+		}
+		if (e != json_first(ids))
+			rc = buffer_append(b, ",", 1);
+		if (!rc)
+			rc = print_one(r, id, &total);
+	}
+	return rc ? rc : buffer_append(b, "]}", 2);
+}
+
+void server_read_many(struct request *r)
+{
+	_cleanup_json_ struct json *root = NULL;
+	const struct json *ids;
+	int rc;
+
+	if (json_parse(r->json.data ? r->json.data : "", r->json.len, &root) || json_get_array(root, "ids", &ids)) {
+		server_http_refuse(r, PROBLEM_BAD_REQUEST, "the body is not {\"ids\":[...]}");
+		return;
+	}
+	if (json_count(ids) > SERVER_MAX_GET) {
+		server_http_refuse(r, PROBLEM_TOO_LARGE, "at most 1000 ids");
+		return;
+	}
+	rc = print_many(r, ids);
+	if (!r->answer.status)
+		set_json(r, rc);
+}

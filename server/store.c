@@ -1,0 +1,285 @@
+#include "server/store.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/secret.h"
+#include "server/schema.h"
+
+#define BUSY_TIMEOUT_MS 30000
+
+/* The columns of a record, in the order server_records_read() takes them. */
+#define RECORD_COLUMNS                                                                             \
+	"r.n, r.store, r.id, r.parent, coalesce(p.id, 'root'), r.name, r.kind, r.size, r.sha256, " \
+	"r.mode, r.mtime_ns, r.seq, r.tag, r.key, r.changed_at, r.file, r.deleted"
+#define RECORD_FROM " FROM records r LEFT JOIN records p ON p.n = r.parent "
+
+static const char *const texts[SQL_COUNT] = {
+	[SQL_BEGIN_WRITE] = "BEGIN IMMEDIATE",
+	[SQL_BEGIN_READ] = "BEGIN",
+	[SQL_COMMIT] = "COMMIT",
+	[SQL_ROLLBACK] = "ROLLBACK",
+	[SQL_DATA_VERSION] = "PRAGMA data_version",
+	[SQL_SERVER_GET] = "SELECT instance, epoch FROM server",
+	[SQL_SERVER_PUT] = "INSERT INTO server (one, instance, epoch, created_at) VALUES (1, ?, ?, ?)",
+	[SQL_STORE_BY_ID] = "SELECT n, id, seq, purged_seq, records, bytes FROM stores WHERE id = ?",
+	[SQL_STORE_BY_N] = "SELECT n, id, seq, purged_seq, records, bytes FROM stores WHERE n = ?",
+	[SQL_STORE_LIST] = "SELECT n, id, seq, purged_seq, records, bytes FROM stores ORDER BY id",
+	[SQL_STORE_ADD] = "INSERT OR IGNORE INTO stores (id, created_at) VALUES (?, ?)",
+	[SQL_STORE_SAVE] = "UPDATE stores SET seq = ?2, purged_seq = ?3, records = ?4, bytes = ?5 WHERE n = ?1",
+	[SQL_ACCOUNT_BY_NAME] = "SELECT n FROM accounts WHERE name = ?",
+	[SQL_ACCOUNT_ADD] = "INSERT OR IGNORE INTO accounts (name, created_at) VALUES (?, ?)",
+	[SQL_TOKEN_BY_LOOKUP] = "SELECT hash, account, store, read_only FROM tokens WHERE lookup = ?1"
+				" AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?2)",
+	[SQL_TOKEN_ADD] = "INSERT INTO tokens (account, store, read_only, lookup, hash, created_at)"
+			  " VALUES (?, ?, ?, ?, ?, ?)",
+	[SQL_DEVICE_GET] = "SELECT last_seq FROM devices WHERE account = ? AND device = ?",
+	[SQL_DEVICE_SAVE] = "INSERT INTO devices (account, device, last_seq, seen_at) VALUES (?1, ?2, ?3, ?4)"
+			    " ON CONFLICT (account, device) DO UPDATE SET last_seq = max(last_seq, ?3), seen_at = ?4",
+	[SQL_RECORD_BY_ID] = "SELECT " RECORD_COLUMNS RECORD_FROM "WHERE r.store = ? AND r.id = ?",
+	[SQL_RECORD_BY_PLACE] = "SELECT " RECORD_COLUMNS RECORD_FROM
+				"WHERE r.store = ? AND r.parent = ? AND r.name = ? AND r.deleted = 0",
+	[SQL_RECORD_WITH_DATA] = "SELECT " RECORD_COLUMNS ", c.data FROM records r"
+				 " LEFT JOIN records p ON p.n = r.parent LEFT JOIN contents c ON c.n = r.n"
+				 " WHERE r.store = ? AND r.id = ?",
+	[SQL_RECORD_PARENT] = "SELECT parent FROM records WHERE n = ?",
+	[SQL_RECORD_HAS_CHILD] = "SELECT 1 FROM records WHERE store = ? AND parent = ? AND deleted = 0 LIMIT 1",
+	[SQL_RECORD_ADD] = "INSERT INTO records (store, id, parent, name, kind, size, sha256, mode, mtime_ns, seq,"
+			   " tag, key, changed_at, file, deleted)"
+			   " VALUES (?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+	[SQL_RECORD_SAVE] = "UPDATE records SET parent = ?4, name = ?5, size = ?7, sha256 = ?8, mode = ?9,"
+			    " mtime_ns = ?10, seq = ?11, tag = ?12, key = ?13, changed_at = ?14, file = ?15,"
+			    " deleted = ?16 WHERE n = ?1",
+	/* Out of the way while two records exchange their places: no row has a negative parent otherwise. */
+	[SQL_RECORD_UNPLACE] = "UPDATE records SET parent = -n WHERE n = ?",
+	[SQL_RECORD_FEED] = "SELECT " RECORD_COLUMNS RECORD_FROM
+			    "WHERE r.store = ? AND r.seq > ? ORDER BY r.seq LIMIT ?",
+	[SQL_RECORD_BY_FILE] = "SELECT file FROM records WHERE file IS NOT NULL",
+	[SQL_CONTENT_PUT] = "INSERT OR REPLACE INTO contents (n, data) VALUES (?, ?)",
+	[SQL_CONTENT_DELETE] = "DELETE FROM contents WHERE n = ?",
+	[SQL_REPLAY_GET] = "SELECT digest, status, etag, body FROM replays WHERE key = ? AND account = ?",
+	[SQL_REPLAY_ADD] = "INSERT INTO replays (account, key, digest, status, etag, body, at)"
+			   " VALUES (?, ?, ?, ?, ?, ?, ?)",
+	[SQL_REPLAY_PURGE] = "DELETE FROM replays WHERE n IN (SELECT n FROM replays WHERE n <="
+			     " (SELECT min(n) FROM replays) + ?2 AND at < ?1)",
+	[SQL_TOMBSTONE_PURGE_TOP] = "SELECT max(seq), count(*) FROM (SELECT seq FROM records WHERE store = ?1"
+				    " AND deleted = 1 AND changed_at < ?2 ORDER BY seq LIMIT ?3)",
+	[SQL_TOMBSTONE_PURGE] = "DELETE FROM records WHERE store = ?1 AND deleted = 1 AND seq <= ?2",
+};
+
+struct store_db {
+	sqlite3 *db;
+	sqlite3_stmt *statements[SQL_COUNT];
+};
+
+int server_store_error(int rc)
+{
+	switch (rc & 0xff) {
+	case SQLITE_OK:
+	case SQLITE_ROW:
+	case SQLITE_DONE:
+		return 0;
+	case SQLITE_FULL:
+		return -ENOSPC;
+	case SQLITE_BUSY:
+	case SQLITE_LOCKED:
+		return -EBUSY;
+	case SQLITE_NOMEM:
+		return -ENOMEM;
+	case SQLITE_CORRUPT:
+		return CE_CORRUPT;
+	case SQLITE_NOTADB:
+		return CE_FORMAT;
+	case SQLITE_TOOBIG:
+		return CE_TOO_LARGE;
+	case SQLITE_CANTOPEN:
+		return -ENOENT;
+	default:
+		return -EIO;
+	}
+}
+
+static int exec(sqlite3 *db, const char *sql)
+{
+	return server_store_error(sqlite3_exec(db, sql, NULL, NULL, NULL));
+}
+
+static int pragma_int(sqlite3 *db, const char *sql, int *out)
+{
+	sqlite3_stmt *q;
+	int rc = sqlite3_prepare_v2(db, sql, -1, &q, NULL);
+
+	if (rc)
+		return server_store_error(rc);
+	rc = sqlite3_step(q);
+	if (rc == SQLITE_ROW)
+		*out = sqlite3_column_int(q, 0);
+	sqlite3_finalize(q);
+	return rc == SQLITE_ROW ? 0 : server_store_error(rc);
+}
+
+/* A new database gets its names: random, for ever. */
+static int give_names(struct store_db *db)
+{
+	uint8_t instance[16], epoch[16];
+	sqlite3_stmt *q = server_store_statement(db, SQL_SERVER_PUT);
+	int r;
+
+	secret_random(instance, sizeof(instance));
+	secret_random(epoch, sizeof(epoch));
+	sqlite3_bind_blob(q, 1, instance, sizeof(instance), SQLITE_TRANSIENT);
+	sqlite3_bind_blob(q, 2, epoch, sizeof(epoch), SQLITE_TRANSIENT);
+	sqlite3_bind_int64(q, 3, clock_wall_ns());
+	r = server_store_step(db, q);
+	server_store_reset(q);
+	return r;
+}
+
+static int migrate_steps(struct store_db *db, int from)
+{
+	char version[64];
+	int r;
+
+	for (int v = from; v < SCHEMA_VERSION; v++) {
+		r = exec(db->db, server_schema_steps[v]);
+		if (r)
+			return r;
+	}
+	snprintf(version, sizeof(version), "PRAGMA user_version = %d", SCHEMA_VERSION);
+	r = exec(db->db, version);
+	if (r)
+		return r;
+	snprintf(version, sizeof(version), "PRAGMA application_id = %d", SCHEMA_APPLICATION_ID);
+	r = exec(db->db, version);
+	return r || from > 0 ? r : give_names(db);
+}
+
+static int read_version(struct store_db *db, int *version)
+{
+	int app = 0;
+	int r = pragma_int(db->db, "PRAGMA user_version", version);
+
+	if (!r)
+		r = pragma_int(db->db, "PRAGMA application_id", &app);
+	if (!r && (*version > SCHEMA_VERSION || *version < 0 || (*version > 0 && app != SCHEMA_APPLICATION_ID)))
+		r = CE_FORMAT;
+	return r;
+}
+
+/* The version is looked at again inside the transaction: two processes may open a new directory at once. */
+static int migrate(struct store_db *db)
+{
+	int version = 0;
+	int r = read_version(db, &version);
+
+	if (r || version == SCHEMA_VERSION)
+		return r;
+	r = exec(db->db, "BEGIN IMMEDIATE");
+	if (!r)
+		r = read_version(db, &version);
+	if (!r && version < SCHEMA_VERSION)
+		r = migrate_steps(db, version);
+	if (!r)
+		r = exec(db->db, "COMMIT");
+	if (r)
+		server_store_rollback(db);
+	return r;
+}
+
+static int configure(sqlite3 *db)
+{
+	sqlite3_busy_timeout(db, BUSY_TIMEOUT_MS);
+	sqlite3_extended_result_codes(db, 1);
+	sqlite3_db_config(db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+	sqlite3_db_config(db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
+	return exec(db, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY;"
+			"PRAGMA cache_size = -16384; PRAGMA mmap_size = 0; PRAGMA foreign_keys = OFF;"
+			"PRAGMA cell_size_check = ON;");
+}
+
+int server_store_open(const char *dir, struct store_db **out)
+{
+	_cleanup_store_ struct store_db *db = calloc(1, sizeof(*db));
+	_cleanup_free_ char *path = NULL;
+	int r;
+
+	if (!db || asprintf(&path, "%s/" STORE_DB_NAME, dir) < 0)
+		return -ENOMEM;
+	r = server_store_error(sqlite3_open_v2(path, &db->db,
+		SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE,
+		NULL));
+	if (!r)
+		r = configure(db->db);
+	if (!r)
+		r = migrate(db);
+	if (r)
+		return r;
+	*out = steal_ptr(&db);
+	return 0;
+}
+
+void server_store_close(struct store_db *db)
+{
+	if (!db)
+		return;
+	for (size_t i = 0; i < SQL_COUNT; i++)
+		sqlite3_finalize(db->statements[i]);
+	sqlite3_close(db->db);
+	free(db);
+}
+
+void server_store_closep(struct store_db **db)
+{
+	server_store_close(*db);
+}
+
+sqlite3 *server_store_handle(struct store_db *db)
+{
+	return db->db;
+}
+
+sqlite3_stmt *server_store_statement(struct store_db *db, enum sql which)
+{
+	sqlite3_stmt **q = &db->statements[which];
+
+	if (!*q && sqlite3_prepare_v3(db->db, texts[which], -1, SQLITE_PREPARE_PERSISTENT, q, NULL))
+		return NULL;
+	return *q;
+}
+
+int server_store_step(struct store_db *db, sqlite3_stmt *q)
+{
+	int rc = q ? sqlite3_step(q) : sqlite3_errcode(db->db);
+
+	if (!q)
+		return rc ? server_store_error(rc) : -EIO;
+	if (rc == SQLITE_ROW)
+		return 1;
+	return server_store_error(rc);
+}
+
+void server_store_reset(sqlite3_stmt *q)
+{
+	if (!q)
+		return;
+	sqlite3_reset(q);
+	sqlite3_clear_bindings(q);
+}
+
+int server_store_run(struct store_db *db, enum sql which)
+{
+	sqlite3_stmt *q = server_store_statement(db, which);
+	int r = server_store_step(db, q);
+
+	server_store_reset(q);
+	return r < 0 ? r : 0;
+}
+
+void server_store_rollback(struct store_db *db)
+{
+	if (!sqlite3_get_autocommit(db->db))
+		sqlite3_exec(db->db, "ROLLBACK", NULL, NULL, NULL);
+}
