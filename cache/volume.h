@@ -86,6 +86,14 @@ void volume_observe(struct volume *v, volume_change_fn *fn, void *arg);
 /* Called when the outbox or the deferred entries have something new. Must not block. */
 void volume_on_outbox(struct volume *v, void (*fn)(void *arg), void *arg);
 
+#define VOLUME_SETTING_MAX 256
+
+/* Small named texts of the sync code (key "sync.…"), kept in the index. get: -ENOENT when never set. As durable as a commit. */
+int volume_setting_get(struct volume *v, const char *key, char *out, size_t max) MUST_CHECK;
+int volume_setting_set(struct volume *v, const char *key, const char *value) MUST_CHECK;
+/* The highest number ever given to an operation; 0 = none yet. */
+int volume_last_seq(struct volume *v, uint64_t *out) MUST_CHECK;
+
 struct volume_status {
 	uint64_t limit_bytes, used_bytes;
 	uint64_t objects;

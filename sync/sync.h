@@ -11,7 +11,7 @@
  *   OFFLINE ─────────────▶ ONLINE ───────────────────────────▶ DEGRADED
  *      ▲ ▲                   │  ▲            good answer          │
  *      │ └── 2 failures ─────┘  └─────────────────────────────────┘
- *      │                 401/403 on any call ──▶ AUTH_NEEDED ── sync_set_token ──▶ ONLINE
+ *      │    401, or 403 of a read, on any call ──▶ AUTH_NEEDED ── sync_set_token, probe ──▶ ONLINE
  *   FORCED (sync_set_offline) from anywhere, and back to OFFLINE, which probes at once
  *
  * When offline, forced or without authorisation, sync_fetch fails at once with CE_OFFLINE (CE_AUTH): promise P6.
@@ -84,6 +84,9 @@ void sync_poke(struct sync *s);
 int sync_wait_idle(struct sync *s, unsigned timeout_ms) MUST_CHECK;
 /* A person confirms the deletions the brake holds. */
 void sync_allow_deletes(struct sync *s);
+/* A person says that the restored (or replaced) server is the one to go on with: its identity is
+ * remembered, every store is listed anew and compared; what was not sent yet is sent, conditionally as always. */
+void sync_accept_restored(struct sync *s);
 
 struct sync_status {
 	enum sync_state state;

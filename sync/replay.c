@@ -1,0 +1,422 @@
+/*
+ * The journal on its way to the origin.
+ *
+ *   pick (index worker): outbox_next, outbox_begin, volume_sync, contents of small ones read ──▶ ready
+ *   send (loop): large contents each by PUT, streamed from their snapshot; the others in one batch ──▶ sends
+ *   answer (loop): a verdict per operation; settle (index worker): outbox_ack, _settle, _retry, _refuse
+ *
+ * volume_sync() comes before the first byte is sent: what the origin knows of us is durable here. So its last_seq is never
+ * above ours unless this copy is an old one, and no Cachet-Seq is given out twice.
+ *
+ * Rows of a send stay INFLIGHT until its settle job has run; a pick leaves out what is in `sends` and runs only when `ready` is empty or
+ * has contents to load. Whatever is abandoned (link lost, stop, crash) is sent again as it was, with its key (promise P5).
+ *
+ * Order. outbox_next() says what may go at all. Among operations handed out together, one that touches a record or place of
+ * an earlier one waits for it: in a batch by `after`, otherwise until that one's send is over.
+ */
+#include "sync/replay_priv.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "sync/backoff.h"
+
+#define UPLOADS_MAX 4
+#define BATCH_MAX 512
+#define BATCH_MAX_BYTES (8u << 20)
+#define SOURCE_PIECE_BYTES (256u << 10)
+#define OP_OVERHEAD_BYTES 1536 /* of one operation in a batch, without its content; names escaped */
+
+void replay_init(struct sync *s)
+{
+	s->replay.ready_last = &s->replay.ready;
+	s->replay.batch_bytes = BATCH_MAX_BYTES;
+}
+
+/* --- sends --- */
+
+static void send_free(struct replay_send *send)
+{
+	for (size_t i = 0; i < send->n; i++)
+		replay_op_free(send->ops[i]);
+	free(send->ops);
+	free(send);
+}
+
+void replay_send_over(struct replay_send *send)
+{
+	struct replay *r = &send->s->replay;
+	struct replay_send **at = &r->sends;
+
+	while (*at != send)
+		at = &(*at)->next;
+	*at = send->next;
+	r->again = true;
+	sync_publish(send->s);
+	send_free(send);
+}
+
+static void count(struct replay_send *send, int by)
+{
+	if (send->upload)
+		send->s->replay.uploads += (unsigned)by;
+	if (send->batch)
+		send->s->replay.batches += (unsigned)by;
+}
+
+static struct replay_send *send_new(struct sync *s, size_t max)
+{
+	struct replay_send *send = calloc(1, sizeof(*send));
+
+	if (!send)
+		return NULL;
+	send->s = s;
+	send->ops = calloc(max, sizeof(struct replay_op *));
+	if (!send->ops) {
+		free(send);
+		return NULL;
+	}
+	return send;
+}
+
+static void send_link(struct replay_send *send)
+{
+	send->next = send->s->replay.sends;
+	send->s->replay.sends = send;
+}
+
+/* It could not even be sent. */
+static void send_failed(struct replay_send *send, int code)
+{
+	struct origin_result r = { .code = code };
+
+	snprintf(r.text, sizeof(r.text), "%s", error_text(code));
+	for (size_t i = 0; i < send->n; i++)
+		replay_settle_judge_request(send->ops[i], &r);
+	replay_settle_start(send);
+}
+
+/* --- answers --- */
+
+static void on_outcome(void *arg, const struct origin_outcome *outcome)
+{
+	struct replay_send *send = arg;
+
+	send->call = NULL;
+	count(send, -1);
+	sync_judge(send->s, &outcome->result);
+	replay_settle_judge(send->ops[0], outcome);
+	replay_settle_start(send);
+}
+
+/* The whole request was too large for the server, whatever it announced: smaller ones from now on. */
+static bool shrink(struct replay_send *send, const struct origin_result *r)
+{
+	if (r->code != CE_TOO_LARGE || send->n < 2)
+		return false;
+	send->s->replay.batch_bytes /= 2;
+	for (size_t i = 0; i < send->n; i++)
+		send->ops[i]->verdict = REPLAY_LEAVE;
+	return true;
+}
+
+static void on_batch(
+	void *arg, const struct origin_result *r, const struct origin_outcome *outcomes, size_t n)
+{
+	struct replay_send *send = arg;
+
+	send->call = NULL;
+	count(send, -1);
+	sync_judge(send->s, r);
+	if (r->code && !shrink(send, r))
+		for (size_t i = 0; i < send->n; i++)
+			replay_settle_judge_request(send->ops[i], r);
+	for (size_t i = 0; i < n; i++)
+		replay_settle_judge(send->ops[i], &outcomes[i]);
+	replay_settle_start(send);
+}
+
+/* --- contents --- */
+
+static ssize_t small_source(void *arg, void *buf, size_t len, uint64_t off)
+{
+	struct replay_send *send = arg;
+
+	memcpy(buf, send->ops[0]->content + off, len);
+	return (ssize_t)len;
+}
+
+/* One bounded piece of the snapshot, hashed on its way: the answer must have this digest. */
+static ssize_t large_source(void *arg, void *buf, size_t len, uint64_t off)
+{
+	struct replay_send *send = arg;
+	struct replay_op *o = send->ops[0];
+	size_t got = 0;
+	int r;
+
+	if (!off) {
+		crypto_hash_sha256_init(&o->hash);
+		o->hashed = 0;
+	}
+	if (off != o->hashed)
+		return -EIO;
+	r = file_read(o->file, buf, MIN_OF(len, SOURCE_PIECE_BYTES), off, &got);
+	if (r)
+		return r;
+	crypto_hash_sha256_update(&o->hash, buf, got);
+	o->hashed += got;
+	if (o->hashed == o->op.size) {
+		crypto_hash_sha256_final(&o->hash, o->sha256);
+		o->has_sha256 = true;
+	}
+	return (ssize_t)got;
+}
+
+/* --- one operation --- */
+
+static int start_one(struct replay_send *send)
+{
+	struct replay_op *o = send->ops[0];
+	struct origin *origin = send->s->origin;
+	http_source_fn *source = o->file ? large_source : o->op.size && o->content ? small_source : NULL;
+
+	switch (o->op.kind) {
+	case OUTBOX_PUT:
+		return origin->ops->put(origin, &o->op, source, on_outcome, send, &send->call);
+	case OUTBOX_DELETE:
+		return origin->ops->remove(origin, &o->op, on_outcome, send, &send->call);
+	default:
+		return origin->ops->patch(origin, &o->op, on_outcome, send, &send->call);
+	}
+}
+
+static void send_one(struct sync *s, struct replay_op *o)
+{
+	struct replay_send *send = send_new(s, 1);
+	int r;
+
+	if (!send) {
+		replay_op_free(o); /* stays INFLIGHT */
+		return;
+	}
+	send_link(send);
+	send->ops[send->n++] = o;
+	send->upload = o->file != NULL;
+	r = o->load_error ? o->load_error : start_one(send);
+	if (r)
+		send_failed(send, r);
+	else
+		count(send, 1);
+}
+
+/* --- a batch --- */
+
+/* Indexes of the earlier operations of the batch that each one waits for. */
+static void fill_after(const struct replay_send *send, struct origin_op *ops, uint16_t *room)
+{
+	size_t used = 0;
+
+	for (size_t i = 0; i < send->n; i++) {
+		ops[i].after = room + used;
+		for (size_t j = 0; j < i; j++) {
+			if (!replay_order_after(&send->ops[i]->op, &send->ops[j]->op))
+				continue;
+			room[used++] = (uint16_t)j;
+			ops[i].after_n++;
+		}
+	}
+}
+
+static int start_batch(struct replay_send *send)
+{
+	size_t max = send->n * send->n / 2 + 1;
+	_cleanup_free_ struct origin_op *ops = calloc(send->n, sizeof(*ops));
+	_cleanup_free_ uint16_t *room = calloc(max, sizeof(*room));
+	struct origin *origin = send->s->origin;
+
+	if (!ops || !room)
+		return -ENOMEM;
+	for (size_t i = 0; i < send->n; i++) {
+		ops[i].op = &send->ops[i]->op;
+		ops[i].content = send->ops[i]->content ? send->ops[i]->content : "";
+	}
+	fill_after(send, ops, room);
+	return origin->ops->batch(origin, ops, send->n, on_batch, send, &send->call);
+}
+
+static void send_batch(struct replay_send *send)
+{
+	int r;
+
+	send_link(send);
+	send->batch = true;
+	r = send->n == 1 ? start_one(send) : start_batch(send);
+	if (r)
+		send_failed(send, r);
+	else
+		count(send, 1);
+}
+
+/* --- what may go now --- */
+
+static bool waits_for_send(const struct replay *r, const struct replay_op *o)
+{
+	for (const struct replay_send *send = r->sends; send; send = send->next)
+		for (size_t i = 0; i < send->n; i++)
+			if (replay_order_after(&o->op, &send->ops[i]->op))
+				return true;
+	return false;
+}
+
+static bool waits_for_list(const struct replay_op *from, const struct replay_op *o)
+{
+	for (; from && from != o; from = from->next)
+		if (replay_order_after(&o->op, &from->op))
+			return true;
+	return false;
+}
+
+static uint64_t weight(const struct replay_op *o)
+{
+	return o->op.size / 3 * 4 + 8 + OP_OVERHEAD_BYTES;
+}
+
+/* A batch in the making. */
+struct batch {
+	struct replay_send *send;
+	uint64_t bytes, max_bytes;
+	size_t max;
+};
+
+static bool fits(const struct batch *b, const struct replay_op *o)
+{
+	return b->send && (!b->send->n ||
+				  (b->send->n < b->max && b->bytes + weight(o) <= b->max_bytes &&
+					  o->op.store == b->send->ops[0]->op.store));
+}
+
+static void add_to(struct batch *b, struct replay_op *o)
+{
+	b->send->ops[b->send->n++] = o;
+	b->bytes += weight(o);
+}
+
+/*
+ * May `o` go in this round? `kept` are those before it that may not; whoever waits for one of them stays too. The batch in the making
+ * is not among the sends yet: its operations may follow each other.
+ */
+static bool take_now(struct sync *s, struct batch *b, const struct replay_op *kept, struct replay_op *o)
+{
+	struct replay *r = &s->replay;
+
+	if (!o->loaded || waits_for_list(kept, o) || waits_for_send(r, o))
+		return false;
+	if (o->load_error) {
+		send_one(s, o);
+		return true;
+	}
+	if (o->file) {
+		if (r->uploads >= UPLOADS_MAX)
+			return false;
+		send_one(s, o);
+		return true;
+	}
+	if (!fits(b, o))
+		return false;
+	add_to(b, o);
+	return true;
+}
+
+static void send_ready(struct sync *s)
+{
+	struct replay *r = &s->replay;
+	struct batch b = { .max_bytes = MIN_OF(r->batch_bytes, BATCH_MAX_BYTES),
+		.max = s->origin->ops->batch_supported ? MIN_OF(s->caps.max_batch, BATCH_MAX) : 1 };
+	struct replay_op *o = r->ready, *next, *kept = NULL, **kept_last = &kept;
+
+	if (!r->batches)
+		b.send = send_new(s, BATCH_MAX);
+	for (; o; o = next) {
+		next = o->next;
+		o->next = NULL;
+		if (take_now(s, &b, kept, o))
+			continue;
+		*kept_last = o;
+		kept_last = &o->next;
+	}
+	r->ready = kept;
+	r->ready_last = kept ? kept_last : &r->ready;
+	if (b.send && b.send->n)
+		send_batch(b.send);
+	else if (b.send)
+		send_free(b.send);
+}
+
+static bool has_unloaded(const struct replay *r)
+{
+	const struct replay_op *o = r->ready;
+
+	while (o && o->loaded)
+		o = o->next;
+	return o;
+}
+
+static bool is_stopped(struct sync *s)
+{
+	return s->status.rolled_back_volume || s->status.restored_server;
+}
+
+uint64_t replay_step(struct sync *s, uint64_t now_ms)
+{
+	struct replay *r = &s->replay;
+	bool hurry = r->hurry || r->hurried_gen < s->poke_gen;
+
+	if (r->pick || !sync_may_call(s, now_ms) || is_stopped(s))
+		return SYNC_NEVER;
+	if (r->ready)
+		send_ready(s);
+	if (has_unloaded(r)) {
+		replay_pick_start(s, false);
+		return SYNC_NEVER;
+	}
+	if (r->ready) /* they wait for what is on its way */
+		return SYNC_NEVER;
+	if (!hurry && !r->again && r->next_ms > now_ms)
+		return r->next_ms;
+	r->hurried_gen = s->poke_gen;
+	r->hurry = false;
+	replay_pick_start(s, hurry);
+	return SYNC_NEVER;
+}
+
+static void abandon_send(struct replay_send **at)
+{
+	struct replay_send *send = *at;
+
+	*at = send->next;
+	count(send, -1);
+	origin_abort(send->s->origin, &send->call);
+	send_free(send);
+}
+
+void replay_abandon(struct sync *s)
+{
+	struct replay *r = &s->replay;
+	struct replay_send **at = &r->sends;
+
+	while (*at) {
+		if ((*at)->call)
+			abandon_send(at);
+		else
+			at = &(*at)->next;
+	}
+	replay_ops_free(r->ready);
+	r->ready = NULL;
+	r->ready_last = &r->ready;
+	if (r->pick)
+		replay_pick_orphan(steal_ptr(&r->pick));
+	r->again = true;
+}

@@ -1,0 +1,282 @@
+/* Taking operations out of the journal, with their contents. On the index worker but for start and done. */
+#include "sync/replay_priv.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "sync/backoff.h"
+
+#define PICK_MAX 512
+#define LOAD_MAX_BYTES (16u << 20)
+#define HURRY_MS (24LL * 60 * 60 * 1000)
+
+struct replay_pick {
+	struct worker_job job;
+	struct sync *s;
+	uint64_t *flying; /* numbers to leave out */
+	size_t flying_n;
+	bool hurry;       /* whatever is due within a day is due now */
+	bool orphaned;    /* abandoned: nobody waits for the result */
+	uint64_t gen, max_record_bytes;
+	struct replay_op *ready, **ready_last;
+	uint64_t wait_ms;
+	int r;
+};
+
+void replay_op_free(struct replay_op *o)
+{
+	if (!o)
+		return;
+	if (o->file)
+		file_unref(o->file, false);
+	outbox_op_done(&o->op);
+	free(o->content);
+	free(o);
+}
+
+void replay_ops_free(struct replay_op *list)
+{
+	struct replay_op *next;
+
+	for (; list; list = next) {
+		next = list->next;
+		replay_op_free(list);
+	}
+}
+
+static bool is_flying(const struct replay_pick *p, uint64_t seq)
+{
+	for (size_t i = 0; i < p->flying_n; i++)
+		if (p->flying[i] == seq)
+			return true;
+	return false;
+}
+
+/* Leaves out what is on its way; the others move to the front. */
+static size_t leave_out(const struct replay_pick *p, struct outbox_op *ops, size_t n)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		if (is_flying(p, ops[i].seq) || kept == PICK_MAX)
+			outbox_op_done(&ops[i]);
+		else
+			ops[kept++] = ops[i];
+	}
+	return kept;
+}
+
+static int enlist(struct replay_pick *p, struct outbox_op *op)
+{
+	struct replay_op *o = calloc(1, sizeof(*o));
+
+	if (!o)
+		return -ENOMEM;
+	o->op = *op;
+	op->target = NULL;
+	*p->ready_last = o;
+	p->ready_last = &o->next;
+	return 0;
+}
+
+static int begin(struct replay_pick *p, struct outbox_op *ops, size_t n)
+{
+	int r = n ? outbox_begin(p->s->volume, ops, n) : 0;
+
+	if (!r && n)
+		r = volume_sync(p->s->volume);
+	for (size_t i = 0; i < n; i++) {
+		if (!r)
+			r = enlist(p, &ops[i]);
+		outbox_op_done(&ops[i]);
+	}
+	return r;
+}
+
+static int pick(struct replay_pick *p)
+{
+	size_t max = p->flying_n + PICK_MAX, n = 0;
+	_cleanup_free_ struct outbox_op *ops = calloc(max, sizeof(*ops));
+	int64_t now_ms = clock_wall_ns() / NS_PER_MS;
+	int r;
+
+	if (!ops)
+		return -ENOMEM;
+	r = outbox_next(p->s->volume, now_ms + (p->hurry ? HURRY_MS : 0), p->hurry ? 0 : p->s->debounce_ms, ops,
+		max, &n, &p->wait_ms);
+	return r ? r : begin(p, ops, leave_out(p, ops, n));
+}
+
+static int read_whole(struct file *f, char *data, uint64_t size)
+{
+	size_t got = 0;
+	int r;
+
+	if (file_size(f) != size)
+		return CE_CORRUPT;
+	r = file_read(f, data, size, 0, &got);
+	if (r)
+		return r;
+	return got == size ? 0 : CE_CORRUPT;
+}
+
+static int load_target(struct replay_op *o)
+{
+	if (!o->op.target || strlen(o->op.target) != o->op.size)
+		return CE_CORRUPT;
+	memcpy(o->content, o->op.target, o->op.size);
+	return 0;
+}
+
+static int load_small(struct replay_pick *p, struct replay_op *o)
+{
+	struct file *f;
+	int r;
+
+	o->content = malloc(o->op.size + 1);
+	if (!o->content)
+		return -ENOMEM;
+	if (o->op.node_kind == REMOTE_SYMLINK)
+		return load_target(o);
+	if (!o->op.size)
+		return 0;
+	r = file_open_map(p->s->volume, o->op.map, &f);
+	if (r)
+		return r;
+	r = read_whole(f, o->content, o->op.size);
+	file_unref(f, false);
+	return r;
+}
+
+static int load_large(struct replay_pick *p, struct replay_op *o)
+{
+	int r = file_open_map(p->s->volume, o->op.map, &o->file);
+
+	if (r)
+		return r;
+	return file_size(o->file) == o->op.size ? 0 : CE_CORRUPT;
+}
+
+/* What cannot be read is not sent; replay.c says so to the journal. */
+static void load(struct replay_pick *p, struct replay_op *o, uint64_t *bytes)
+{
+	o->loaded = true;
+	if (!replay_has_content(&o->op))
+		return;
+	if (p->max_record_bytes && o->op.size > p->max_record_bytes) {
+		o->load_error = CE_TOO_LARGE;
+	} else if (replay_is_large(&o->op)) {
+		o->load_error = load_large(p, o);
+	} else {
+		o->load_error = load_small(p, o);
+		*bytes += o->op.size;
+	}
+}
+
+static void pick_work(struct worker_job *j)
+{
+	struct replay_pick *p = (struct replay_pick *)((char *)j - offsetof(struct replay_pick, job));
+	uint64_t bytes = 0;
+
+	if (!p->ready)
+		p->r = pick(p);
+	for (struct replay_op *o = p->ready; o && bytes < LOAD_MAX_BYTES; o = o->next)
+		if (!o->loaded)
+			load(p, o, &bytes);
+}
+
+static void take_ready(struct replay *r, struct replay_pick *p)
+{
+	r->ready = p->ready;
+	r->ready_last = p->ready ? p->ready_last : &r->ready;
+	p->ready = NULL;
+}
+
+/* Nothing may go now: until when? And if nothing is on its way either, then whoever waits for that hears it. */
+static void nothing_ready(struct sync *s, const struct replay_pick *p)
+{
+	struct replay *r = &s->replay;
+
+	if (p->wait_ms == UINT64_MAX) {
+		r->next_ms = SYNC_NEVER;
+		if (!p->flying_n && !r->again) {
+			pthread_mutex_lock(&s->lock);
+			r->quiet_gen = p->gen;
+			pthread_mutex_unlock(&s->lock);
+		}
+	} else {
+		r->next_ms = sync_now_ms() + p->wait_ms + 1;
+	}
+}
+
+static void pick_done(struct worker_job *j, bool dropped)
+{
+	struct replay_pick *p = (struct replay_pick *)((char *)j - offsetof(struct replay_pick, job));
+	struct sync *s = p->s;
+
+	if (!p->orphaned)
+		s->replay.pick = NULL;
+	if (!dropped && !p->orphaned) {
+		take_ready(&s->replay, p);
+		if (p->r) {
+			sync_note(s, p->r, error_text(p->r));
+			s->replay.again = true;
+			s->replay.next_ms = sync_now_ms() + BACKOFF_FIRST_MS;
+		} else if (!s->replay.ready) {
+			nothing_ready(s, p);
+		}
+	}
+	replay_ops_free(p->ready);
+	free(p->flying);
+	free(p);
+	sync_publish(s);
+}
+
+static int note_flying(struct replay_pick *p)
+{
+	size_t n = 0;
+
+	for (struct replay_send *send = p->s->replay.sends; send; send = send->next)
+		n += send->n;
+	p->flying = calloc(n + 1, sizeof(*p->flying));
+	if (!p->flying)
+		return -ENOMEM;
+	for (struct replay_send *send = p->s->replay.sends; send; send = send->next)
+		for (size_t i = 0; i < send->n; i++)
+			p->flying[p->flying_n++] = send->ops[i]->op.seq;
+	return 0;
+}
+
+void replay_pick_start(struct sync *s, bool hurry)
+{
+	struct replay *r = &s->replay;
+	struct replay_pick *p = calloc(1, sizeof(*p));
+
+	if (p)
+		p->s = s;
+	if (!p || note_flying(p)) {
+		free(p);
+		r->next_ms = sync_now_ms() + BACKOFF_FIRST_MS;
+		return;
+	}
+	p->job.work = pick_work;
+	p->job.done = pick_done;
+	p->hurry = hurry;
+	p->gen = s->poke_gen;
+	p->max_record_bytes = s->caps.max_record_bytes;
+	p->wait_ms = UINT64_MAX;
+	p->ready = r->ready;
+	p->ready_last = r->ready ? r->ready_last : &p->ready;
+	r->ready = NULL;
+	r->ready_last = &r->ready;
+	r->again = false;
+	r->pick = p;
+	worker_run(s->index, &p->job);
+}
+
+void replay_pick_orphan(struct replay_pick *p)
+{
+	p->orphaned = true;
+}

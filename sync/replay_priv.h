@@ -1,0 +1,84 @@
+/* Between the files of the replay: replay.c (sending), replay_pick.c, replay_settle.c, replay_order.c. See replay.c. */
+#ifndef CACHET_SYNC_REPLAY_PRIV_H
+#define CACHET_SYNC_REPLAY_PRIV_H
+
+#include <sodium.h>
+
+#include "cache/file.h"
+#include "cache/outbox.h"
+#include "sync/sync_priv.h"
+
+#define REPLAY_LARGE_BYTES (256u << 10)
+
+enum replay_verdict {
+	REPLAY_LEAVE,  /* stays INFLIGHT, sent again when there is a link */
+	REPLAY_ACK,
+	REPLAY_SETTLE,
+	REPLAY_RETRY,
+	REPLAY_REFUSE,
+};
+
+struct replay_op {
+	struct replay_op *next;
+	struct outbox_op op;
+	bool loaded;
+	int load_error;     /* why it cannot be sent */
+	char *content;      /* small ones */
+	struct file *file;  /* large ones */
+	crypto_hash_sha256_state hash;
+	uint64_t hashed;
+	uint8_t sha256[32]; /* of what was sent */
+	bool has_sha256;
+
+	enum replay_verdict verdict;
+	int status;
+	uint64_t delay_ms;
+	char text[ORIGIN_TEXT_MAX];
+	bool has_record, has_standing;
+	struct remote_record record, standing;
+};
+void replay_op_free(struct replay_op *o);
+void replay_ops_free(struct replay_op *list);
+
+/* One request: one operation, or a batch. */
+struct replay_send {
+	struct replay_send *next;
+	struct worker_job job;
+	struct sync *s;
+	struct replay_op **ops;
+	size_t n;
+	bool batch, upload;
+	struct origin_call *call; /* NULL: answered, being settled */
+	int settle_error;
+};
+
+static inline bool replay_has_content(const struct outbox_op *op)
+{
+	return op->kind == OUTBOX_PUT && op->node_kind != REMOTE_DIR;
+}
+
+static inline bool replay_is_large(const struct outbox_op *op)
+{
+	return replay_has_content(op) && op->node_kind == REMOTE_FILE && op->size > REPLAY_LARGE_BYTES;
+}
+
+/* --- replay_order.c --- */
+/* `later` may not be sent before `earlier` has been answered. Pure. */
+bool replay_order_after(const struct outbox_op *later, const struct outbox_op *earlier);
+
+/* --- replay_pick.c --- */
+void replay_pick_start(struct sync *s, bool hurry);
+void replay_pick_orphan(struct replay_pick *p);
+
+/* --- replay_settle.c --- */
+/* Pure but for the clock: what the outcome means for the operation. */
+void replay_settle_judge(struct replay_op *o, const struct origin_outcome *outcome);
+/* The request failed as a whole. */
+void replay_settle_judge_request(struct replay_op *o, const struct origin_result *r);
+/* Carries the verdicts out on the index worker, then frees the send. */
+void replay_settle_start(struct replay_send *send);
+
+/* --- replay.c --- */
+void replay_send_over(struct replay_send *send);
+
+#endif

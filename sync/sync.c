@@ -1,0 +1,594 @@
+/* Life, the loop, what other threads ask for, and the status. See sync_priv.h for the division of labour. */
+#include "sync/sync.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/error.h"
+#include "cache/outbox.h"
+#include "cache/remote.h"
+#include "sync/backoff.h"
+#include "sync/sync_priv.h"
+
+#define PARALLEL_DEFAULT 8
+#define DEFERRED_EVERY_MS 2000
+#define HURRY_EVERY_MS 500
+
+static const char *const state_names[] = {
+	[SYNC_OFFLINE] = "offline",
+	[SYNC_ONLINE] = "online",
+	[SYNC_DEGRADED] = "degraded",
+	[SYNC_FORCED] = "forced-offline",
+	[SYNC_AUTH_NEEDED] = "auth-needed",
+};
+
+const char *sync_state_name(enum sync_state state)
+{
+	return (size_t)state < ARRAY_SIZE(state_names) ? state_names[state] : "unknown";
+}
+
+/* --- for the state machines --- */
+
+bool sync_may_call(const struct sync *s, uint64_t now_ms)
+{
+	return link_usable(&s->link) && !s->check_identity && s->pause_ms <= now_ms && !s->abandon;
+}
+
+void sync_note(struct sync *s, int code, const char *text)
+{
+	s->link.last_error = code;
+	snprintf(s->link.last_error_text, sizeof(s->link.last_error_text), "%.*s", LINK_TEXT_MAX - 1, text);
+}
+
+static void pause_calls(struct sync *s, const struct origin_result *r)
+{
+	uint64_t until = sync_now_ms() + r->retry_after_ms;
+
+	if (r->retry_after_ms && until > s->pause_ms)
+		s->pause_ms = until;
+}
+
+void sync_judge(struct sync *s, const struct origin_result *r)
+{
+	bool lost = false;
+
+	switch (r->code) {
+	case CE_OFFLINE:
+	case CE_PROTOCOL:
+		s->check_identity = true;
+		lost = link_fault(&s->link, sync_now_ms(), r->code, r->text);
+		break;
+	case CE_AUTH:
+		lost = link_unauthorised(&s->link, sync_now_ms(), r->text);
+		break;
+	case -EBUSY:
+	case -EAGAIN:
+		pause_calls(s, r);
+		if (r->status == 409)
+			link_good(&s->link, false, clock_wall_ns());
+		else
+			link_trouble(&s->link, r->code, r->text);
+		break;
+	default:
+		if (r->status)
+			link_good(&s->link, false, clock_wall_ns());
+	}
+	s->abandon = s->abandon || lost;
+}
+
+void sync_publish(struct sync *s)
+{
+	struct http_counts counts;
+
+	http_counts(s->http, &counts);
+	pthread_mutex_lock(&s->lock);
+	if (!s->asked.offline_set && !s->asked.token_set) { /* else what was asked for counts already */
+		s->verdict = link_verdict(&s->link);
+		s->status.state = s->link.state;
+	}
+	s->status.last_contact_ns = s->link.last_contact_ns;
+	s->status.last_error = s->link.last_error;
+	memcpy(s->status.last_error_text, s->link.last_error_text, sizeof(s->status.last_error_text));
+	s->status.feed_live = link_usable(&s->link) && feed_all_live(s);
+	s->status.deletes_held = feed_any_held(s);
+	s->status.fetched_bytes = s->fetch.bytes;
+	s->status.sent_bytes = counts.sent;
+	s->status.requests = counts.requests;
+	pthread_cond_broadcast(&s->changed);
+	pthread_mutex_unlock(&s->lock);
+}
+
+/* --- entries that wait for their object to be free --- */
+
+struct sync_deferred {
+	struct worker_job job;
+	struct sync *s;
+	struct remote_report report;
+	int r;
+};
+
+static void deferred_work(struct worker_job *j)
+{
+	struct sync_deferred *d = (struct sync_deferred *)j;
+
+	d->r = remote_retry_deferred(d->s->volume, &d->report);
+}
+
+static void deferred_done(struct worker_job *j, bool dropped)
+{
+	struct sync_deferred *d = (struct sync_deferred *)j;
+	struct sync *s = d->s;
+
+	s->deferred_job = NULL;
+	s->deferred = d->r || d->report.deferred > 0;
+	free(d);
+}
+
+static uint64_t deferred_step(struct sync *s, uint64_t now_ms)
+{
+	struct sync_deferred *d;
+
+	if (!s->deferred || s->deferred_job)
+		return SYNC_NEVER;
+	if (s->deferred_ms > now_ms)
+		return s->deferred_ms;
+	s->deferred_ms = now_ms + DEFERRED_EVERY_MS;
+	d = calloc(1, sizeof(*d));
+	if (!d)
+		return s->deferred_ms;
+	d->job.work = deferred_work;
+	d->job.done = deferred_done;
+	d->s = s;
+	s->deferred_job = d;
+	worker_run(s->index, &d->job);
+	return SYNC_NEVER;
+}
+
+/* --- a person allows what the outgoing brake holds --- */
+
+struct held {
+	uint64_t *seqs;
+	size_t n;
+};
+
+static int collect_held(void *arg, const struct outbox_op *op, const char *path)
+{
+	struct held *h = arg;
+	uint64_t *grown;
+
+	if (op->state != OUTBOX_HELD)
+		return 0;
+	grown = realloc(h->seqs, (h->n + 1) * sizeof(*grown));
+	if (!grown)
+		return -ENOMEM;
+	h->seqs = grown;
+	h->seqs[h->n++] = op->seq;
+	return 0;
+}
+
+static int requeue_held(struct volume *v)
+{
+	struct held h = { 0 };
+	int r = outbox_each(v, collect_held, &h);
+
+	for (size_t i = 0; i < h.n && !r; i++)
+		r = outbox_requeue(v, h.seqs[i]);
+	free(h.seqs);
+	return r;
+}
+
+/* --- the loop --- */
+
+static void abandon_all(struct sync *s)
+{
+	s->abandon = false;
+	connect_abandon(s);
+	feed_abandon(s);
+	replay_abandon(s);
+	fetch_abandon(s);
+}
+
+static void set_token(struct sync *s, struct secret *token)
+{
+	int r = http_set_token(s->http, token);
+
+	secret_free(token);
+	if (r)
+		sync_note(s, r, "the token has bytes that a header cannot carry");
+	link_authorise(&s->link, sync_now_ms());
+}
+
+static void poke(struct sync *s)
+{
+	link_poke(&s->link, sync_now_ms());
+	s->connect_ms = 0;
+	s->pause_ms = 0;
+}
+
+/* What other threads asked for since the last round. */
+static void take_asked(struct sync *s)
+{
+	__typeof__(s->asked) asked;
+
+	pthread_mutex_lock(&s->lock);
+	asked = s->asked;
+	s->asked.token = NULL;
+	s->asked.offline_set = s->asked.token_set = s->asked.poke = false;
+	s->asked.allow_deletes = s->asked.accept_restored = false;
+	pthread_mutex_unlock(&s->lock);
+	if (asked.offline_set && asked.offline != (s->link.state == SYNC_FORCED)) {
+		link_force(&s->link, asked.offline, sync_now_ms());
+		abandon_all(s);
+	}
+	if (asked.token_set)
+		set_token(s, asked.token);
+	if (asked.poke)
+		poke(s);
+	if (asked.allow_deletes) {
+		feed_allow_deletes(s);
+		s->replay.again = true;
+	}
+	if (asked.accept_restored && s->status.restored_server)
+		connect_accept(s);
+}
+
+static uint64_t hurry_step(struct sync *s, uint64_t now_ms)
+{
+	if (!s->hurry_feeds)
+		return SYNC_NEVER;
+	if (s->hurry_ms > now_ms)
+		return s->hurry_ms;
+	s->hurry_feeds = false;
+	s->hurry_ms = now_ms + HURRY_EVERY_MS;
+	feed_hurry(s);
+	return SYNC_NEVER;
+}
+
+static uint64_t steps(struct sync *s)
+{
+	static uint64_t (*const all[])(struct sync *s, uint64_t now_ms) = { connect_step, hurry_step, feed_step,
+		replay_step, fetch_step, deferred_step };
+	uint64_t now = sync_now_ms(), due = s->pause_ms > now ? s->pause_ms : SYNC_NEVER, one;
+
+	for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
+		one = all[i](s, now);
+		due = MIN_OF(due, one);
+	}
+	return due;
+}
+
+static void round_once(struct sync *s)
+{
+	uint64_t due, now;
+
+	take_asked(s);
+	worker_reap(s->index);
+	worker_reap(s->fill);
+	if (atomic_exchange(&s->outbox_changed, false)) {
+		s->replay.again = true;
+		s->deferred_ms = 0;
+	}
+	if (s->abandon)
+		abandon_all(s);
+	due = steps(s);
+	sync_publish(s);
+	now = sync_now_ms();
+	http_run(s->http, s->abandon || due <= now ? 0 : (unsigned)MIN_OF(due - now, UINT64_C(60000)));
+}
+
+static void *sync_main(void *arg)
+{
+	struct sync *s = arg;
+
+	while (!atomic_load(&s->stop))
+		round_once(s);
+	abandon_all(s);
+	return NULL;
+}
+
+/* --- life --- */
+
+static void wake(void *arg)
+{
+	struct sync *s = arg;
+
+	http_wake(s->http);
+}
+
+static void on_outbox(void *arg)
+{
+	struct sync *s = arg;
+
+	atomic_store(&s->outbox_changed, true);
+	http_wake(s->http);
+}
+
+static void locks_init(struct sync *s)
+{
+	pthread_condattr_t monotonic;
+
+	pthread_mutex_init(&s->lock, NULL);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&s->changed, &monotonic);
+	pthread_condattr_destroy(&monotonic);
+}
+
+static int open_origin(struct sync *s, const struct sync_options *o, char **error)
+{
+	struct origin_options options = { .device_id = volume_device_id(s->volume) };
+	const struct origin_ops *ops = origin_driver(o->origin);
+	_cleanup_free_ char *base = NULL;
+	int r = http_check_url(o->origin, &base, error);
+
+	if (r)
+		return r;
+	if (!ops) {
+		*error = strdup("no driver for this kind of origin");
+		return CE_USAGE;
+	}
+	r = http_new(base, o->ca_file, &s->http);
+	if (r)
+		return r;
+	options.http = s->http;
+	r = http_set_token(s->http, o->token);
+	if (r == CE_USAGE)
+		*error = strdup("the token has bytes that a header cannot carry (space, line end, not ASCII)");
+	return r ? r : ops->open(&options, &s->origin);
+}
+
+int sync_new(struct sync_options *o, struct sync **out, char **error)
+{
+	struct sync *s = calloc(1, sizeof(*s));
+	int r = s ? 0 : -ENOMEM;
+
+	if (s) {
+		locks_init(s);
+		s->volume = o->volume;
+		s->parallel = o->parallel ? o->parallel : PARALLEL_DEFAULT;
+		s->debounce_ms = o->debounce_ms ? o->debounce_ms : SYNC_DEBOUNCE_MS;
+		link_init(&s->link, o->probe_max_ms, o->offline);
+		s->verdict = link_verdict(&s->link);
+		s->status.state = s->link.state;
+		s->check_identity = true;
+		replay_init(s);
+		r = open_origin(s, o, error);
+	}
+	secret_free(steal_ptr(&o->token));
+	if (r) {
+		sync_free(s);
+		return r;
+	}
+	*out = s;
+	return 0;
+}
+
+int sync_start(struct sync *s)
+{
+	int r = connect_load(s);
+
+	if (!r)
+		r = feed_load(s);
+	if (!r)
+		r = worker_new(wake, s, &s->index);
+	if (!r)
+		r = worker_new(wake, s, &s->fill);
+	if (!r && pthread_create(&s->thread, NULL, sync_main, s))
+		r = -EAGAIN;
+	if (r) {
+		worker_free(steal_ptr(&s->index));
+		worker_free(steal_ptr(&s->fill));
+		return r;
+	}
+	s->running = true;
+	volume_on_outbox(s->volume, on_outbox, s);
+	on_outbox(s);
+	return 0;
+}
+
+void sync_stop(struct sync *s)
+{
+	if (!s->running)
+		return;
+	volume_on_outbox(s->volume, NULL, NULL);
+	atomic_store(&s->stop, true);
+	http_wake(s->http);
+	pthread_mutex_lock(&s->lock);
+	s->verdict = CE_OFFLINE;
+	pthread_cond_broadcast(&s->changed);
+	while (s->waiters)
+		pthread_cond_wait(&s->changed, &s->lock);
+	pthread_mutex_unlock(&s->lock);
+	pthread_join(s->thread, NULL);
+	worker_free(steal_ptr(&s->index));
+	worker_free(steal_ptr(&s->fill));
+	s->running = false;
+}
+
+void sync_free(struct sync *s)
+{
+	if (!s)
+		return;
+	sync_stop(s);
+	feed_free_all(s);
+	if (s->origin)
+		s->origin->ops->close(s->origin);
+	http_free(s->http);
+	secret_free(s->asked.token);
+	pthread_cond_destroy(&s->changed);
+	pthread_mutex_destroy(&s->lock);
+	free(s);
+}
+
+/* --- waiting --- */
+
+void sync_deadline(unsigned ms, struct timespec *out)
+{
+	clock_gettime(CLOCK_MONOTONIC, out);
+	out->tv_sec += ms / 1000;
+	out->tv_nsec += (long)(ms % 1000 * NS_PER_MS);
+	if (out->tv_nsec >= NS_PER_SEC) {
+		out->tv_sec++;
+		out->tv_nsec -= NS_PER_SEC;
+	}
+}
+
+int sync_wait_change(struct sync *s, const struct timespec *deadline, const struct sync_cancel *cancel)
+{
+	if (atomic_load(&s->stop))
+		return CE_OFFLINE;
+	if (cancel && atomic_load(&cancel->set))
+		return -EINTR;
+	return pthread_cond_timedwait(&s->changed, &s->lock, deadline) == ETIMEDOUT ? -ETIMEDOUT : 0;
+}
+
+void sync_left(struct sync *s)
+{
+	pthread_mutex_lock(&s->lock);
+	s->waiters--;
+	pthread_cond_broadcast(&s->changed);
+	pthread_mutex_unlock(&s->lock);
+}
+
+void sync_cancel(struct sync *s, struct sync_cancel *c)
+{
+	atomic_store(&c->set, true);
+	pthread_mutex_lock(&s->lock);
+	pthread_cond_broadcast(&s->changed);
+	pthread_mutex_unlock(&s->lock);
+}
+
+static bool is_listed(const struct sync *s)
+{
+	const struct feed *f = s->feeds;
+
+	while (f && f->listed)
+		f = f->next;
+	return s->stores_known && !f;
+}
+
+int sync_wait_listed(struct sync *s, unsigned deadline_ms, struct sync_cancel *cancel)
+{
+	struct timespec deadline;
+	int r = 0;
+
+	sync_deadline(deadline_ms, &deadline);
+	pthread_mutex_lock(&s->lock);
+	s->waiters++;
+	while (!r && !is_listed(s)) {
+		r = s->verdict;
+		if (!r)
+			r = sync_wait_change(s, &deadline, cancel);
+	}
+	pthread_mutex_unlock(&s->lock);
+	sync_left(s);
+	return r == -ETIMEDOUT ? CE_OFFLINE : r;
+}
+
+/* Lock held: have all feeds and the journal been through since `gen` was asked for? */
+static bool is_idle(const struct sync *s, uint64_t gen)
+{
+	const struct feed *f = s->feeds;
+
+	while (f && f->seen_gen >= gen)
+		f = f->next;
+	return !f && s->stores_known && s->replay.quiet_gen >= gen;
+}
+
+static int judge_idle(struct sync *s)
+{
+	struct outbox_counts c;
+	int r = outbox_counts(s->volume, &c);
+
+	if (r)
+		return r;
+	return c.queued + c.inflight + c.refused + c.held ? CE_HELD : 0;
+}
+
+int sync_wait_idle(struct sync *s, unsigned timeout_ms)
+{
+	struct timespec deadline;
+	uint64_t gen;
+	int r = 0;
+
+	sync_deadline(timeout_ms, &deadline);
+	sync_poke(s);
+	pthread_mutex_lock(&s->lock);
+	gen = s->poke_gen;
+	s->waiters++;
+	while (!r && !is_idle(s, gen)) {
+		if (s->verdict)
+			r = s->verdict;
+		else if (s->status.deletes_held || s->status.rolled_back_volume)
+			r = CE_HELD;
+		else
+			r = sync_wait_change(s, &deadline, NULL);
+	}
+	pthread_mutex_unlock(&s->lock);
+	sync_left(s);
+	return r ? r : judge_idle(s);
+}
+
+/* --- requests --- */
+
+void sync_set_offline(struct sync *s, bool offline)
+{
+	pthread_mutex_lock(&s->lock);
+	s->asked.offline_set = true;
+	s->asked.offline = offline;
+	if (offline || s->status.state == SYNC_FORCED) {
+		s->verdict = offline ? CE_OFFLINE : 0;
+		s->status.state = offline ? SYNC_FORCED : SYNC_OFFLINE;
+	}
+	pthread_mutex_unlock(&s->lock);
+	http_wake(s->http);
+}
+
+void sync_set_token(struct sync *s, struct secret *token)
+{
+	pthread_mutex_lock(&s->lock);
+	secret_free(s->asked.token);
+	s->asked.token = token;
+	s->asked.token_set = true;
+	if (s->verdict == CE_AUTH)
+		s->verdict = 0;
+	pthread_mutex_unlock(&s->lock);
+	http_wake(s->http);
+}
+
+void sync_poke(struct sync *s)
+{
+	pthread_mutex_lock(&s->lock);
+	s->poke_gen++;
+	s->asked.poke = true;
+	pthread_mutex_unlock(&s->lock);
+	http_wake(s->http);
+}
+
+void sync_allow_deletes(struct sync *s)
+{
+	if (requeue_held(s->volume))
+		sync_poke(s);
+	pthread_mutex_lock(&s->lock);
+	s->asked.allow_deletes = true;
+	pthread_mutex_unlock(&s->lock);
+	http_wake(s->http);
+}
+
+void sync_accept_restored(struct sync *s)
+{
+	pthread_mutex_lock(&s->lock);
+	s->asked.accept_restored = true;
+	pthread_mutex_unlock(&s->lock);
+	http_wake(s->http);
+}
+
+void sync_status(struct sync *s, struct sync_status *out)
+{
+	pthread_mutex_lock(&s->lock);
+	*out = s->status;
+	pthread_mutex_unlock(&s->lock);
+}

@@ -1,0 +1,182 @@
+/*
+ * The body of a sync and the calls between the files of sync/.
+ *
+ * Threads. `loop` runs http_run() and every state machine below; `index` and `fill` do disk work for it (sync/worker.h):
+ * feeds, journal and settings on index, sealing of fetched content on fill, so that neither starves the network. All fields belong to
+ * the loop thread unless their comment names `lock`. A job owns what it works on until its `done`.
+ *
+ * The one lock is a leaf: nothing of cache/ and no network call runs under it.
+ *
+ * Each *_step() is called in every round of the loop, does what can be done now and returns when it wants to be called again
+ * (boot time in ms, UINT64_MAX = when something happens). Calls are abandoned at the head of a round only (sync_abandon), never inside a
+ * callback: a callback's own objects stay valid until it returns.
+ */
+#ifndef CACHET_SYNC_SYNC_PRIV_H
+#define CACHET_SYNC_SYNC_PRIV_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/clock.h"
+#include "sync/http.h"
+#include "sync/link.h"
+#include "sync/origin.h"
+#include "sync/sync.h"
+#include "sync/worker.h"
+
+#define SYNC_NEVER UINT64_MAX
+
+/* The feed of one store: feed.c. */
+struct feed {
+	struct feed *next;
+	struct sync *s;
+	uint64_t store;
+	char name[256];
+	char cursor[256];
+	bool listed;      /* completely, once; written under lock */
+	bool relist;      /* the next request starts from nothing */
+	bool listing;     /* a listing from nothing is under way */
+	bool end_held;    /* only the end of the listing is missing: the brake holds it */
+	bool held;        /* the brake holds a page */
+	bool start_over;  /* once the job under way has ended */
+	bool caught_up;   /* the last page was the last */
+	bool waiting;     /* the call is a long poll */
+	unsigned failures;
+	uint64_t next_ms;
+	uint64_t asked_gen, seen_gen; /* of sync.poke_gen; seen_gen written under lock */
+	struct origin_call *call;
+	struct origin_page page;
+	size_t *asked;    /* indexes of the symlinks whose targets were asked for */
+	size_t asked_n;
+	struct feed_job *job;
+};
+
+/* The outbox on its way: replay.c. */
+struct replay_op;
+struct replay_send;
+struct replay {
+	struct replay_op *ready, **ready_last; /* begun, not sent; the pick job's while it runs */
+	struct replay_send *sends;
+	unsigned uploads, batches;
+	struct replay_pick *pick;
+	bool hurry;         /* there is a link again: whatever waits for a later try goes now */
+	bool again;         /* something changed since the last pick began */
+	uint64_t next_ms;
+	uint64_t batch_bytes; /* what a request may have; halved by 413 */
+	uint64_t hurried_gen; /* the last poke_gen that was heeded */
+	uint64_t quiet_gen; /* nothing left to send for this poke_gen; under lock */
+};
+
+/* Content on its way here: fetch.c. */
+struct fetch_want;
+struct fetch_transfer;
+struct fetch_stream {
+	uint64_t object, version, next, window;
+};
+struct fetch {
+	struct fetch_want *wants; /* lock */
+	struct fetch_transfer *transfers;
+	unsigned active;
+	uint64_t bytes;
+	struct fetch_stream streams[32];
+	unsigned stream_hand;
+};
+
+struct sync {
+	struct volume *volume;
+	struct http *http;
+	struct origin *origin;
+	struct worker *index, *fill;
+	pthread_t thread;
+	bool running;
+	unsigned parallel, debounce_ms;
+
+	struct link link;
+	struct origin_caps caps;
+	char only_store[256];
+	char instance[40], epoch[40]; /* remembered; "" before the first contact */
+	struct origin_call *connect_call;
+	bool check_identity; /* capabilities before anything else */
+	bool want_stores;
+	uint64_t connect_ms;
+	unsigned connect_failures;
+	uint64_t stores_ms;
+	uint64_t pause_ms;   /* Retry-After: for the whole origin */
+	bool abandon;        /* the link became unusable */
+	bool allow_deletes;  /* for what is held now */
+	bool hurry_feeds;    /* poll at once: a call showed that there is news */
+	uint64_t hurry_ms;
+	bool deferred;       /* entries of a feed wait for an object to be free */
+	struct sync_deferred *deferred_job;
+	uint64_t deferred_ms;
+	struct feed *feeds;  /* written under lock, by the loop only */
+	struct replay replay;
+	struct fetch fetch;
+
+	atomic_bool outbox_changed, stop;
+
+	pthread_mutex_t lock; /* leaf; guards what follows, and what says so above */
+	pthread_cond_t changed;
+	struct sync_status status;
+	int verdict;         /* link_verdict() */
+	unsigned waiters;    /* callers inside sync_fetch, sync_wait_… */
+	bool stores_known;
+	struct {
+		bool offline_set, offline, token_set, poke, allow_deletes, accept_restored;
+		struct secret *token;
+	} asked;
+	atomic_uint_fast64_t poke_gen; /* counts sync_poke(); read anywhere */
+};
+
+/* --- sync.c --- */
+static inline uint64_t sync_now_ms(void)
+{
+	return (uint64_t)clock_boot_ms();
+}
+/* What the answer says about the link. */
+void sync_judge(struct sync *s, const struct origin_result *r);
+/* Calls may be made: link usable, identity checked, no pause. */
+bool sync_may_call(const struct sync *s, uint64_t now_ms);
+void sync_note(struct sync *s, int code, const char *text);
+/* Lock held: waits for a change, at most until the deadline (-ETIMEDOUT); CE_OFFLINE when stopping, -EINTR. */
+struct timespec;
+int sync_wait_change(struct sync *s, const struct timespec *deadline, const struct sync_cancel *cancel) MUST_CHECK;
+/* A waiter is gone: sync_stop waits for the last. */
+void sync_left(struct sync *s);
+void sync_deadline(unsigned ms, struct timespec *out);
+/* Publishes the status and wakes whoever waits. */
+void sync_publish(struct sync *s);
+
+/* --- connect.c: identity, stores --- */
+int connect_load(struct sync *s) MUST_CHECK;
+uint64_t connect_step(struct sync *s, uint64_t now_ms);
+void connect_abandon(struct sync *s);
+void connect_accept(struct sync *s);
+
+/* --- feed.c --- */
+int feed_load(struct sync *s) MUST_CHECK;
+int feed_add(struct sync *s, uint64_t store, const char *name, const char *cursor, bool listed) MUST_CHECK;
+struct feed *feed_find(struct sync *s, uint64_t store);
+uint64_t feed_step(struct sync *s, uint64_t now_ms);
+void feed_abandon(struct sync *s);
+void feed_relist_all(struct sync *s);
+void feed_free_all(struct sync *s);
+bool feed_any_held(const struct sync *s);
+/* Long polls become polls that answer at once. */
+void feed_hurry(struct sync *s);
+void feed_allow_deletes(struct sync *s);
+bool feed_all_live(const struct sync *s);
+
+/* --- replay.c --- */
+void replay_init(struct sync *s);
+uint64_t replay_step(struct sync *s, uint64_t now_ms);
+void replay_abandon(struct sync *s);
+
+/* --- fetch.c --- */
+uint64_t fetch_step(struct sync *s, uint64_t now_ms);
+void fetch_abandon(struct sync *s);
+void fetch_fail_all(struct sync *s, int code);
+
+#endif
