@@ -22,7 +22,7 @@
 #include "fs/fs_init.h"
 #include "fs/fs_priv.h"
 #include "fs/loop.h"
-#include "fs/mountpoint.h"
+#include "fs/place.h"
 #include "fs/notify.h"
 
 #define LISTED_WAIT_MS 5000
@@ -172,7 +172,7 @@ int fs_mount(struct fs *f, char **error)
 	int r;
 
 	*error = NULL;
-	r = mountpoint_check(f->mountpoint, f->allow_other, error);
+	r = place_check(f->mountpoint, f->allow_other, error);
 	if (r == 0)
 		r = fs_find_root(f, error);
 	if (r == 0)
@@ -183,7 +183,7 @@ int fs_mount(struct fs *f, char **error)
 		volume_observe(f->volume, notify_push, f->notify);
 		return 0;
 	}
-	if (atomic_exchange(&f->mounted, false) && mountpoint_unmount(f->mountpoint, true))
+	if (atomic_exchange(&f->mounted, false) && place_unmount(f->mountpoint, true))
 		log_debug("mount: nothing to undo");
 	if (!*error && asprintf(error, "cannot mount on %s: %s", f->mountpoint, error_text(r)) < 0)
 		*error = NULL;
@@ -207,14 +207,14 @@ static void fs_unmount(struct fs *f)
 	/* Somebody else has unmounted, or cut the connection: whatever is there now is not ours,
 	 * unless it is dead. */
 	if (fuse_session_exited(f->session)) {
-		if (mountpoint_detach_stale(f->mountpoint, &error))
+		if (place_detach_stale(f->mountpoint, &error))
 			log_warning("a dead mount is left behind");
 		return;
 	}
-	r = mountpoint_unmount(f->mountpoint, false);
+	r = place_unmount(f->mountpoint, false);
 	if (r == -EBUSY) {
 		fs_sync_kernel(f->mountpoint);
-		r = mountpoint_unmount(f->mountpoint, true);
+		r = place_unmount(f->mountpoint, true);
 	}
 	if (r)
 		log_debug("stop: not unmounted: %s", error_text(r));
@@ -276,5 +276,5 @@ int fs_run(struct fs *f)
 
 int fs_detach_stale(const char *mountpoint, char **error)
 {
-	return mountpoint_detach_stale(mountpoint, error);
+	return place_detach_stale(mountpoint, error);
 }

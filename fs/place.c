@@ -1,4 +1,4 @@
-#include "fs/mountpoint.h"
+#include "fs/place.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -94,7 +94,7 @@ static int check_fuse(const char *path, bool allow_other, char **error)
 	return 0;
 }
 
-int mountpoint_check(const char *path, bool allow_other, char **error)
+int place_check(const char *path, bool allow_other, char **error)
 {
 	struct stat st;
 	int r;
@@ -137,14 +137,14 @@ static int run_fusermount(const char *path, bool lazy)
 	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EBUSY;
 }
 
-int mountpoint_unmount(const char *path, bool lazy)
+int place_unmount(const char *path, bool lazy)
 {
 	if (umount2(path, UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0)) == 0)
 		return 0;
 	return errno == EPERM ? run_fusermount(path, lazy) : -errno;
 }
 
-int mountpoint_detach_stale(const char *path, char **error)
+int place_detach_stale(const char *path, char **error)
 {
 	struct stat st;
 	int r;
@@ -152,6 +152,6 @@ int mountpoint_detach_stale(const char *path, char **error)
 	/* The one sign of a dead mount: nobody reads its device any more. */
 	if (stat(path, &st) == 0 || errno != ENOTCONN)
 		return 0;
-	r = mountpoint_unmount(path, true);
+	r = place_unmount(path, true);
 	return r ? say(error, r, "cannot detach the dead mount on %s", path) : 0;
 }

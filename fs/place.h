@@ -3,8 +3,8 @@
  *
  * Each failure is one sentence for the user, without a full stop; the caller of *error frees it.
  */
-#ifndef CACHET_FS_MOUNTPOINT_H
-#define CACHET_FS_MOUNTPOINT_H
+#ifndef CACHET_FS_PLACE_H
+#define CACHET_FS_PLACE_H
 
 #include <stdbool.h>
 
@@ -12,9 +12,9 @@
 
 /* -ENOENT, -ENOTDIR, -ENOTEMPTY, -EBUSY (already mounted), -ENOTCONN (a dead mount), -ENODEV (no
  * FUSE here), ... */
-int mountpoint_check(const char *path, bool allow_other, char **error) MUST_CHECK;
+int place_check(const char *path, bool allow_other, char **error) MUST_CHECK;
 /* Unmounts, lazily when `lazy`; -EBUSY when in use and not lazy. */
-int mountpoint_unmount(const char *path, bool lazy) MUST_CHECK;
-int mountpoint_detach_stale(const char *path, char **error) MUST_CHECK;
+int place_unmount(const char *path, bool lazy) MUST_CHECK;
+int place_detach_stale(const char *path, char **error) MUST_CHECK;
 
 #endif
