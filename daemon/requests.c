@@ -216,6 +216,7 @@ static const struct {
 	{"online", do_online, true},
 	{"offline", do_offline, true},
 	{"allow-deletes", do_allow_deletes, true},
+	{"accept-restored", do_accept_restored, true},
 	{"umount", do_umount, true},
 };
 
