@@ -21,6 +21,9 @@ static void lock_part(void *p, size_t len)
 }
 
 /* Process-wide by nature: SQLite has one such arena. Never freed. */
+static void *memory;
+static size_t memory_len;
+
 static void setup(void)
 {
 	int header = 0, slot;
@@ -36,8 +39,12 @@ static void setup(void)
 		return;
 	madvise(p, len, MADV_DONTDUMP);
 	lock_part(p, len);
-	if (sqlite3_config(SQLITE_CONFIG_PAGECACHE, p, slot, ARENA_PAGES) != SQLITE_OK)
+	if (sqlite3_config(SQLITE_CONFIG_PAGECACHE, p, slot, ARENA_PAGES) != SQLITE_OK) {
 		munmap(p, len);
+		return;
+	}
+	memory = p;
+	memory_len = len;
 }
 
 void arena_setup(void)
@@ -45,4 +52,10 @@ void arena_setup(void)
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 	pthread_once(&once, setup);
+}
+
+const void *arena_memory(size_t *len)
+{
+	*len = memory_len;
+	return memory;
 }

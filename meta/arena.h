@@ -8,8 +8,13 @@
 #ifndef CACHET_META_ARENA_H
 #define CACHET_META_ARENA_H
 
+#include <stddef.h>
+
 #define ARENA_PAGES 4096
 
 void arena_setup(void);
+
+/* The memory, NULL when SQLite was in use before arena_setup(). */
+const void *arena_memory(size_t *len);
 
 #endif

@@ -69,7 +69,7 @@ static inline struct db *fixture_open(struct fixture *f, struct db_recovery *rec
 
 static inline char *fixture_path(const struct fixture *f, const char *name)
 {
-	static _Thread_local char path[256];
+	static _Thread_local char path[512];
 
 	snprintf(path, sizeof(path), "%s/%s", f->dir, name);
 	return path;
