@@ -145,12 +145,13 @@ static void on_caps(void *arg, const struct origin_result *r, const struct origi
 
 static int add_store(struct sync *s, const struct origin_store *o)
 {
-	uint64_t id;
-	int r = remote_store_add(s->volume, o->name, o->read_only, &id);
+	struct remote_store store = { .read_only = o->read_only };
+	int r = remote_store_add(s->volume, o->name, o->read_only, &store.id);
 
-	if (r || feed_find(s, id))
+	if (r || feed_find(s, store.id))
 		return r;
-	return feed_add(s, id, o->name, "", false);
+	memcpy(store.name, o->name, sizeof(store.name));
+	return feed_add(s, &store);
 }
 
 static void on_stores(void *arg, const struct origin_result *r, const struct origin_store *stores, size_t n)

@@ -3,8 +3,7 @@
  *
  *   asking ── page ──▶ targets of its symlinks (POST get) ──▶ applying (index worker) ──▶ asking ...
  *
- * A listing from nothing is remembered in the index from before its first page until after its end: a crash in between starts it anew, so
- * that what vanished meanwhile is not missed. Nothing is removed but by remote_apply() and remote_listing_end(), and those see
+ * A listing from nothing is under way in the index from its first page until its end: after a crash it goes on from its cursor. Nothing is removed but by remote_apply() and remote_listing_end(), and those see
  * only pages that the driver found to be whole, well-formed and of this origin. A page with one bad record is refused whole.
  *
  * A page the brake holds (CE_HELD) is dropped here and asked for again when a person allows it, or a minute later.
@@ -38,41 +37,21 @@ struct feed_job {
 	bool at_end; /* failed at the end of the listing: the page itself is applied */
 };
 
-static void setting_key(uint64_t store, char out[static 64])
-{
-	snprintf(out, 64, "sync.listing.%" PRIu64, store);
-}
-
-static int set_listing(struct sync *s, uint64_t store, bool on)
-{
-	char key[64];
-
-	setting_key(store, key);
-	return volume_setting_set(s->volume, key, on ? "1" : "0");
-}
-
-static bool was_listing(struct sync *s, uint64_t store)
-{
-	char key[64], value[8];
-
-	setting_key(store, key);
-	return !volume_setting_get(s->volume, key, value, sizeof(value)) && !strcmp(value, "1");
-}
-
 /* --- life --- */
 
-int feed_add(struct sync *s, uint64_t store, const char *name, const char *cursor, bool listed)
+int feed_add(struct sync *s, const struct remote_store *store)
 {
 	struct feed *f = calloc(1, sizeof(*f));
 
 	if (!f)
 		return -ENOMEM;
 	f->s = s;
-	f->store = store;
-	snprintf(f->name, sizeof(f->name), "%s", name);
-	snprintf(f->cursor, sizeof(f->cursor), "%s", cursor);
-	f->listed = listed;
-	f->relist = !listed || was_listing(s, store);
+	f->store = store->id;
+	memcpy(f->name, store->name, sizeof(f->name));
+	memcpy(f->cursor, store->cursor, sizeof(f->cursor));
+	f->listed = store->listed;
+	f->listing = store->listing && *store->cursor;
+	f->relist = !f->listing && (!store->listed || store->listing);
 	pthread_mutex_lock(&s->lock);
 	f->next = s->feeds;
 	s->feeds = f;
@@ -107,7 +86,7 @@ int feed_load(struct sync *s)
 	int r = remote_stores(s->volume, load_one, &l);
 
 	for (size_t i = 0; i < l.n && !r; i++)
-		r = feed_add(s, l.stores[i].id, l.stores[i].name, l.stores[i].cursor, l.stores[i].listed);
+		r = feed_add(s, &l.stores[i]);
 	s->stores_known = l.n > 0;
 	free(l.stores);
 	return r;
@@ -193,8 +172,6 @@ static void apply_work(struct worker_job *j)
 	uint64_t store = k->f->store;
 
 	if (k->begin)
-		k->r = set_listing(s, store, true);
-	if (!k->r && k->begin)
 		k->r = remote_listing_begin(s->volume, store);
 	if (!k->r && !k->end_only) {
 		if (!k->page.n && !strcmp(k->page.cursor, k->cursor) && !k->listing)
@@ -207,8 +184,6 @@ static void apply_work(struct worker_job *j)
 		return;
 	k->at_end = true;
 	k->r = remote_listing_end(s->volume, store, k->allow, &k->end_report);
-	if (!k->r)
-		k->r = set_listing(s, store, false);
 }
 
 static void page_taken(struct feed *f, const struct feed_job *k)
@@ -484,11 +459,14 @@ void feed_abandon(struct sync *s)
 
 void feed_relist_all(struct sync *s)
 {
+	int r;
+
 	for (struct feed *f = s->feeds; f; f = f->next) {
 		start_over(f);
 		f->start_over = f->job != NULL;
-		if (set_listing(s, f->store, true))
-			sync_note(s, -EIO, "the wish to list a store anew cannot be kept");
+		r = remote_listing_begin(s->volume, f->store);
+		if (r)
+			sync_note(s, r, "a store cannot be listed anew");
 	}
 }
 

@@ -54,16 +54,25 @@ static bool is_flying(const struct replay_pick *p, uint64_t seq)
 	return false;
 }
 
-/* Leaves out what is on its way; the others move to the front. */
-static size_t leave_out(const struct replay_pick *p, struct outbox_op *ops, size_t n)
+/*
+ * Leaves out what is on its way, and what has to wait for it; the others move to the front. `after` follows. A maker
+ * comes before what is made in it.
+ */
+static size_t leave_out(const struct replay_pick *p, struct outbox_op *ops, size_t n, int16_t *moved)
 {
 	size_t kept = 0;
 
 	for (size_t i = 0; i < n; i++) {
-		if (is_flying(p, ops[i].seq) || kept == PICK_MAX)
+		int16_t after = ops[i].after;
+
+		moved[i] = -1;
+		if (is_flying(p, ops[i].seq) || kept == PICK_MAX || (after >= 0 && moved[after] < 0)) {
 			outbox_op_done(&ops[i]);
-		else
-			ops[kept++] = ops[i];
+			continue;
+		}
+		moved[i] = (int16_t)kept;
+		ops[kept] = ops[i];
+		ops[kept++].after = after >= 0 ? moved[after] : -1;
 	}
 	return kept;
 }
@@ -88,7 +97,7 @@ static int begin(struct replay_pick *p, struct outbox_op *ops, size_t n)
 	if (!r && n)
 		r = volume_sync(p->s->volume);
 	for (size_t i = 0; i < n; i++) {
-		if (!r)
+		if (!r && ops[i].seq) /* 0: local changes have made it obsolete */
 			r = enlist(p, &ops[i]);
 		outbox_op_done(&ops[i]);
 	}
@@ -99,14 +108,15 @@ static int pick(struct replay_pick *p)
 {
 	size_t max = p->flying_n + PICK_MAX, n = 0;
 	_cleanup_free_ struct outbox_op *ops = calloc(max, sizeof(*ops));
+	_cleanup_free_ int16_t *moved = calloc(max, sizeof(*moved));
 	int64_t now_ms = clock_wall_ns() / NS_PER_MS;
 	int r;
 
-	if (!ops)
+	if (!ops || !moved)
 		return -ENOMEM;
 	r = outbox_next(p->s->volume, now_ms + (p->hurry ? HURRY_MS : 0), p->hurry ? 0 : p->s->debounce_ms, ops,
 		max, &n, &p->wait_ms);
-	return r ? r : begin(p, ops, leave_out(p, ops, n));
+	return r ? r : begin(p, ops, leave_out(p, ops, n, moved));
 }
 
 static int read_whole(struct file *f, char *data, uint64_t size)
@@ -199,15 +209,15 @@ static void nothing_ready(struct sync *s, const struct replay_pick *p)
 {
 	struct replay *r = &s->replay;
 
-	if (p->wait_ms == UINT64_MAX) {
-		r->next_ms = SYNC_NEVER;
-		if (!p->flying_n && !r->again) {
-			pthread_mutex_lock(&s->lock);
-			r->quiet_gen = p->gen;
-			pthread_mutex_unlock(&s->lock);
-		}
-	} else {
+	r->next_ms = SYNC_NEVER;
+	if (p->flying_n && !p->wait_ms)
+		return; /* the journal is long and its head is on its way: its answer brings the next pick */
+	if (p->wait_ms != UINT64_MAX) {
 		r->next_ms = sync_now_ms() + p->wait_ms + 1;
+	} else if (!p->flying_n && !r->again) {
+		pthread_mutex_lock(&s->lock);
+		r->quiet_gen = p->gen;
+		pthread_mutex_unlock(&s->lock);
 	}
 }
 

@@ -6,7 +6,7 @@
  *   412, 404, 410 of another   perhaps our own earlier sending: what is there is compared with what we wanted; the same = acknowledged
  *   409 place-taken, no-parent settle, with the record that stands there
  *   404, 410 of a DELETE       acknowledged
- *   409 not-empty              the feed will bring what is in there: a few tries, then refused
+ *   409 not-empty              settle with the directory as it is, which comes back; without it a few tries, then refused
  *   409 in-progress, 424, 429, 5xx, 507   later, with the same key
  *   401                        left as it is: the link waits for credentials, no attempt is counted
  *   403 and every other 4xx    refused: shown, kept, the rest goes on
@@ -141,7 +141,9 @@ static void gone(struct replay_op *o, const struct origin_result *r)
 
 static void refused(struct replay_op *o, const struct origin_result *r)
 {
-	if (!strcmp(r->type, "not-empty") && o->op.attempts < NOT_EMPTY_TRIES)
+	if (!strcmp(r->type, "not-empty") && o->has_record)
+		decide(o, REPLAY_SETTLE, r);
+	else if (!strcmp(r->type, "not-empty") && o->op.attempts < NOT_EMPTY_TRIES)
 		retry(o, r, 0);
 	else
 		decide(o, REPLAY_REFUSE, r);
@@ -216,7 +218,7 @@ static int carry_out(struct volume *v, struct replay_op *o)
 	}
 }
 
-/* Acknowledgements in one transaction. The answer to a DELETE has no record that counts. */
+/* Acknowledgements in one transaction. */
 static int acknowledge(struct replay_send *send)
 {
 	_cleanup_free_ struct outbox_answer *answers = calloc(send->n, sizeof(*answers));
@@ -230,7 +232,7 @@ static int acknowledge(struct replay_send *send)
 		if (o->verdict != REPLAY_ACK)
 			continue;
 		answers[n].seq = o->op.seq;
-		answers[n++].record = o->op.kind == OUTBOX_DELETE || !o->has_record ? NULL : &o->record;
+		answers[n++].record = o->has_record ? &o->record : NULL;
 	}
 	return n ? outbox_ack(send->s->volume, answers, n) : 0;
 }

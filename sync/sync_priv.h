@@ -157,7 +157,7 @@ void connect_accept(struct sync *s);
 
 /* --- feed.c --- */
 int feed_load(struct sync *s) MUST_CHECK;
-int feed_add(struct sync *s, uint64_t store, const char *name, const char *cursor, bool listed) MUST_CHECK;
+int feed_add(struct sync *s, const struct remote_store *store) MUST_CHECK;
 struct feed *feed_find(struct sync *s, uint64_t store);
 uint64_t feed_step(struct sync *s, uint64_t now_ms);
 void feed_abandon(struct sync *s);
