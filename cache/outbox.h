@@ -53,6 +53,9 @@ struct outbox_op {
 	int64_t next_try_ms, created_ns;
 	int32_t status;
 	char error[201];
+	/* Index in the array outbox_next returned of the operation that must succeed first (the directory this one
+	 * lies in is made by it), or -1. Send the two in order: in one batch, or this one after the other's 2xx. */
+	int16_t after;
 };
 void outbox_op_done(struct outbox_op *op);
 
@@ -62,7 +65,8 @@ void outbox_op_done(struct outbox_op *op);
  */
 int outbox_next(struct volume *v, int64_t now_wall_ms, unsigned debounce_ms, struct outbox_op *ops, size_t max,
 	size_t *n, uint64_t *wait_ms) MUST_CHECK;
-/* INFLIGHT, snapshot made, attempts + 1, in one transaction for all; fills in what was not known before (map, size, mode, if_match). Durable order: the caller
+/* An operation that local changes have made obsolete since outbox_next comes back with seq 0: it is not sent (nor is what comes `after` it).
+ * INFLIGHT, snapshot made, attempts + 1, in one transaction for all; fills in what was not known before (map, size, mode, if_match). Durable order: the caller
  * need not sync (a lost INFLIGHT mark means that the request is sent again with the same key). */
 int outbox_begin(struct volume *v, struct outbox_op *ops, size_t n) MUST_CHECK;
 
@@ -79,7 +83,9 @@ int outbox_refuse(struct volume *v, uint64_t seq, int status, const char *text) 
  * The origin has another state than the operation was based on: `current` is the record (its tombstone, or NULL when it is unknown there), `standing` the record that
  * stands in the wanted place (409 place-taken), or NULL. Settles by the rules: content equal → adopted; only place or attributes differ → based anew and queued again; content differs → the origin's
  * version takes the name, ours becomes `name (conflict HOST 2026-11-22 14-03).ext` as a new record, a conflict row is written; delete against edit keeps the edit; place taken → ours takes
- * the conflict name. Nothing is lost. *conflict says whether a row was written.
+ * the conflict name; 409 not-empty: `current` is the directory as it is, which comes back; 409 no-parent: both NULL, the directory is made again first.
+ * Symlinks come with their target. An operation whose file has a writer just now is tried again a second later.
+ * `current` may be the record named by other_rid when it is that one's precondition which failed. Nothing is lost. *conflict says whether a row was written.
  */
 int outbox_settle(struct volume *v, uint64_t seq, const struct remote_record *current,
 	const struct remote_record *standing, bool *conflict) MUST_CHECK;

@@ -49,6 +49,7 @@ struct remote_store {
 	uint64_t id;
 	char name[256];
 	bool read_only, local, listed;
+	bool listing; /* a listing is under way: go on from the cursor, then remote_listing_end */
 	char cursor[256];
 };
 /* Makes the store known (a directory of its name, a CEK) or updates its mode. */

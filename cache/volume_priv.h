@@ -31,8 +31,19 @@
 #include "meta/store.h"
 
 struct live_object; /* live.c */
+
+/* What our own operations made of records, so that a page of the feed that was under way meanwhile does not turn
+ * them back (remote_stale.c). Indexed by hash; a slot that is overwritten only loses that protection. */
+#define VOLUME_ACKED_MAX 4096
+struct volume_acked {
+	uint64_t hash, seq;
+};
 struct keeper;      /* keeper.c */
 struct ceks;        /* keys.c: unwrapped CEK per store */
+struct blob;        /* blob.h */
+struct pool;        /* pool.h: plaintext buffers */
+struct scan;        /* scan.h: looks for orphans after an unclean end */
+struct chunkcache;  /* chunkcache.h: last decrypted chunks */
 
 struct volume {
 	char *dir;
@@ -48,14 +59,27 @@ struct volume {
 	char *only_store;
 
 	pthread_mutex_t files_lock; /* leaf */
-	struct file *files;         /* uthash of open files by (object, version); files_lock */
+	struct file *files;         /* uthash of open files by object (versions chained); files_lock */
+	struct file *files_by_map;  /* the same files and open snapshots, by map; files_lock */
+
+	pthread_mutex_t blobs_lock; /* leaf */
+	struct blob *blobs;         /* uthash by id; blobs_lock */
+
+	struct pool *pool;
+	atomic_uint_fast64_t dirty_bytes; /* plaintext waiting to be sealed */
+	struct chunkcache *chunkcache;
 
 	pthread_mutex_t live_lock; /* leaf */
 	struct live_object *live;  /* uthash by object; live_lock */
 
+	struct volume_acked acked[VOLUME_ACKED_MAX]; /* index lock */
+
 	struct {
 		pthread_mutex_t lock; /* leaf */
-		uint64_t limit, used, reserved;
+		uint64_t limit, used, reserved; /* used: blocks of blobs; the index is asked */
+		uint64_t evictable;             /* as of evictable_ns */
+		int64_t evictable_ns;
+		pthread_mutex_t evicting;       /* one evicts at a time; taken before any other lock */
 	} space;
 
 	/* Durability (sync.c of cache: durable.c). The generation grows at the start of each sync; commits that are not synced save undo rows under it. */
@@ -63,6 +87,7 @@ struct volume {
 	atomic_uint_fast64_t chunk_seq; /* next chunk sequence number; above everything in the index */
 	struct durable *durable;
 	struct keeper *keeper;
+	struct scan *scan; /* NULL: none was needed */
 
 	pthread_mutex_t observer_lock; /* leaf: guards the four below while they are called or changed */
 	volume_change_fn *observer;
@@ -81,11 +106,19 @@ void volume_tell_outbox(struct volume *v);
 /* --- keys.c --- */
 /* The CEK of a store, made (and the keyring saved) on first use. Borrowed until volume_close. */
 int keys_cek(struct volume *v, uint64_t store, const char *ref, const struct secret **out) MUST_CHECK;
-/* BLAKE2b-KDF(CEK, blob uuid ‖ epoch). */
-int keys_blob(struct volume *v, uint64_t store, const uint8_t uuid[static 16], uint64_t epoch, struct secret **out) MUST_CHECK;
+/* The same by the store's row (its ref at *ref); the index lock is held. */
+int keys_store(struct volume *v, uint64_t store, uint8_t ref[static 16], const struct secret **out) MUST_CHECK;
+/* BLAKE2b-KDF(CEK, blob uuid ‖ epoch): cheap enough for each use, so it is never kept. The caller wipes `key`. */
+int keys_blob(const struct secret *cek, const uint8_t uuid[static 16], uint64_t epoch, uint8_t key[static 32]) MUST_CHECK;
+int keys_init(struct volume *v) MUST_CHECK;
+void keys_free(struct volume *v);
 
 /* --- live.c: which objects the kernel knows --- */
 bool live_is_held(struct volume *v, uint64_t object);
+/* True when the object is held; its last tree_drop then removes it. Inside the transaction that takes its last name. */
+bool live_unlinked(struct volume *v, uint64_t object);
+/* For volume_close. */
+void live_free(struct volume *v);
 
 /* --- file.c, filetab.c: for tree.c, remote.c, outbox.c --- */
 /* The open file of the object's version, referenced (as reader), or NULL. Leaf locks only. */
@@ -94,6 +127,8 @@ struct file *filetab_get(struct volume *v, uint64_t object, uint64_t version);
 bool filetab_busy(struct volume *v, uint64_t object);
 /* True when this map is open. Callable inside a transaction. */
 bool filetab_map_open(struct volume *v, uint64_t map);
+/* The map's file, if open, takes it along when it goes. False: not open. */
+bool filetab_supersede(struct volume *v, uint64_t map);
 /* If the file has uncommitted data, its size and times replace those of `a`. Takes file->lock: no index lock held. */
 void file_overlay(struct file *f, struct tree_attr *a);
 /* rename: file_lock; then inside the transaction file_commit_txn; after db_commit file_commit_done(committed), file_unlock. */
@@ -117,26 +152,59 @@ int gc_drop_map(struct volume *v, uint64_t map) MUST_CHECK;
 /* After commit (true: removes the files that were dropped and gives space back) or rollback (false: forgets the list). Thread-local list. */
 void gc_run(struct volume *v, bool committed);
 
+/* Deletes the row of a blob that no map names any more; the file goes as above. */
+int gc_drop_blob(struct volume *v, uint64_t blob) MUST_CHECK;
+#define GC_SHARERS_MAX 16
+/* The maps that share a blob. `many`: more than are looked at. */
+struct gc_sharers {
+	uint64_t maps[GC_SHARERS_MAX];
+	size_t n;
+	bool many;
+};
+int gc_sharers(struct volume *v, uint64_t blob, struct gc_sharers *out) MUST_CHECK;
+/* Whether one of `maps` other than `but` names the chunk's slot. Shared slots stand at the same index. */
+int gc_pinned(struct volume *v, const uint64_t *maps, size_t n, uint64_t but,
+	const struct content_chunk *c, bool *out) MUST_CHECK;
+
 /* --- fold.c: journal rows. All inside the transaction of the change they describe. --- */
 /* Content or attributes of the object changed: each of its names that an origin sees gets its PUT or ATTR row. */
 int fold_put(struct volume *v, const struct object_row *o) MUST_CHECK;
 int fold_attr(struct volume *v, const struct object_row *o) MUST_CHECK;
-/* A new name (create, mkdir, symlink, link). Sets n->rid. */
+/* A new name (create, mkdir, symlink, link), before its row is inserted. Sets n->rid. */
 int fold_make(struct volume *v, struct name_row *n, const struct object_row *o) MUST_CHECK;
 /* The name row is about to be deleted. */
 int fold_delete(struct volume *v, const struct name_row *n, const struct object_row *o) MUST_CHECK;
 /* `n` moves to (parent, name), replacing `over` (or NULL), whose row goes. Updates n's origin columns. */
 int fold_move(struct volume *v, struct name_row *n, const struct object_row *o, uint64_t new_parent,
 	const struct row_filename *new_name, const struct name_row *over, const struct object_row *over_object) MUST_CHECK;
-int fold_swap(struct volume *v, const struct name_row *a, const struct name_row *b) MUST_CHECK;
+/* a and b exchange places. Updates their origin columns. */
+int fold_swap(struct volume *v, struct name_row *a, struct name_row *b, const struct object_row *ao,
+	const struct object_row *bo) MUST_CHECK;
 /* True when the record has rows in the journal. */
 int fold_pending(struct volume *v, uint64_t store, const char *rid, bool *out) MUST_CHECK;
 
 /* --- durable.c: what is dirty, the shared sync --- */
-/* A blob got data that is not synced: remember its descriptor (dup) until the next sync. */
-int durable_note_blob(struct volume *v, uint64_t blob, int fd) MUST_CHECK;
+int durable_new(struct volume *v) MUST_CHECK;
+void durable_free(struct volume *v);
+/* A blob got data that is not synced, or slots to free after the next sync: it is kept until then. */
+int durable_note_blob(struct volume *v, struct blob *b) MUST_CHECK;
 /* A file appeared in or left blobs/xx: that directory must be synced. */
 void durable_note_dir(struct volume *v, uint8_t first_byte);
+/* Those of the noted directories that hold `first_byte`, now. */
+int durable_sync_dir(struct volume *v, uint8_t first_byte) MUST_CHECK;
+/* Takes a reference over: the blob's row is gone in a committed transaction; its file goes after the next sync. */
+void durable_doom(struct volume *v, struct blob *b);
+bool durable_is_doomed(struct volume *v, const uint8_t uuid[static 16]);
+/* Bytes that the next sync will free. */
+uint64_t durable_reclaimable(struct volume *v);
+/* volume_sync: callers share; no lock may be held. */
+int durable_sync(struct volume *v) MUST_CHECK;
+/* Something waits for a sync; a hint, for the keeper. */
+bool durable_needed(struct volume *v);
+/* Moves the WAL into the index and empties it. After a sync, so that little is left to do. */
+int durable_checkpoint(struct volume *v) MUST_CHECK;
+/* Undo rows were written under the current generation (inside the transaction). */
+void durable_note_undo(struct volume *v, uint64_t gen);
 /* The hook of db_options: syncs all noted blobs and directories. */
 int durable_before_sync(void *arg);
 
@@ -145,6 +213,8 @@ int keeper_start(struct volume *v) MUST_CHECK;
 void keeper_stop(struct volume *v);
 /* Something was written and waits for a commit (stray WRITE). */
 void keeper_wake(struct volume *v);
+/* The blob was used: its used_s is written with others later. */
+void keeper_touch(struct volume *v, uint64_t blob);
 
 /* --- recover.c: after volume_open's index is there --- */
 int recover_run(struct volume *v) MUST_CHECK;

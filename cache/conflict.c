@@ -1,0 +1,153 @@
+/* Conflict copies: their names, the rows that tell people of them. */
+#include "cache/remote_priv.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "cache/tree_priv.h"
+
+#define SUFFIX_MAX 160
+#define EXTENSION_MAX 32 /* what is longer is no extension */
+#define TRIES_MAX 10000
+
+const char *conflict_kind_text(uint32_t kind)
+{
+	static const char *const texts[] = { "edit-edit", "edit-delete", "delete-edit", "create-create", "move" };
+
+	return kind >= 1 && kind <= ARRAY_SIZE(texts) ? texts[kind - 1] : "edit-edit";
+}
+
+/* Host names go into file names: what may not stand there, or would be confusing, becomes '-'. */
+static void clean_host(const char *host, char *out, size_t size)
+{
+	size_t n = 0;
+
+	for (; *host && n + 1 < size && n < 40; host++) {
+		unsigned char c = (unsigned char)*host;
+
+		out[n++] = c <= 0x20 || c == '/' || c >= 0x7f ? '-' : (char)c;
+	}
+	if (!n)
+		out[n++] = '-';
+	out[n] = 0;
+}
+
+/* The last dot with something short behind and something before it. */
+static size_t stem_len(const struct row_filename *name)
+{
+	for (size_t i = name->len; i-- > 1;)
+		if (name->bytes[i] == '.')
+			return name->len - i <= EXTENSION_MAX && i + 1 < name->len ? i : name->len;
+	return name->len;
+}
+
+/* At most `max` bytes, never half a character. */
+static size_t cut(const struct row_filename *name, size_t len, size_t max)
+{
+	if (len <= max)
+		return len;
+	len = max;
+	while (len && (name->bytes[len] & 0xc0) == 0x80)
+		len--;
+	return len;
+}
+
+static bool build(const struct row_filename *name, const char *suffix, struct row_filename *out)
+{
+	size_t stem = stem_len(name), ext = name->len - stem, n = strlen(suffix);
+	char text[ROW_NAME_MAX + 1];
+
+	stem = cut(name, stem, ROW_NAME_MAX - n - ext);
+	memcpy(text, name->bytes, stem);
+	memcpy(text + stem, suffix, n);
+	memcpy(text + stem + n, name->bytes + name->len - ext, ext);
+	return row_filename_set(out, text, stem + n + ext);
+}
+
+int conflict_name(struct volume *v, uint64_t parent, const struct row_filename *name, int64_t now, struct row_filename *out)
+{
+	char suffix[SUFFIX_MAX], host[48], when[32], again[16] = "";
+	time_t seconds = (time_t)(now / NS_PER_SEC);
+	struct row_filename tried;
+	struct name_row there;
+	struct tm tm;
+
+	clean_host(v->host, host, sizeof(host));
+	if (!localtime_r(&seconds, &tm) || !strftime(when, sizeof(when), "%Y-%m-%d %H-%M", &tm))
+		return -EOVERFLOW;
+	for (int i = 2; i < TRIES_MAX; i++) {
+		int r;
+
+		snprintf(suffix, sizeof(suffix), " (conflict %s %s)%s", host, when, again);
+		if (!build(name, suffix, &tried))
+			return -EINVAL;
+		r = name_find(v->db, parent, tried.bytes, tried.len, &there);
+		if (r == -ENOENT)
+			*out = tried;
+		if (r)
+			return r == -ENOENT ? 0 : r;
+		snprintf(again, sizeof(again), "-%d", i);
+	}
+	return -EEXIST;
+}
+
+int conflict_note(struct remote_pass *p, enum conflict_kind kind, uint64_t object, const char *rid, const char *path,
+	const char *other_path)
+{
+	struct conflict_row c = {
+		.store = p->store.id,
+		.object = object,
+		.kind = kind,
+		.path = strdup(path),
+		.other_path = strdup(other_path),
+		.created_ns = p->now,
+	};
+	int r = -ENOMEM;
+
+	snprintf(c.rid.text, sizeof(c.rid.text), "%s", rid);
+	if (c.path && c.other_path)
+		r = conflict_insert(p->v->db, &c);
+	conflict_row_done(&c);
+	if (!r)
+		p->report.conflicts++;
+	return r;
+}
+
+static int path_in(struct volume *v, uint64_t dir, const struct row_filename *name, char **out)
+{
+	_cleanup_free_ char *path = NULL;
+	int r = tree_path_locked(v, dir, &path);
+
+	if (r && r != -ENOENT)
+		return r;
+	r = asprintf(out, "%s%s%s", path ? path : "", path && *path ? "/" : "", (const char *)name->bytes);
+	return r < 0 ? -ENOMEM : 0;
+}
+
+int conflict_step_aside(struct remote_pass *p, struct name_row *n, enum conflict_kind kind)
+{
+	_cleanup_free_ char *from = NULL, *to = NULL;
+	struct row_filename old = n->name;
+	struct object_row o;
+	int r = object_get(p->v->db, n->object, &o);
+
+	if (!r)
+		r = conflict_name(p->v, n->parent, &old, p->now, &n->name);
+	if (!r)
+		r = fold_aside(p->v, n);
+	if (!r)
+		r = name_update(p->v->db, n);
+	if (!r)
+		r = remote_pass_entry(p, n->parent, &old, &o);
+	if (!r)
+		r = remote_pass_entry(p, n->parent, &n->name, &o);
+	if (!r)
+		r = path_in(p->v, n->parent, &n->name, &to);
+	if (!r)
+		r = path_in(p->v, n->parent, &old, &from);
+	return r ? r : conflict_note(p, kind, n->object, n->rid.text, to, from);
+}

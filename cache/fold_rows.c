@@ -1,0 +1,174 @@
+#include "cache/fold_priv.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "base/secret.h"
+
+void fold_rows_done(struct fold_rows *rows)
+{
+	free(rows->rows);
+}
+
+static int add_row(void *arg, const struct op_row *op)
+{
+	struct fold_rows *f = arg;
+	void *p;
+
+	if (!(f->n & (f->n - 1))) {
+		p = reallocarray(f->rows, f->n ? 2 * f->n : 1, sizeof(*f->rows));
+		if (!p)
+			return -ENOMEM;
+		f->rows = p;
+	}
+	f->rows[f->n++] = *op;
+	return 0;
+}
+
+int fold_rows_get(struct volume *v, uint64_t store, const char *rid, struct fold_rows *out)
+{
+	int r = op_each_of_rid(v->db, store, rid, add_row, out);
+
+	return r < 0 ? r : 0;
+}
+
+bool fold_row_is_double(const struct op_row *op)
+{
+	return (op->kind == OP_MOVE || op->kind == OP_SWAP) && op->other_rid.text[0];
+}
+
+bool fold_row_is_shadow(const struct op_row *op)
+{
+	return fold_row_is_double(op) && !op->r_name.len;
+}
+
+bool fold_row_is_make(const struct op_row *op)
+{
+	return op->kind == OP_PUT && op->r_name.len;
+}
+
+void fold_row_init(struct op_row *op, enum op_kind kind, uint64_t store, const char *rid, uint64_t object,
+	const struct row_etag *base)
+{
+	*op = (struct op_row){ .store = store, .kind = kind, .object = object, .created_ns = clock_wall_ns() };
+	snprintf(op->rid.text, sizeof(op->rid.text), "%s", rid);
+	if (base)
+		op->base_etag = *base;
+	secret_random(op->key, sizeof(op->key));
+}
+
+static int drop_snapshot(struct volume *v, uint64_t map)
+{
+	return map ? gc_drop_map(v, map) : 0;
+}
+
+int fold_row_renew(struct volume *v, struct op_row *op)
+{
+	int r = drop_snapshot(v, op->map);
+
+	if (r)
+		return r;
+	op->state = OP_QUEUED;
+	op->map = 0;
+	op->attempts = 0;
+	op->next_try_ms = 0;
+	op->status = 0;
+	op->error[0] = 0;
+	if (!fold_row_is_double(op))
+		op->other_etag.text[0] = 0;
+	secret_random(op->key, sizeof(op->key));
+	return op_update(v->db, op);
+}
+
+static int delete_partner(struct volume *v, const struct op_row *op)
+{
+	uint64_t seq = fold_row_is_shadow(op) ? op->seq - 1 : op->seq + 1;
+	struct op_row partner;
+	int r = op_get(v->db, seq, &partner);
+
+	if (r == -ENOENT)
+		return 0;
+	if (r)
+		return r;
+	if (strcmp(partner.rid.text, op->other_rid.text) || strcmp(partner.other_rid.text, op->rid.text))
+		return 0;
+	return op_delete(v->db, seq);
+}
+
+int fold_row_delete(struct volume *v, const struct op_row *op)
+{
+	int r = op_delete(v->db, op->seq);
+
+	if (r == -ENOENT)
+		return 0;
+	if (!r && fold_row_is_double(op))
+		r = delete_partner(v, op);
+	return r ? r : drop_snapshot(v, op->map);
+}
+
+int fold_row_single(struct volume *v, struct op_row *op)
+{
+	int r = delete_partner(v, op);
+
+	op->other_rid.text[0] = 0;
+	op->other_etag.text[0] = 0;
+	return r ? r : fold_row_renew(v, op);
+}
+
+int fold_row_delete_other(struct volume *v, const struct op_row *op)
+{
+	struct op_row row;
+
+	fold_row_init(&row, OP_DELETE, op->store, op->other_rid.text, 0, &op->other_etag);
+	fold_row_place(&row, &op->r_parent, &op->r_name);
+	return op_insert(v->db, &row);
+}
+
+int fold_rows_clear(struct volume *v, uint64_t store, const char *rid)
+{
+	_cleanup_rows_ struct fold_rows rows = { 0 };
+	int r = fold_rows_get(v, store, rid, &rows);
+
+	for (size_t i = 0; !r && i < rows.n; i++)
+		r = fold_row_delete(v, &rows.rows[i]);
+	return r;
+}
+
+int fold_row_double(struct volume *v, struct op_row *op, uint64_t other_object)
+{
+	struct op_row shadow;
+	int r = op_insert(v->db, op);
+
+	if (r)
+		return r;
+	fold_row_init(&shadow, op->kind, op->store, op->other_rid.text, other_object, &op->other_etag);
+	shadow.other_rid = op->rid;
+	return op_insert(v->db, &shadow);
+}
+
+
+static int found_one(void *arg, const struct op_row *op)
+{
+	*(bool *)arg = true;
+	return 1;
+}
+
+int fold_pending(struct volume *v, uint64_t store, const char *rid, bool *out)
+{
+	bool found = false;
+	int r = op_each_of_rid(v->db, store, rid, found_one, &found);
+
+	if (r < 0)
+		return r;
+	*out = found;
+	return 0;
+}
+
+void fold_row_place(struct op_row *op, const struct row_rid *parent, const struct row_filename *name)
+{
+	op->r_parent = *parent;
+	op->r_name = *name;
+}

@@ -1,0 +1,358 @@
+/*
+ * What may be sent now.
+ *
+ * The journal is walked in order with a table of keys that earlier rows hold. A row takes
+ *   i:RID           each record it changes; one row of a record at a time
+ *   p:PARENT/NAME   the places it fills and the places it leaves
+ *   d:RID           as one of many, for each directory it acts in; alone, when it deletes that directory
+ *   m:STORE         moves of directories, one after the other: whether one makes a loop depends on the others
+ *   s:STORE         as one of many; alone, when the place a record leaves is not known any more
+ * and goes when no earlier row is in its way. A row that makes a directory holds d:RID alone but does not wait for it: a
+ * directory that the origin lost is made again by a row behind those of its children (fold_origin.c), which wait because the directory's name row has no ETag.
+ *
+ * Of the keys only 64-bit hashes are kept: two that collide make one row wait for another without need, no more.
+ *
+ * Cost: rows up to the last one returned. When something is returned or on its way, the walk ends after ROWS_MAX rows, for there will be another.
+ */
+#include "cache/outbox_priv.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/clock.h"
+#include "cache/tree_priv.h"
+
+#define ROWS_MAX 20000
+#define BACKOFF_MAX_MS (2 * 3600 * 1000LL) /* no wait is longer, unless the clock was set back */
+
+enum { HELD_SHARED = 1, HELD_ALONE = 2, PARENT_READY = 4, PARENT_UNMADE = 8 };
+
+struct slot {
+	uint64_t hash; /* 0 = free */
+	uint8_t flags;
+	bool inflight;
+	int16_t maker; /* index of the returned operation that makes the directory, or -1 */
+};
+
+struct table {
+	struct slot *slots;
+	size_t size, used;
+};
+
+struct want {
+	uint64_t hash;
+	bool alone, wait;
+};
+
+#define WANTS_MAX 12
+
+struct walk {
+	struct volume *v;
+	struct table table;
+	int64_t now_ms;
+	unsigned debounce_ms;
+	struct outbox_op *ops;
+	size_t max, n;
+	uint64_t wait_ms;
+	uint64_t rows;
+	bool underway, more;
+	/* of the row at hand */
+	struct want wants[WANTS_MAX];
+	size_t n_wants;
+	bool blocked;
+	int after;
+};
+
+static uint64_t mix(uint64_t h, const void *data, size_t len)
+{
+	const uint8_t *p = data;
+
+	for (size_t i = 0; i < len; i++)
+		h = (h ^ p[i]) * UINT64_C(0x100000001b3);
+	return h;
+}
+
+static uint64_t key(char kind, uint64_t store, const char *rid, const struct row_filename *name)
+{
+	uint64_t h = mix(UINT64_C(0xcbf29ce484222325), &kind, 1);
+
+	h = mix(h, &store, sizeof(store));
+	h = mix(h, rid, strlen(rid) + 1);
+	if (name)
+		h = mix(h, name->bytes, name->len);
+	h ^= h >> 29;
+	return h ? h : 1;
+}
+
+static struct slot *probe(struct table *t, uint64_t hash)
+{
+	size_t i = hash & (t->size - 1);
+
+	while (t->slots[i].hash && t->slots[i].hash != hash)
+		i = (i + 1) & (t->size - 1);
+	return &t->slots[i];
+}
+
+static int grow(struct table *t)
+{
+	struct table bigger = { .size = t->size ? 2 * t->size : 256, .used = t->used };
+
+	bigger.slots = calloc(bigger.size, sizeof(*bigger.slots));
+	if (!bigger.slots)
+		return -ENOMEM;
+	for (size_t i = 0; i < t->size; i++)
+		if (t->slots[i].hash)
+			*probe(&bigger, t->slots[i].hash) = t->slots[i];
+	free(t->slots);
+	*t = bigger;
+	return 0;
+}
+
+/* The slot of a key, made when it is new. There is room: walk_row sees to it. */
+static struct slot *slot_of(struct table *t, uint64_t hash)
+{
+	struct slot *s = probe(t, hash);
+
+	if (!s->hash) {
+		*s = (struct slot){ .hash = hash, .maker = -1 };
+		t->used++;
+	}
+	return s;
+}
+
+static void want(struct walk *w, uint64_t hash, bool alone, bool wait)
+{
+	if (w->n_wants < WANTS_MAX)
+		w->wants[w->n_wants++] = (struct want){ hash, alone, wait };
+	else
+		w->blocked = true;
+}
+
+/* A child whose parent is made by a row further on waits for it. */
+static int want_parent(struct walk *w, const struct op_row *row, const char *rid)
+{
+	struct slot *s;
+	struct name_row n;
+	int r;
+
+	if (!*rid || !strcmp(rid, "root"))
+		return 0;
+	s = slot_of(&w->table, key('d', row->store, rid, NULL));
+	if (!(s->flags & (PARENT_READY | PARENT_UNMADE | HELD_ALONE))) {
+		r = name_by_rid(w->v->db, row->store, rid, &n);
+		if (r && r != -ENOENT)
+			return r;
+		s->flags |= !r && !n.etag.text[0] ? PARENT_UNMADE : PARENT_READY;
+	}
+	if (s->flags & PARENT_UNMADE && !(s->flags & HELD_ALONE))
+		w->blocked = true;
+	want(w, s->hash, false, true);
+	return 0;
+}
+
+static int want_place(struct walk *w, const struct op_row *row, const struct row_rid *parent,
+	const struct row_filename *name)
+{
+	if (!name->len)
+		return 0;
+	want(w, key('p', row->store, parent->text, name), true, true);
+	return want_parent(w, row, parent->text);
+}
+
+/* A move leaves a place, too: the record's at the origin. */
+static int want_move(struct walk *w, const struct op_row *row)
+{
+	struct object_row o;
+	struct name_row n;
+	int r = name_by_rid(w->v->db, row->store, row->rid.text, &n);
+
+	if (r == -ENOENT) {
+		if (row->state != OP_REFUSED)
+			want(w, key('s', row->store, "", NULL), true, false);
+		return 0;
+	}
+	if (!r)
+		r = want_place(w, row, &n.r_parent, &n.r_name);
+	if (r)
+		return r;
+	r = object_get(w->v->db, row->object, &o);
+	if (!r && S_ISDIR(o.mode) && row->state != OP_REFUSED)
+		want(w, key('m', row->store, "", NULL), true, true);
+	return r == -ENOENT ? 0 : r;
+}
+
+static int gather(struct walk *w, const struct op_row *row)
+{
+	int r;
+
+	w->n_wants = 0;
+	w->blocked = false;
+	w->after = -1;
+	want(w, key('i', row->store, row->rid.text, NULL), true, true);
+	if (fold_row_is_double(row)) {
+		want(w, key('i', row->store, row->other_rid.text, NULL), true, true);
+		want(w, key('d', row->store, row->other_rid.text, NULL), true, true);
+	}
+	if (fold_row_is_make(row))
+		want(w, key('d', row->store, row->rid.text, NULL), true, false);
+	if (row->kind == OP_DELETE)
+		want(w, key('d', row->store, row->rid.text, NULL), true, true);
+	want(w, key('s', row->store, "", NULL), false, true);
+	r = want_place(w, row, &row->r_parent, &row->r_name);
+	if (!r && (row->kind == OP_MOVE || row->kind == OP_SWAP))
+		r = want_move(w, row);
+	return r;
+}
+
+/* The only thing a row may be sent right behind: the row that makes its directory, when that is on its way out as well. */
+static void wait_for(struct walk *w, const struct op_row *row, const struct want *q, const struct slot *s)
+{
+	bool same_state = row->state == OP_INFLIGHT || !s->inflight;
+
+	if (q->alone || s->maker < 0 || !same_state || (w->after >= 0 && w->after != s->maker)) {
+		w->blocked = true;
+		return;
+	}
+	w->after = s->maker;
+}
+
+static void look(struct walk *w, const struct op_row *row)
+{
+	for (size_t i = 0; i < w->n_wants; i++) {
+		const struct want *q = &w->wants[i];
+		const struct slot *s = probe(&w->table, q->hash);
+
+		if (!s->hash || !q->wait)
+			continue;
+		if (s->flags & HELD_ALONE || (q->alone && s->flags & HELD_SHARED))
+			wait_for(w, row, q, s);
+	}
+}
+
+static void hold(struct walk *w, const struct op_row *row, int index)
+{
+	uint64_t made = fold_row_is_make(row) ? key('d', row->store, row->rid.text, NULL) : 0;
+
+	for (size_t i = 0; i < w->n_wants; i++) {
+		struct slot *s = slot_of(&w->table, w->wants[i].hash);
+
+		s->flags |= w->wants[i].alone ? HELD_ALONE : HELD_SHARED;
+		if (!w->wants[i].alone)
+			continue;
+		s->maker = made && s->hash == made ? (int16_t)index : -1;
+		s->inflight = row->state == OP_INFLIGHT;
+	}
+}
+
+/* Milliseconds until the row may be tried; clocks that were set back do not hold it up. */
+static int64_t due_in(const struct walk *w, const struct op_row *row)
+{
+	int64_t age = w->now_ms - row->created_ns / NS_PER_MS, left = row->next_try_ms - w->now_ms;
+
+	if (left > 0 && left <= BACKOFF_MAX_MS)
+		return left;
+	if (row->state == OP_QUEUED && age >= 0 && age < w->debounce_ms)
+		return w->debounce_ms - age;
+	return 0;
+}
+
+static int take(struct walk *w, const struct op_row *row)
+{
+	struct outbox_op *op = &w->ops[w->n];
+	int r = outbox_fill(w->v, row, op);
+
+	if (r)
+		return r;
+	op->after = (int16_t)w->after;
+	w->n++;
+	return 0;
+}
+
+static int walk_row(void *arg, const struct op_row *row)
+{
+	struct walk *w = arg;
+	int64_t left;
+	int index = -1, r = 0;
+
+	if (fold_row_is_shadow(row))
+		return 0;
+	w->underway |= row->state == OP_INFLIGHT;
+	if (w->n == w->max || (++w->rows > ROWS_MAX && (w->n || w->underway))) {
+		w->more = true;
+		return 1;
+	}
+	if (w->table.used + 2 * WANTS_MAX > w->table.size / 2)
+		r = grow(&w->table);
+	if (!r)
+		r = gather(w, row);
+	if (r)
+		return r;
+	look(w, row);
+	left = due_in(w, row);
+	if (!w->blocked && left > 0)
+		w->wait_ms = MIN_OF(w->wait_ms, (uint64_t)left);
+	/* What is too young is followed by what is younger. */
+	if (left > 0 && row->state == OP_QUEUED && !row->next_try_ms)
+		return 1;
+	if (!w->blocked && !left && (row->state == OP_QUEUED || row->state == OP_INFLIGHT)) {
+		index = (int)w->n;
+		r = take(w, row);
+	}
+	hold(w, row, index);
+	return r;
+}
+
+/* Those in flight first; `after` follows. */
+static int put_in_order(struct outbox_op *ops, size_t n)
+{
+	_cleanup_free_ struct outbox_op *sorted = malloc((n ? n : 1) * sizeof(*sorted));
+	_cleanup_free_ int16_t *moved = malloc((n ? n : 1) * sizeof(*moved));
+	size_t k = 0;
+
+	if (!sorted || !moved)
+		return -ENOMEM;
+	for (int pass = 0; pass < 2; pass++)
+		for (size_t i = 0; i < n; i++)
+			if ((ops[i].state == OUTBOX_INFLIGHT) == (pass == 0)) {
+				moved[i] = (int16_t)k;
+				sorted[k++] = ops[i];
+			}
+	for (size_t i = 0; i < n; i++) {
+		ops[i] = sorted[i];
+		if (ops[i].after >= 0)
+			ops[i].after = moved[ops[i].after];
+	}
+	return 0;
+}
+
+int outbox_next(struct volume *v, int64_t now_wall_ms, unsigned debounce_ms, struct outbox_op *ops, size_t max, size_t *n,
+	uint64_t *wait_ms)
+{
+	struct walk w = {
+		.v = v,
+		.now_ms = now_wall_ms,
+		.debounce_ms = debounce_ms,
+		.ops = ops,
+		.max = MIN_OF(max, (size_t)INT16_MAX),
+		.wait_ms = UINT64_MAX,
+	};
+	int r = grow(&w.table);
+
+	if (r)
+		return r;
+	db_read(v->db);
+	r = op_each(v->db, 0, walk_row, &w);
+	db_unlock(v->db);
+	free(w.table.slots);
+	if (r >= 0)
+		r = put_in_order(ops, w.n);
+	if (r < 0) {
+		for (size_t i = 0; i < w.n; i++)
+			outbox_op_done(&ops[i]);
+		return r;
+	}
+	*n = w.n;
+	*wait_ms = w.more ? 0 : w.wait_ms;
+	return 0;
+}

@@ -1,0 +1,212 @@
+/*
+ * Conflicts. Which rule applies is read from what the origin says about the record (settle_*.c); what was sent is compared with the
+ * origin's content before the transaction, because reading a file takes its lock.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "cache/settle_priv.h"
+#include "cache/tree_priv.h"
+
+#define LATER_MS 1000
+
+static int compare_file(struct volume *v, const struct outbox_op *sent, const struct remote_record *rec, bool *equal)
+{
+	uint8_t digest[32];
+	struct file *f;
+	int r;
+
+	if (!rec->has_sha256 || rec->size != sent->size)
+		return 0;
+	if (!sent->size) {
+		*equal = true;
+		return 0;
+	}
+	r = file_open_map(v, sent->map, &f);
+	if (r)
+		return r;
+	r = file_sha256(f, digest);
+	file_unref(f, false);
+	if (!r)
+		*equal = !memcmp(digest, rec->sha256, sizeof(digest));
+	return r;
+}
+
+static int compare(struct volume *v, uint64_t seq, const struct remote_record *rec, bool *equal)
+{
+	struct outbox_op sent = { 0 };
+	struct op_row row;
+	int r;
+
+	*equal = false;
+	if (!rec || rec->deleted)
+		return 0;
+	db_read(v->db);
+	r = op_get(v->db, seq, &row);
+	if (!r)
+		r = outbox_fill(v, &row, &sent);
+	db_unlock(v->db);
+	if (!r && sent.kind == OUTBOX_PUT && sent.node_kind == (int)rec->kind) {
+		if (rec->kind == REMOTE_SYMLINK)
+			*equal = rec->target && sent.target && !strcmp(rec->target, sent.target);
+		else if (rec->kind == REMOTE_FILE)
+			r = compare_file(v, &sent, rec, equal);
+		else
+			*equal = true;
+	}
+	outbox_op_done(&sent);
+	return r == -ENOENT ? 0 : r;
+}
+
+int settle_load(struct settle *s)
+{
+	struct volume *v = s->v;
+	int r = name_by_rid(v->db, s->op.store, s->op.rid.text, &s->name);
+
+	if (!r)
+		r = object_get(v->db, s->name.object, &s->object);
+	else if (r == -ENOENT)
+		r = 0;
+	if (!r)
+		r = fold_rows_get(v, s->op.store, s->op.rid.text, &s->rows);
+	for (size_t i = 0; !r && i < s->rows.n; i++) {
+		const struct op_row *row = &s->rows.rows[i];
+
+		s->doubled |= fold_row_is_double(row) && !fold_row_is_shadow(row);
+		s->has_put |= row->kind == OP_PUT;
+		s->has_attr |= row->kind == OP_ATTR;
+		s->has_move |= row->kind == OP_MOVE && !fold_row_is_double(row);
+		s->has_delete |= row->kind == OP_DELETE;
+	}
+	return r;
+}
+
+int settle_clear(struct settle *s)
+{
+	int r = 0;
+
+	for (size_t i = 0; !r && i < s->rows.n; i++) {
+		const struct op_row *row = &s->rows.rows[i];
+
+		r = fold_row_delete(s->v, row);
+		if (!r && row->kind == OP_MOVE && fold_row_is_double(row) && !fold_row_is_shadow(row))
+			r = fold_row_delete_other(s->v, row);
+	}
+	return r;
+}
+
+int settle_path(struct settle *s, const struct name_row *n, char **out)
+{
+	_cleanup_free_ char *dir = NULL;
+	int r = tree_path_locked(s->v, n->parent, &dir);
+
+	if (r && r != -ENOENT)
+		return r;
+	r = asprintf(out, "%s%s%s", dir ? dir : "", dir && *dir ? "/" : "", (const char *)n->name.bytes);
+	return r < 0 ? -ENOMEM : 0;
+}
+
+int settle_note(struct settle *s, enum conflict_kind kind, uint64_t object, const char *path)
+{
+	_cleanup_free_ char *other = NULL;
+	struct name_row n;
+	int r = name_by_rid(s->v->db, s->op.store, s->op.rid.text, &n);
+
+	if (!r)
+		r = settle_path(s, &n, &other);
+	if (r && r != -ENOENT)
+		return r;
+	return conflict_note(&s->pass, kind, object, s->op.rid.text, path, other ? other : path);
+}
+
+int settle_later(struct settle *s)
+{
+	s->op.next_try_ms = clock_wall_ns() / NS_PER_MS + LATER_MS;
+	return op_update(s->v->db, &s->op);
+}
+
+int settle_in_place(struct settle *s, bool *out)
+{
+	struct row_rid parent;
+	int r = tree_row_rid(s->v, s->name.store, s->name.parent, &parent);
+
+	if (!r)
+		*out = !strcmp(parent.text, s->op.r_parent.text) && tree_row_same_name(&s->name.name, &s->op.r_name);
+	return r;
+}
+
+/* The origin's own words about it are no news any more when the feed brings them. */
+static int heard(struct settle *s, const struct remote_record *rec)
+{
+	if (!rec)
+		return 0;
+	remote_stale_note(s->v, s->op.store, rec->id, rec->seq);
+	return remote_stale_drop(s->v, s->op.store, rec->id, rec->seq);
+}
+
+static int decide(struct settle *s)
+{
+	const struct remote_record *c = s->current;
+
+	if (s->op.kind == OP_SWAP)
+		return settle_swap(s);
+	if (c && strcmp(c->id, s->op.rid.text))
+		return settle_other(s);
+	if (s->standing)
+		return settle_place_taken(s);
+	if (c)
+		return c->deleted ? settle_gone(s) : settle_live(s);
+	if (fold_row_is_make(&s->op) || s->op.kind == OP_MOVE)
+		return settle_no_parent(s);
+	return settle_gone(s);
+}
+
+static int settle_txn(struct settle *s, uint64_t seq)
+{
+	int r = op_get(s->v->db, seq, &s->op);
+
+	if (r)
+		return r;
+	r = remote_pass_begin(&s->pass, s->v, s->op.store);
+	s->pass.any_ops = true;
+	if (!r)
+		r = settle_load(s);
+	if (!r)
+		r = heard(s, s->current);
+	if (!r)
+		r = heard(s, s->standing);
+	if (!r)
+		r = decide(s);
+	return r ? r : remote_pass_finish(&s->pass);
+}
+
+int outbox_settle(struct volume *v, uint64_t seq, const struct remote_record *current, const struct remote_record *standing,
+	bool *conflict)
+{
+	struct settle s = { .v = v, .current = current, .standing = standing };
+	int r = compare(v, seq, standing ? standing : current, &s.equal);
+
+	if (!r)
+		r = db_begin(v->db);
+	if (r)
+		return r;
+	r = settle_txn(&s, seq);
+	if (r == -ENOENT && !s.op.seq) {
+		/* The feed has acknowledged it meanwhile. */
+		db_rollback(v->db);
+		*conflict = false;
+		return 0;
+	}
+	r = tree_row_end(v, r);
+	fold_rows_done(&s.rows);
+	remote_pass_end(&s.pass, !r);
+	if (r)
+		return r;
+	*conflict = s.pass.report.conflicts != 0;
+	volume_tell_outbox(v);
+	return 0;
+}

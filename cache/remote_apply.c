@@ -1,0 +1,226 @@
+/*
+ * One entry of the feed. The order of the questions is the order of remote.h's list: is it news at all, is it our own echo, does unsent work
+ * stand in the way, is it a tombstone, and then where does it go (remote_place.c).
+ */
+#include "cache/remote_priv.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "cache/outbox_priv.h"
+#include "cache/tree_priv.h"
+
+#define BRAKE_MIN 10
+#define BRAKE_PERCENT 20
+
+/* Our own operation, told by the feed before or instead of its answer. */
+static int acknowledge(struct remote_pass *p, const struct remote_record *rec, const struct fold_rows *rows, bool *done)
+{
+	for (size_t i = 0; rec->has_key && i < rows->n; i++) {
+		const struct op_row *op = &rows->rows[i];
+
+		if (op->state != OP_INFLIGHT || fold_row_is_shadow(op) || memcmp(op->key, rec->key, sizeof(op->key)))
+			continue;
+		*done = true;
+		p->report.echoes++;
+		return outbox_ack_row(p->v, op, rec);
+	}
+	return 0;
+}
+
+/* *done: the rows of the record decide what becomes of the entry. */
+static int meet_rows(struct remote_pass *p, const struct remote_record *rec, bool *done)
+{
+	_cleanup_rows_ struct fold_rows rows = { 0 };
+	int r = fold_rows_get(p->v, p->store.id, rec->id, &rows);
+
+	if (!r)
+		r = acknowledge(p, rec, &rows, done);
+	if (r || *done || !rows.n)
+		return r;
+	*done = true;
+	return remote_pass_defer(p, rec, DEFERRED_BUSY);
+}
+
+static int forget_older(struct remote_pass *p, const char *rid)
+{
+	int r = p->any_deferred ? deferred_delete(p->v->db, p->store.id, rid) : 0;
+
+	return r == -ENOENT ? 0 : r;
+}
+
+static int tombstone(struct remote_pass *p, const struct remote_record *rec)
+{
+	struct name_row n;
+	bool done = true;
+	int r = forget_older(p, rec->id);
+
+	if (r)
+		return r;
+	r = name_by_rid(p->v->db, p->store.id, rec->id, &n);
+	if (r)
+		return r == -ENOENT ? 0 : r;
+	r = remote_remove_name(p, &n, &done);
+	return r || done ? r : remote_pass_late(p, rec);
+}
+
+int remote_apply_one(struct remote_pass *p, const struct remote_record *rec)
+{
+	bool done = false;
+	int r = 0;
+
+	if (remote_stale_is(p->v, p->store.id, rec))
+		return 0;
+	if (p->any_ops)
+		r = meet_rows(p, rec, &done);
+	if (r || done)
+		return r;
+	if (rec->deleted)
+		return tombstone(p, rec);
+	r = forget_older(p, rec->id);
+	return r ? r : remote_place_record(p, rec);
+}
+
+/* Promise P3: how many names this page would remove. */
+static int brake(struct remote_pass *p, const struct remote_record *records, size_t n)
+{
+	uint64_t gone = 0, all;
+	struct name_row name;
+	int r = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		if (!records[i].deleted)
+			continue;
+		r = name_by_rid(p->v->db, p->store.id, records[i].id, &name);
+		if (r && r != -ENOENT)
+			return r;
+		gone += !r;
+	}
+	if (gone <= BRAKE_MIN)
+		return 0;
+	r = name_count(p->v->db, p->store.id, &all);
+	if (r || gone * 100 <= all * BRAKE_PERCENT)
+		return r;
+	p->report.held = gone;
+	return CE_HELD;
+}
+
+static int store_cursor(struct remote_pass *p, const char *cursor)
+{
+	struct store_row s;
+	int r = store_get(p->v->db, p->store.id, &s);
+
+	if (r)
+		return r;
+	if (strlen(cursor) > STORE_CURSOR_MAX)
+		return CE_PROTOCOL;
+	memcpy(s.cursor, cursor, strlen(cursor) + 1);
+	return store_update(p->v->db, &s);
+}
+
+static int apply_page(struct remote_pass *p, const struct remote_record *records, size_t n, const char *cursor,
+	bool allow_deletes)
+{
+	int r = allow_deletes ? 0 : brake(p, records, n);
+
+	for (size_t i = 0; !r && i < n; i++)
+		r = remote_apply_one(p, &records[i]);
+	if (!r)
+		r = remote_pass_finish(p);
+	return r ? r : store_cursor(p, cursor);
+}
+
+int remote_apply(struct volume *v, uint64_t store, const struct remote_record *records, size_t n, const char *cursor,
+	bool allow_deletes, struct remote_report *report)
+{
+	struct remote_pass p = { 0 };
+	int r = db_begin(v->db);
+
+	if (r)
+		return r;
+	r = remote_pass_begin(&p, v, store);
+	if (!r)
+		r = apply_page(&p, records, n, cursor, allow_deletes);
+	r = tree_row_end(v, r);
+	remote_pass_end(&p, !r);
+	if (!r)
+		*report = p.report;
+	else if (r == CE_HELD)
+		*report = (struct remote_report){ .held = p.report.held };
+	if (!r && p.any_ops)
+		volume_tell_outbox(v);
+	return r;
+}
+
+/* What still has rows stays where it is. */
+static int retry_entry(void *arg, const char *rid, const char *entry)
+{
+	struct remote_pass *p = arg;
+	bool pending;
+	int r = fold_pending(p->v, p->store.id, rid, &pending);
+
+	return r || pending ? r : remote_pass_deferred(p, rid, entry);
+}
+
+static int retry_store(struct volume *v, uint64_t store, struct remote_report *report)
+{
+	struct remote_pass p = { 0 };
+	int r = db_begin(v->db);
+
+	if (r)
+		return r;
+	r = remote_pass_begin(&p, v, store);
+	if (!r)
+		r = deferred_each(v->db, store, DEFERRED_BUSY, NULL, retry_entry, &p);
+	if (!r)
+		r = remote_pass_finish(&p);
+	r = tree_row_end(v, r);
+	remote_pass_end(&p, !r);
+	if (r)
+		return r;
+	report->applied += p.report.applied;
+	report->echoes += p.report.echoes;
+	report->deferred += p.report.deferred;
+	report->conflicts += p.report.conflicts;
+	report->removed += p.report.removed;
+	return 0;
+}
+
+#define STORES_MAX 4096
+
+struct ids {
+	uint64_t id[STORES_MAX];
+	size_t n;
+};
+
+static int collect_store(void *arg, const struct store_row *s)
+{
+	struct ids *ids = arg;
+
+	if (ids->n < STORES_MAX)
+		ids->id[ids->n++] = s->id;
+	return 0;
+}
+
+int remote_retry_deferred(struct volume *v, struct remote_report *report)
+{
+	_cleanup_free_ struct ids *ids = calloc(1, sizeof(*ids));
+	struct remote_report sum = { 0 };
+	uint64_t waiting;
+	int r;
+
+	if (!ids)
+		return -ENOMEM;
+	db_read(v->db);
+	r = deferred_count(v->db, DEFERRED_BUSY, &waiting);
+	if (!r && waiting)
+		r = store_each(v->db, collect_store, ids);
+	db_unlock(v->db);
+	for (size_t i = 0; r >= 0 && i < ids->n; i++)
+		r = retry_store(v, ids->id[i], &sum);
+	if (r < 0)
+		return r;
+	*report = sum;
+	return 0;
+}

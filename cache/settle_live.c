@@ -1,0 +1,204 @@
+/*
+ * The record is alive at the origin, in another state than our operation was based on.
+ *   deleted here                  it comes back: a deletion does not beat an edit
+ *   content differs on both sides ours becomes a conflict copy, a record of its own; the name gets the origin's version
+ *   ... but is equal              adopted
+ *   content differs there only    taken
+ *   moved there                   the origin's place counts, and is noted if we moved it, too; our replacing of another record goes on
+ * and whatever of ours remains is based anew and queued again.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "cache/settle_priv.h"
+#include "cache/tree_priv.h"
+
+static int come_back(struct settle *s)
+{
+	int r = settle_clear(s);
+
+	if (!r)
+		r = remote_apply_one(&s->pass, s->current);
+	return r ? r : settle_note(s, CONFLICT_DELETE_EDIT, 0, s->current->name);
+}
+
+static bool content_changed(const struct settle *s)
+{
+	if (s->current->kind == REMOTE_DIR)
+		return false;
+	return !s->name.etag.text[0] || !s->name.has_sha256 || !s->current->has_sha256 ||
+		memcmp(s->name.sha256, s->current->sha256, ROW_SHA256_LEN) != 0;
+}
+
+/* The ETag of a name that waits for its place: of no state, so the entry is news when it is tried again. */
+#define ETAG_UNPLACED "\"unplaced\""
+
+/* The origin's state becomes what the name is based on. What cannot be placed now comes with the deferred entry. */
+static int take_place(struct settle *s, struct name_row *n)
+{
+	bool done;
+	int r = remote_place_move(&s->pass, s->current, n, &done);
+
+	if (r)
+		return r;
+	remote_record_onto_name(s->current, n);
+	n->seen = s->pass.store.listing;
+	if (!done)
+		memcpy(n->etag.text, ETAG_UNPLACED, sizeof(ETAG_UNPLACED));
+	r = name_update(s->v->db, n);
+	return r || done ? r : remote_pass_late(&s->pass, s->current);
+}
+
+static int note_copy(struct settle *s, const struct name_row *copy)
+{
+	_cleanup_free_ char *path = NULL;
+	int r = settle_path(s, copy, &path);
+
+	return r ? r : settle_note(s, CONFLICT_EDIT_EDIT, copy->object, path);
+}
+
+/* The object stays what open handles know, under the new name; the old name gets an object for the origin's version. */
+static int make_copy(struct settle *s, struct name_row *copy)
+{
+	struct row_rid parent;
+	int r = conflict_name(s->v, s->name.parent, &s->name.name, s->pass.now, &copy->name);
+
+	if (!r)
+		r = tree_row_rid(s->v, s->name.store, s->name.parent, &parent);
+	if (!r && parent.text[0])
+		r = fold_make_at(s->v, copy, &s->object, &parent, &copy->name);
+	if (!r)
+		r = name_insert(s->v->db, copy);
+	s->object.nlink++;
+	if (!r)
+		r = object_update(s->v->db, &s->object);
+	if (!r)
+		r = tree_row_own_content(s->v, &s->object);
+	return r ? r : remote_pass_entry(&s->pass, copy->parent, &copy->name, &s->object);
+}
+
+static int keep_both(struct settle *s)
+{
+	struct name_row copy = { .store = s->name.store, .parent = s->name.parent, .object = s->name.object };
+	int r = settle_clear(s);
+
+	if (!r)
+		r = make_copy(s, &copy);
+	if (!r)
+		r = remote_update_replace(&s->pass, s->current, &s->name, &s->object);
+	if (!r)
+		r = take_place(s, &s->name);
+	return r ? r : note_copy(s, &copy);
+}
+
+/* What was sent is there already. Later rows of the record stay. */
+static int adopt(struct settle *s)
+{
+	bool later = false;
+	int r = 0;
+
+	for (size_t i = 0; i < s->rows.n; i++)
+		later |= s->rows.rows[i].kind == OP_PUT && s->rows.rows[i].seq != s->op.seq;
+	if (s->op.kind == OP_PUT)
+		r = fold_row_delete(s->v, &s->op);
+	if (r || later)
+		return r;
+	s->has_put = false;
+	s->name.has_sha256 = s->current->has_sha256;
+	memcpy(s->name.sha256, s->current->sha256, sizeof(s->name.sha256));
+	return tree_row_map_etag(s->v, &s->object, "", s->current->etag);
+}
+
+static int give_up_moves(struct settle *s)
+{
+	_cleanup_free_ char *path = NULL;
+	int r = settle_path(s, &s->name, &path);
+
+	for (size_t i = 0; !r && i < s->rows.n; i++)
+		if (s->rows.rows[i].kind == OP_MOVE && !fold_row_is_double(&s->rows.rows[i]))
+			r = fold_row_delete(s->v, &s->rows.rows[i]);
+	return r ? r : conflict_note(&s->pass, CONFLICT_MOVE, s->name.object, s->name.rid.text, path, s->current->name);
+}
+
+static bool moved_there(const struct settle *s)
+{
+	return strcmp(s->name.r_parent.text, s->current->parent) || s->name.r_name.len != strlen(s->current->name) ||
+		memcmp(s->name.r_name.bytes, s->current->name, s->name.r_name.len);
+}
+
+/* Everything that is left is sent again, based on the origin's state. */
+static int requeue(struct settle *s)
+{
+	_cleanup_rows_ struct fold_rows rows = { 0 };
+	int r = fold_rows_get(s->v, s->op.store, s->op.rid.text, &rows);
+
+	for (size_t i = 0; !r && i < rows.n; i++) {
+		struct op_row *row = &rows.rows[i];
+
+		if (fold_row_is_shadow(row))
+			continue;
+		memcpy(row->base_etag.text, s->current->etag, sizeof(row->base_etag.text));
+		if (row->kind == OP_PUT)
+			row->r_name.len = 0;
+		r = row->seq == s->op.seq ? fold_row_renew(s->v, row) : op_update(s->v->db, row);
+	}
+	return r;
+}
+
+/* Mode and time of ours are still to be sent, or the origin's count. */
+static int take_attributes(struct settle *s, bool changed)
+{
+	const uint32_t mode = s->object.mode;
+	int r;
+
+	if (s->has_put)
+		return 0;
+	if (s->has_attr && !changed)
+		return tree_row_map_etag(s->v, &s->object, s->name.etag.text, s->current->etag);
+	r = remote_update_object(&s->pass, s->current, &s->name);
+	if (r || !s->has_attr)
+		return r;
+	r = object_get(s->v->db, s->name.object, &s->object);
+	s->object.mode = (s->object.mode & S_IFMT) | (mode & 07777);
+	return r ? r : object_update(s->v->db, &s->object);
+}
+
+static int rebase(struct settle *s, bool changed)
+{
+	bool moved = moved_there(s);
+	int r = 0;
+
+	if (changed && !s->has_put && filetab_busy(s->v, s->object.id))
+		return settle_later(s);
+	if (s->has_put && changed)
+		r = adopt(s);
+	if (!r)
+		r = take_attributes(s, changed);
+	if (!r && moved && s->has_move)
+		r = give_up_moves(s);
+	if (r)
+		return r;
+	if (s->doubled || (s->has_move && !moved)) {
+		remote_record_onto_name(s->current, &s->name);
+		r = name_update(s->v->db, &s->name);
+	} else {
+		r = take_place(s, &s->name);
+	}
+	return r ? r : requeue(s);
+}
+
+int settle_live(struct settle *s)
+{
+	bool changed;
+
+	if (!s->name.id)
+		return come_back(s);
+	if (((s->object.mode ^ remote_record_mode(s->current)) & S_IFMT) != 0)
+		return S_ISDIR(s->object.mode) ? settle_gone(s) : keep_both(s);
+	changed = content_changed(s);
+	if (s->has_put && changed && !s->equal)
+		return keep_both(s);
+	return rebase(s, changed);
+}
