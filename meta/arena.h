@@ -1,7 +1,7 @@
 /*
- * Memory for SQLite's page cache: decrypted pages of the index live there. It is left out of core dumps, and locked
- * as far as half of RLIMIT_MEMLOCK goes (the other half is for keys). When it is full SQLite takes
- * ordinary memory; the process is not dumpable either way (base/secret.h).
+ * Memory for SQLite's page cache: decrypted pages of the index live there. It is left out of core
+ * dumps, and locked as far as half of RLIMIT_MEMLOCK goes (the other half is for keys). When it is
+ * full SQLite takes ordinary memory; the process is not dumpable either way (base/secret.h).
  *
  * arena_setup() before the first use of SQLite in the process; later calls do nothing.
  */

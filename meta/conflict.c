@@ -65,7 +65,7 @@ int conflict_each(struct db *db, bool open_only, conflict_fn *fn, void *arg)
 
 	stmt_bind_u64(&s, open_only);
 	while ((r = stmt_row(&s)) == 1) {
-		_cleanup_(conflict_row_done) struct conflict_row c = {0};
+		_cleanup_(conflict_row_done) struct conflict_row c = { 0 };
 
 		r = conflict_read(&s, &c);
 		if (r == 0)

@@ -122,8 +122,8 @@ static int apply_map(struct db *db, uint64_t map, uint64_t gen)
 
 int content_undo_apply(struct db *db, uint64_t map, uint64_t gen)
 {
-	static const enum stmt_id order[] = {STMT_UNDO_APPLY_ABSENT, STMT_UNDO_APPLY_CHUNKS,
-		STMT_UNDO_DROP_CHUNKS, STMT_UNDO_DROP_MAP};
+	static const enum stmt_id order[] = { STMT_UNDO_APPLY_ABSENT, STMT_UNDO_APPLY_CHUNKS,
+		STMT_UNDO_DROP_CHUNKS, STMT_UNDO_DROP_MAP };
 	int r = apply_map(db, map, gen);
 
 	for (size_t i = 0; i < ARRAY_SIZE(order) && r == 0; i++)

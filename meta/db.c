@@ -1,22 +1,19 @@
 /*
  * Theory of operation.
  *
- * Opening: the volume directory is opened; index.db is flocked (a second opener, even in this process, gets
- * CE_INUSE before it can look at a log that is being written); meta/recover.h looks at the files;
- * SQLite opens them under the sealed VFS; schema; statements. SQLite itself never checkpoints on
- * close, so an open that fails half-way leaves the log alone.
+ * Opening: the volume directory is opened; index.db is flocked (a second opener, even in this
+ * process, gets CE_INUSE before it can look at a log that is being written); meta/recover.h looks
+ * at the files; SQLite opens them under the sealed VFS; schema; statements. SQLite itself never
+ * checkpoints on close, so an open that fails half-way leaves the log alone.
  *
  * A descriptor of index.db that is closed drops SQLite's own fcntl lock on it (POSIX), so
  * the flocked one is closed after SQLite is.
  *
- * Creating: the new index is made whole under another name, synced and renamed, so index.db is never
- * half made. What a crash leaves under the other name is removed by the next attempt.
+ * Creating: the new index is made whole under another name, synced and renamed, so index.db is
+ * never half made. What a crash leaves under the other name is removed by the next attempt.
  *
- * Locks: sync_mutex (one sync or checkpoint) before the index lock. db_sync() takes the index lock only after
- * a failed sync, to write the log again without a writer beside it.
- *
- * db_sync() of several threads: one that waited until another's sync went by has nothing left to do when that
- * sync's hook began after its own commits ended (vfs_wal_synced).
+ * Locks: sync_mutex (one sync or checkpoint) before the index lock. db_sync() takes the index lock
+ * only after a failed sync, to write the log again without a writer beside it.
  */
 #include "meta/db.h"
 
@@ -237,34 +234,50 @@ static void sync_enter(struct db *db)
 
 int db_sync(struct db *db)
 {
-	uint64_t target = vfs_wal_written(db->vfs);
 	bool suspect;
-	int r = 0;
+	int r;
 
 	sync_enter(db);
-	if (vfs_wal_synced(db->vfs) < target) {
-		suspect = vfs_wal_suspect(db->vfs);
-		if (suspect)
-			db_read(db);
-		r = FAILPOINT("db-sync");
-		if (r == 0)
-			r = vfs_wal_sync(db->vfs);
-		if (suspect)
-			unlock(db);
-	}
+	suspect = vfs_wal_suspect(db->vfs);
+	if (suspect)
+		db_read(db);
+	r = FAILPOINT("db-sync");
+	if (r == 0)
+		r = vfs_wal_sync(db->vfs);
+	if (suspect)
+		unlock(db);
 	pthread_mutex_unlock(&db->sync_mutex);
 	return r;
+}
+
+/*
+ * Syncs, then takes both locks: with the index lock not held while the blobs are synced. When
+ * commits went by in between, SQLite would run the hook again under the lock; some tries make that
+ * rare.
+ */
+static int sync_then_lock(struct db *db)
+{
+	for (int tries = 0;; tries++) {
+		int r = db_sync(db);
+
+		if (r < 0)
+			return r;
+		sync_enter(db);
+		db_read(db);
+		if (tries == 3 || !vfs_wal_dirty(db->vfs))
+			return 0;
+		unlock(db);
+		pthread_mutex_unlock(&db->sync_mutex);
+	}
 }
 
 int db_checkpoint(struct db *db, bool truncate)
 {
 	int mode = truncate ? SQLITE_CHECKPOINT_TRUNCATE : SQLITE_CHECKPOINT_PASSIVE;
-	int r = db_sync(db); /* most of it without the index lock */
+	int r = sync_then_lock(db);
 
 	if (r < 0)
 		return r;
-	sync_enter(db);
-	db_read(db);
 	r = FAILPOINT("db-checkpoint");
 	if (r == 0)
 		r = db_error(db, sqlite3_wal_checkpoint_v2(db->handle, NULL, mode, NULL, NULL));
@@ -361,8 +374,8 @@ static int db_new(const char *dir, struct db **out)
 
 static int set_limits(struct db *db)
 {
-	static const int off[] = {SQLITE_DBCONFIG_ENABLE_TRIGGER, SQLITE_DBCONFIG_ENABLE_VIEW,
-		SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, SQLITE_DBCONFIG_TRUSTED_SCHEMA};
+	static const int off[] = { SQLITE_DBCONFIG_ENABLE_TRIGGER, SQLITE_DBCONFIG_ENABLE_VIEW,
+		SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, SQLITE_DBCONFIG_TRUSTED_SCHEMA };
 	int rc = SQLITE_OK;
 
 	for (size_t i = 0; i < ARRAY_SIZE(off) && rc == SQLITE_OK; i++)
@@ -398,11 +411,11 @@ static int open_handle(struct db *db, const char *dir, const char *file, int fla
 	return rc < 0 ? rc : set_limits(db);
 }
 
-
-/* A whole index under DB_NEW_FILE: no log yet while it is made, the last close removes the empty one. */
+/* A whole index under DB_NEW_FILE: no log yet while it is made, the last close removes the empty
+ * one. */
 static int make_new(struct db *db, const struct db_options *o)
 {
-	struct vfs_options v = {.key = o->key, .base = o->base_vfs};
+	struct vfs_options v = { .key = o->key, .base = o->base_vfs };
 	int r = vfs_new(&v, &db->vfs);
 
 	if (r == 0)
@@ -439,6 +452,8 @@ static int create(struct db *db, const struct db_options *o)
 	unlinkat(db->dirfd, DB_NEW_WAL_FILE, 0);
 	r = make_new(db, o);
 	if (r == 0)
+		r = FAILPOINT("index-publish");
+	if (r == 0)
 		r = sync_new(db);
 	if (r < 0) {
 		unlinkat(db->dirfd, DB_NEW_FILE, 0);
@@ -467,7 +482,8 @@ static int check_mode(struct db *db)
 	if (rc == SQLITE_OK)
 		rc = sqlite3_step(q);
 	r = rc == SQLITE_ROW ? 0 : db_error(db, rc);
-	if (rc == SQLITE_ROW && sqlite3_stricmp((const char *)sqlite3_column_text(q, 0), "wal") != 0)
+	if (rc == SQLITE_ROW &&
+		sqlite3_stricmp((const char *)sqlite3_column_text(q, 0), "wal") != 0)
 		r = CE_FORMAT;
 	sqlite3_finalize(q);
 	return r;
@@ -508,7 +524,7 @@ static int open_existing(struct db *db, const struct db_options *o, struct db_re
 int db_open(const struct db_options *o, struct db **out, struct db_recovery *rec)
 {
 	_cleanup_(db_freep) struct db *db = NULL;
-	struct db_recovery found = {0};
+	struct db_recovery found = { 0 };
 	int r;
 
 	arena_setup();

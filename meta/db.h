@@ -12,7 +12,7 @@
  * durable. SQLite itself syncs the WAL only in db_checkpoint() and db_close(); before any sync of the WAL, ours or
  * SQLite's, the `before_sync` hook runs: the owner of the blobs syncs there what unsynced commits name.
  * db_sync() needs no lock and may run beside transactions, never beside another db_sync or db_checkpoint (it serialises itself);
- * the caller must not hold the index lock. When nothing was committed since the last sync it does nothing, the hook included.
+ * the caller must not hold the index lock. When nothing was committed since the last sync it only runs the hook.
  *
  * The hook runs with the index lock held when SQLite syncs (checkpoint, close) and without it in db_sync(); it must
  * take neither the index lock nor call db_*. A commit that ends while the hook or the sync runs may become durable without

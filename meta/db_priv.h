@@ -16,8 +16,8 @@ struct db {
 	int lock_fd; /* index.db, flocked; closed after the handle */
 	int dirfd;
 
-	pthread_mutex_t sync_mutex; /* one db_sync or db_checkpoint; taken before `lock` */
-	pthread_mutex_t lock;       /* the index lock; guards what follows */
+	pthread_mutex_t sync_mutex;  /* one db_sync or db_checkpoint; taken before `lock` */
+	pthread_mutex_t lock;        /* the index lock; guards what follows */
 	_Atomic(const void *) owner; /* who holds it: the address of a thread-local */
 	bool in_txn;
 	bool savepoint;

@@ -48,7 +48,7 @@ int deferred_get(struct db *db, uint64_t store, const char *rid, char **entry)
 struct list {
 	struct item {
 		char *rid, *entry;
-	} *items;
+	} * items;
 	size_t n, room;
 };
 
@@ -101,10 +101,10 @@ static int list_read(struct db *db, uint64_t store, enum deferred_reason reason,
 	return r;
 }
 
-int deferred_each(struct db *db, uint64_t store, enum deferred_reason reason, const char *parent_rid,
-	deferred_fn *fn, void *arg)
+int deferred_each(struct db *db, uint64_t store, enum deferred_reason reason,
+	const char *parent_rid, deferred_fn *fn, void *arg)
 {
-	_cleanup_(list_done) struct list l = {0};
+	_cleanup_(list_done) struct list l = { 0 };
 	int r = list_read(db, store, reason, parent_rid, &l);
 
 	for (size_t i = 0; i < l.n && r == 0; i++)

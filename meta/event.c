@@ -1,7 +1,8 @@
 /*
  * Rows of `event`, a hash chain: hash = SHA-256(previous hash ‖ u64 LE id ‖ i64 LE time_ns ‖
- * u32 LE length ‖ kind ‖ u32 LE length ‖ detail); 32 zeros stand before the first. Ids run without gaps from 1, and the
- * highest ever given is kept by SQLite, so rows cut from the end are missed too.
+ * u32 LE length ‖ kind ‖ u32 LE length ‖ detail); 32 zeros stand before the first. Ids run without
+ * gaps from 1, and the highest ever given is kept by SQLite, so rows cut from the end are missed
+ * too.
  */
 #include <errno.h>
 #include <string.h>
@@ -64,7 +65,7 @@ static int last(struct db *db, uint64_t *id, uint8_t hash[static KDF_SHA256_LEN]
 int event_append(struct db *db, int64_t time_ns, const char *kind, const char *detail)
 {
 	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_EVENT_APPEND);
-	uint8_t hash[KDF_SHA256_LEN] = {0};
+	uint8_t hash[KDF_SHA256_LEN] = { 0 };
 	uint64_t id = 0;
 	int r = last(db, &id, hash);
 
@@ -112,7 +113,7 @@ int event_each(struct db *db, uint64_t after, event_fn *fn, void *arg)
 
 	stmt_bind_u64(&s, after);
 	while ((r = stmt_row(&s)) == 1) {
-		_cleanup_(event_row_done) struct event_row e = {0};
+		_cleanup_(event_row_done) struct event_row e = { 0 };
 
 		r = event_read(&s, &e);
 		if (r == 0)
@@ -126,12 +127,12 @@ int event_each(struct db *db, uint64_t after, event_fn *fn, void *arg)
 static int verify_rows(struct db *db, uint64_t *id)
 {
 	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_EVENT_EACH);
-	uint8_t hash[KDF_SHA256_LEN] = {0};
+	uint8_t hash[KDF_SHA256_LEN] = { 0 };
 	int r;
 
 	stmt_bind_u64(&s, 0);
 	while ((r = stmt_row(&s)) == 1) {
-		_cleanup_(event_row_done) struct event_row e = {0};
+		_cleanup_(event_row_done) struct event_row e = { 0 };
 
 		++*id;
 		r = event_read(&s, &e);

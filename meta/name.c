@@ -97,7 +97,8 @@ int name_by_rid(struct db *db, uint64_t store, const char *rid, struct name_row 
 	return name_one(&s, out);
 }
 
-int name_lookup(struct db *db, uint64_t parent, const void *name, size_t len, struct object_row *out)
+int name_lookup(
+	struct db *db, uint64_t parent, const void *name, size_t len, struct object_row *out)
 {
 	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_NAME_LOOKUP);
 	int r;

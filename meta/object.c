@@ -185,7 +185,7 @@ int object_xattr_remove(struct db *db, uint64_t id, const char *name)
 int object_xattr_list(struct db *db, uint64_t id, char **out, size_t *len)
 {
 	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_XATTR_LIST);
-	struct buffer b = {0};
+	struct buffer b = { 0 };
 	int r;
 
 	stmt_bind_u64(&s, id);

@@ -176,7 +176,7 @@ static uint64_t *count_of(struct op_counts *c, uint64_t state)
 int op_counts(struct db *db, struct op_counts *out)
 {
 	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_OP_COUNTS);
-	struct op_counts c = {0};
+	struct op_counts c = { 0 };
 	int r;
 
 	while ((r = stmt_row(&s)) == 1) {

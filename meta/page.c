@@ -93,8 +93,8 @@ static void frame_aad(uint64_t offset, const uint8_t *header, uint8_t aad[static
 }
 
 int page_frame_seal(const struct page_keys *k, uint64_t offset, uint32_t durable,
-	const uint8_t header[static PAGE_FRAME_HEADER_LEN], const uint8_t page[static PAGE_SIZE_BYTES],
-	uint8_t out[static PAGE_FRAME_LEN])
+	const uint8_t header[static PAGE_FRAME_HEADER_LEN],
+	const uint8_t page[static PAGE_SIZE_BYTES], uint8_t out[static PAGE_FRAME_LEN])
 {
 	uint8_t *sealed = out + PAGE_FRAME_SEALED_OFFSET;
 	uint8_t *nonce = out + PAGE_FRAME_NONCE_OFFSET;

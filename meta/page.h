@@ -31,10 +31,11 @@ int page_open(const struct page_keys *k, uint32_t pgno, const uint8_t in[static 
 	uint8_t plain[static PAGE_SIZE_BYTES]) MUST_CHECK;
 bool page_reserve_clear(const uint8_t plain[static PAGE_SIZE_BYTES]);
 
-/* `header` as SQLite made it, checksum in clear; `offset` of the frame in the log; `durable` frames. */
+/* `header` as SQLite made it, checksum in clear; `offset` of the frame in the log; `durable`
+ * frames. */
 int page_frame_seal(const struct page_keys *k, uint64_t offset, uint32_t durable,
-	const uint8_t header[static PAGE_FRAME_HEADER_LEN], const uint8_t page[static PAGE_SIZE_BYTES],
-	uint8_t out[static PAGE_FRAME_LEN]) MUST_CHECK;
+	const uint8_t header[static PAGE_FRAME_HEADER_LEN],
+	const uint8_t page[static PAGE_SIZE_BYTES], uint8_t out[static PAGE_FRAME_LEN]) MUST_CHECK;
 /* The whole frame as SQLite would have written it. `in` may be `out`. */
 int page_frame_open(const struct page_keys *k, uint64_t offset,
 	const uint8_t in[static PAGE_FRAME_LEN], uint8_t out[static PAGE_FRAME_LEN]) MUST_CHECK;

@@ -17,7 +17,8 @@
  *      16     8  ciphertext of SQLite's running checksum   \  one message: the checksum is over
  *      24  4056  ciphertext of the page body               /  plaintext and would leak it
  *    4080    24  nonce: u32 LE frames known durable when this one was written ‖ 20 random bytes
- *    4104    16  tag             AAD = "cIW1" ‖ bytes 0..15 ‖ u64 LE offset of the frame in the file
+ *    4104    16  tag             AAD = "cIW1" ‖ bytes 0..15 ‖ u64 LE offset of the frame in the
+ * file
  *
  * Both are XChaCha20-Poly1305, each under its own key derived from the index key.
  *

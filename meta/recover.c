@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "base/io.h"
 #include "meta/page.h"
 #include "meta/walscan.h"
@@ -39,7 +40,8 @@ static int check_key(int main_fd, const struct page_keys *keys, const struct wal
 		return 0;
 	if (scan->any_authentic)
 		return CE_TAMPER;
-	for (uint32_t pgno = 2; pgno < PROOF_PAGES && (off_t)pgno * PAGE_SIZE_BYTES <= st.st_size; pgno++)
+	for (uint32_t pgno = 2; pgno < PROOF_PAGES && (off_t)pgno * PAGE_SIZE_BYTES <= st.st_size;
+		pgno++)
 		if (page_opens(main_fd, keys, pgno))
 			return CE_TAMPER;
 	return CE_WRONG_KEY;
@@ -131,8 +133,13 @@ static int quarantine(int dirfd, int main_fd, int wal_fd, struct db_recovery *re
 
 static int cut_log(int wal_fd, const struct walscan *scan)
 {
+	int r;
+
 	if (wal_fd < 0 || scan->bytes <= scan->keep_bytes)
 		return 0;
+	r = FAILPOINT("index-cut-log");
+	if (r < 0)
+		return r;
 	if (ftruncate(wal_fd, (off_t)scan->keep_bytes) < 0 || fdatasync(wal_fd) < 0)
 		return -errno;
 	return 0;
@@ -142,7 +149,7 @@ int recover_prepare(int dirfd, int main_fd, const struct secret *key, struct db_
 	bool *page1_in_wal)
 {
 	_cleanup_fd_ int wal_fd = openat(dirfd, DB_WAL_FILE, O_RDWR | O_CLOEXEC);
-	_cleanup_(page_keys_done) struct page_keys keys = {0};
+	_cleanup_(page_keys_done) struct page_keys keys = { 0 };
 	struct walscan scan;
 	int r;
 

@@ -1,16 +1,17 @@
 /*
  * What is done to the files of the index before SQLite sees them.
  *
- * recover_prepare() proves that the key is right (CE_WRONG_KEY; nothing was touched), looks for damage
- * in the log (meta/walscan.h), copies index and log to quarantine/ when there is some, and cuts off the
- * log what lies behind its last whole commit: SQLite would not read it, and what it writes there later must not have
- * stale commits behind it.
+ * recover_prepare() proves that the key is right (CE_WRONG_KEY; nothing was touched), looks for
+ * damage in the log (meta/walscan.h), copies index and log to quarantine/ when there is some, and
+ * cuts off the log what lies behind its last whole commit: SQLite would not read it, and what it
+ * writes there later must not have stale commits behind it.
  *
  * The key: every page and frame authenticates under it alone, so one that opens proves it. When
- * page 1 does not, but the log holds a committed page 1, a checkpoint was torn and nothing is lost; when neither,
- * another page or frame that opens tells CE_TAMPER from CE_WRONG_KEY.
+ * page 1 does not, but the log holds a committed page 1, a checkpoint was torn and nothing is lost;
+ * when neither, another page or frame that opens tells CE_TAMPER from CE_WRONG_KEY.
  *
- * A crash in between: the same again at the next open. Threads: the caller holds the lock on the index.
+ * A crash in between: the same again at the next open. Threads: the caller holds the lock on the
+ * index.
  */
 #ifndef CACHET_META_RECOVER_H
 #define CACHET_META_RECOVER_H

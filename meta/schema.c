@@ -9,26 +9,32 @@
 
 /* Version 1. */
 static const char tables_1[] =
-	"CREATE TABLE setting(key TEXT PRIMARY KEY NOT NULL, value BLOB NOT NULL) STRICT, WITHOUT ROWID;"
+	"CREATE TABLE setting(key TEXT PRIMARY KEY NOT NULL, value BLOB NOT NULL) STRICT, WITHOUT "
+	"ROWID;"
 	"CREATE TABLE store(id INTEGER PRIMARY KEY, ref TEXT NOT NULL, name TEXT NOT NULL UNIQUE,"
-	" mode INTEGER NOT NULL, root INTEGER NOT NULL, cursor TEXT NOT NULL, listed INTEGER NOT NULL,"
+	" mode INTEGER NOT NULL, root INTEGER NOT NULL, cursor TEXT NOT NULL, listed INTEGER NOT "
+	"NULL,"
 	" listing INTEGER NOT NULL, validated_ns INTEGER NOT NULL) STRICT;"
 	"CREATE TABLE object(id INTEGER PRIMARY KEY AUTOINCREMENT, store INTEGER NOT NULL,"
-	" version INTEGER NOT NULL, mode INTEGER NOT NULL, uid INTEGER NOT NULL, gid INTEGER NOT NULL,"
+	" version INTEGER NOT NULL, mode INTEGER NOT NULL, uid INTEGER NOT NULL, gid INTEGER NOT "
+	"NULL,"
 	" rdev INTEGER NOT NULL, nlink INTEGER NOT NULL, size INTEGER NOT NULL,"
 	" atime_ns INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL,"
 	" btime_ns INTEGER NOT NULL, target BLOB, map INTEGER NOT NULL) STRICT;"
 	"CREATE INDEX object_unlinked ON object(id) WHERE nlink = 0;"
 	"CREATE TABLE name(id INTEGER PRIMARY KEY AUTOINCREMENT, store INTEGER NOT NULL,"
-	" parent INTEGER NOT NULL, name BLOB NOT NULL, object INTEGER NOT NULL, rid TEXT, etag TEXT,"
-	" sha256 BLOB, r_parent TEXT, r_name BLOB, seen INTEGER NOT NULL, UNIQUE(parent, name)) STRICT;"
+	" parent INTEGER NOT NULL, name BLOB NOT NULL, object INTEGER NOT NULL, rid TEXT, etag "
+	"TEXT,"
+	" sha256 BLOB, r_parent TEXT, r_name BLOB, seen INTEGER NOT NULL, UNIQUE(parent, name)) "
+	"STRICT;"
 	"CREATE INDEX name_parent ON name(parent);"
 	"CREATE INDEX name_object ON name(object);"
 	"CREATE UNIQUE INDEX name_rid ON name(rid, store) WHERE rid IS NOT NULL;"
 	"CREATE TABLE xattr(object INTEGER NOT NULL, name BLOB NOT NULL, value BLOB NOT NULL,"
 	" PRIMARY KEY(object, name)) STRICT, WITHOUT ROWID;"
 	"CREATE TABLE blob(id INTEGER PRIMARY KEY AUTOINCREMENT, uuid BLOB NOT NULL,"
-	" store INTEGER NOT NULL, alg INTEGER NOT NULL, shift INTEGER NOT NULL, epoch INTEGER NOT NULL,"
+	" store INTEGER NOT NULL, alg INTEGER NOT NULL, shift INTEGER NOT NULL, epoch INTEGER NOT "
+	"NULL,"
 	" seals INTEGER NOT NULL, alloc_bytes INTEGER NOT NULL, used_s INTEGER NOT NULL,"
 	" pinned INTEGER NOT NULL) STRICT;"
 	"CREATE INDEX blob_used ON blob(used_s);"
@@ -41,14 +47,17 @@ static const char tables_1[] =
 	" len INTEGER NOT NULL, seq INTEGER NOT NULL, nonce BLOB NOT NULL, tag BLOB NOT NULL,"
 	" PRIMARY KEY(map, idx)) STRICT, WITHOUT ROWID;"
 	"CREATE TABLE undo_map(map INTEGER NOT NULL, gen INTEGER NOT NULL, size INTEGER NOT NULL,"
-	" whole INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, PRIMARY KEY(map, gen)) STRICT, WITHOUT ROWID;"
+	" whole INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, PRIMARY KEY(map, gen)) STRICT, "
+	"WITHOUT ROWID;"
 	"CREATE TABLE undo_chunk(map INTEGER NOT NULL, gen INTEGER NOT NULL, idx INTEGER NOT NULL,"
 	" present INTEGER NOT NULL, slot INTEGER, len INTEGER, seq INTEGER, nonce BLOB, tag BLOB,"
 	" PRIMARY KEY(map, gen, idx)) STRICT, WITHOUT ROWID;"
 	"CREATE TABLE op(seq INTEGER PRIMARY KEY AUTOINCREMENT, store INTEGER NOT NULL,"
-	" kind INTEGER NOT NULL, state INTEGER NOT NULL, name INTEGER NOT NULL, object INTEGER NOT NULL,"
+	" kind INTEGER NOT NULL, state INTEGER NOT NULL, name INTEGER NOT NULL, object INTEGER NOT "
+	"NULL,"
 	" rid TEXT, key BLOB NOT NULL, base_etag TEXT, r_parent TEXT, r_name BLOB, other_rid TEXT,"
-	" other_etag TEXT, map INTEGER NOT NULL, attempts INTEGER NOT NULL, next_try_ms INTEGER NOT NULL,"
+	" other_etag TEXT, map INTEGER NOT NULL, attempts INTEGER NOT NULL, next_try_ms INTEGER "
+	"NOT NULL,"
 	" status INTEGER NOT NULL, error TEXT NOT NULL, created_ns INTEGER NOT NULL) STRICT;"
 	"CREATE INDEX op_rid ON op(rid);"
 	"CREATE INDEX op_object ON op(object);"
@@ -64,7 +73,8 @@ static const char tables_1[] =
 	"CREATE TABLE event(id INTEGER PRIMARY KEY AUTOINCREMENT, time_ns INTEGER NOT NULL,"
 	" kind TEXT NOT NULL, detail TEXT NOT NULL, hash BLOB NOT NULL) STRICT;";
 
-/* The root is the caller's own directory: the mounting user's, for whoever asks before its owner is set. */
+/* The root is the caller's own directory: the mounting user's, for whoever asks before its owner is
+ * set. */
 static int make_root(struct db *db)
 {
 	char sql[400];
@@ -87,7 +97,7 @@ static int to_version_1(struct db *db)
 }
 
 /* steps[v] leads from version v to v + 1. */
-static int (*const steps[SCHEMA_VERSION])(struct db *db) = {to_version_1};
+static int (*const steps[SCHEMA_VERSION])(struct db *db) = { to_version_1 };
 
 static int read_version(struct db *db, int *out)
 {

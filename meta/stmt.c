@@ -15,8 +15,8 @@ static const char *const texts[STMT_COUNT] = {
 int stmt_prepare_all(struct db *db)
 {
 	for (size_t i = 0; i < STMT_COUNT; i++) {
-		int rc = sqlite3_prepare_v3(db->handle, texts[i], -1, SQLITE_PREPARE_PERSISTENT,
-			&db->stmts[i].q, NULL);
+		int rc = sqlite3_prepare_v3(
+			db->handle, texts[i], -1, SQLITE_PREPARE_PERSISTENT, &db->stmts[i].q, NULL);
 
 		if (rc != SQLITE_OK)
 			return db_error(db, rc);
@@ -34,7 +34,7 @@ void stmt_finalize_all(struct db *db)
 
 struct stmt stmt_use(struct db *db, enum stmt_id id)
 {
-	struct stmt s = {.db = db, .id = id};
+	struct stmt s = { .db = db, .id = id };
 	struct stmt_slot *slot = &db->stmts[id];
 
 	db_assert_locked(db);
@@ -125,7 +125,8 @@ int stmt_run(struct stmt *s)
 	int r;
 
 	db_assert_txn(s->db);
-	/* SQLite ends a transaction by itself on some errors; what follows must not commit alone. */
+	/* SQLite ends a transaction by itself on some errors; what follows must not commit alone.
+	 */
 	if (sqlite3_get_autocommit(s->db->handle))
 		return -EIO;
 	r = stmt_row(s);

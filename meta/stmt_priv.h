@@ -1,5 +1,6 @@
 /*
- * Statements: one table (stmt_table.h), prepared once when the index opens, bound and read by position.
+ * Statements: one table (stmt_table.h), prepared once when the index opens, bound and read by
+ * position.
  *
  *     _cleanup_stmt_ struct stmt s = stmt_use(db, STMT_OBJECT_GET);
  *     stmt_bind_u64(&s, id);
@@ -7,8 +8,9 @@
  *     o->size = stmt_u64(&s);      // columns from the left
  *
  * Binding errors are kept and come out of stmt_row/stmt_run. The end of the scope resets the
- * statement on every path. Texts and blobs are bound without a copy: they must live as long as the scope.
- * A statement that is still in use (a callback that asks again) is prepared a second time for the nested use.
+ * statement on every path. Texts and blobs are bound without a copy: they must live as long as the
+ * scope. A statement that is still in use (a callback that asks again) is prepared a second time
+ * for the nested use.
  */
 #ifndef CACHET_META_STMT_PRIV_H
 #define CACHET_META_STMT_PRIV_H
@@ -27,7 +29,7 @@ enum stmt_id {
 #define STMT(id, sql) STMT_##id,
 	STMT_TABLE(STMT)
 #undef STMT
-	STMT_COUNT
+		STMT_COUNT
 };
 
 struct stmt_slot {

@@ -1,4 +1,5 @@
-/* Rows of `store`. The others that meta/store.h names: setting.c, deferred.c, conflict.c, event.c. */
+/* Rows of `store`. The others that meta/store.h names: setting.c, deferred.c, conflict.c, event.c.
+ */
 #include "meta/store.h"
 
 #include <errno.h>

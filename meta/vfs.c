@@ -2,18 +2,19 @@
  * Theory of operation: object, main file. (The log: vfs_wal.c.)
  *
  * SQLite reads and writes the main file in whole pages, with two exceptions on page 1: 100 bytes at
- * 0 when it opens the file, and 16 at 24 to see whether somebody changed it. Any range inside a page
- * is served by opening the whole page.
+ * 0 when it opens the file, and 16 at 24 to see whether somebody changed it. Any range inside a
+ * page is served by opening the whole page.
  *
- * SQLite reads those 100 bytes before it recovers the log. A checkpoint torn inside page 1 is harmless
- * in stock SQLite, because the log still has the page; here the torn page does not authenticate. When the
- * owner has seen a committed page 1 in the log (page1_in_wal), a header is made up that says
- * what is true of every index of ours; SQLite then reads page 1 itself, from the log. Without that
- * knowledge nothing is made up: a wrong key must not look like an empty log.
+ * SQLite reads those 100 bytes before it recovers the log. A checkpoint torn inside page 1 is
+ * harmless in stock SQLite, because the log still has the page; here the torn page does not
+ * authenticate. When the owner has seen a committed page 1 in the log (page1_in_wal), a header is
+ * made up that says what is true of every index of ours; SQLite then reads page 1 itself, from the
+ * log. Without that knowledge nothing is made up: a wrong key must not look like an empty log.
  *
- * A page of zeros is never accepted. Where SQLite would leave a hole (a write or truncate beyond the
- * end), sealed pages of zeros are put. A page beyond the end of a file that has pages is an error, not zeros:
- * stock SQLite takes it for zeros, which would turn a truncated file into wrong data.
+ * A page of zeros is never accepted. Where SQLite would leave a hole (a write or truncate beyond
+ * the end), sealed pages of zeros are put. A page beyond the end of a file that has pages is an
+ * error, not zeros: stock SQLite takes it for zeros, which would turn a truncated file into wrong
+ * data.
  */
 #include "meta/vfs.h"
 
@@ -22,6 +23,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "meta/vfs_priv.h"
 
 static struct vfs *vfs_of(sqlite3_vfs *v)
@@ -79,7 +81,7 @@ int vfs_file_check_reserved(sqlite3_file *file, int *out)
 /* `PRAGMA page_size` and `mmap_size` would change what the format fixes. */
 static int refuse_pragma(char **args)
 {
-	static const char *const fixed[] = {"page_size", "mmap_size", "temp_store_directory"};
+	static const char *const fixed[] = { "page_size", "mmap_size", "temp_store_directory" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(fixed); i++)
 		if (args[2] && sqlite3_stricmp(args[1], fixed[i]) == 0) {
@@ -113,7 +115,8 @@ int vfs_file_sector_size(sqlite3_file *file)
 	return f->real->pMethods->xSectorSize(f->real);
 }
 
-/* Without it SQLite would split log writes at a sync point; no flag beyond it holds for sealed pages. */
+/* Without it SQLite would split log writes at a sync point; no flag beyond it holds for sealed
+ * pages. */
 int vfs_file_characteristics(sqlite3_file *file)
 {
 	return SQLITE_IOCAP_POWERSAFE_OVERWRITE;
@@ -191,7 +194,9 @@ static int main_write_page(struct vfs_file *f, uint32_t pgno, const uint8_t *pla
 
 	if (page_seal(&f->vfs->keys, pgno, plain, f->staged) < 0)
 		return SQLITE_IOERR_WRITE;
-	rc = f->real->pMethods->xWrite(f->real, f->staged, PAGE_SIZE_BYTES, at);
+	rc = FAILPOINT("index-page-write") ? SQLITE_FULL : SQLITE_OK;
+	if (rc == SQLITE_OK)
+		rc = f->real->pMethods->xWrite(f->real, f->staged, PAGE_SIZE_BYTES, at);
 	if (rc == SQLITE_OK && (uint64_t)at + PAGE_SIZE_BYTES > atomic_load(&f->vfs->main_bytes))
 		atomic_store(&f->vfs->main_bytes, (uint64_t)at + PAGE_SIZE_BYTES);
 	return rc;
@@ -209,7 +214,8 @@ static int main_fill(struct vfs_file *f, uint64_t to)
 	return rc;
 }
 
-/* Page 1 says how all others are laid out: one without our reserve would put text where the tag goes. */
+/* Page 1 says how all others are laid out: one without our reserve would put text where the tag
+ * goes. */
 static bool page1_is_ours(const uint8_t *plain)
 {
 	return plain[16] == PAGE_SIZE_BYTES >> 8 && plain[17] == 0 && plain[20] == PAGE_RESERVE;
@@ -247,6 +253,8 @@ static int main_sync(sqlite3_file *file, int flags)
 {
 	struct vfs_file *f = vfs_file_of(file);
 
+	if (FAILPOINT("index-sync"))
+		return SQLITE_IOERR_FSYNC;
 	return f->real->pMethods->xSync(f->real, flags);
 }
 

@@ -16,9 +16,9 @@
  * pages without the reserved bytes, writes that are not whole pages.
  *
  * What a crash leaves: the log ends at the last whole commit, whatever was torn behind it (a frame
- * that does not authenticate ends the log, as a wrong checksum does in stock SQLite). A main page torn by
- * a checkpoint is still in the log. Damage before the end of the log drops later commits without
- * a word, as in stock SQLite: meta/walscan.h looks for it before the index is opened.
+ * that does not authenticate ends the log, as a wrong checksum does in stock SQLite). A main page
+ * torn by a checkpoint is still in the log. Damage before the end of the log drops later commits
+ * without a word, as in stock SQLite: meta/walscan.h looks for it before the index is opened.
  *
  * Errors reach SQLite as its codes; vfs_tampered() and vfs_take_hook_error() tell
  * what was behind SQLITE_CORRUPT and SQLITE_IOERR.
@@ -38,10 +38,11 @@
 struct vfs;
 
 struct vfs_options {
-	const struct secret *key;      /* index key, 32 bytes */
-	const char *base;              /* VFS beneath; NULL = "unix-excl" */
-	bool page1_in_wal;             /* the log holds a committed page 1: the one on disk may be torn */
-	int (*before_sync)(void *arg); /* before the log is synced with commits in it; may be NULL */
+	const struct secret *key; /* index key, 32 bytes */
+	const char *base;         /* VFS beneath; NULL = "unix-excl" */
+	bool page1_in_wal; /* the log holds a committed page 1: the one on disk may be torn */
+	int (*before_sync)(void *arg); /* before each sync of the log, but that of a fresh header;
+					  may be NULL */
 	void *before_sync_arg;
 };
 
@@ -52,15 +53,15 @@ void vfs_free(struct vfs *v);
 const char *vfs_name(const struct vfs *v);
 
 /*
+ * Runs the hook, and syncs the log if frames were written since the last time.
  * All frames whose writing ended before the call are durable when it returns 0. Calls must not
  * overlap. After a failed sync (vfs_wal_suspect) no write may run beside the next one: the kernel
  * may have called the lost pages clean, so they are written again first.
  */
 int vfs_wal_sync(struct vfs *v) MUST_CHECK;
 bool vfs_wal_suspect(const struct vfs *v);
-/* Grows with each write to the log; vfs_wal_synced: the count covered by hook and sync. */
-uint64_t vfs_wal_written(const struct vfs *v);
-uint64_t vfs_wal_synced(const struct vfs *v);
+/* Frames were written that no sync covers yet. */
+bool vfs_wal_dirty(const struct vfs *v);
 
 /* Sizes of the files now. */
 uint64_t vfs_main_bytes(const struct vfs *v);

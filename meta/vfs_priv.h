@@ -12,7 +12,7 @@
 struct vfs_file {
 	sqlite3_file base; /* first: SQLite's view */
 	struct vfs *vfs;
-	sqlite3_file *real; /* behind this struct */
+	sqlite3_file *real;             /* behind this struct */
 	uint8_t staged[PAGE_FRAME_LEN]; /* sealed bytes on their way to or from `real` */
 	/* The log only: */
 	bool held; /* `held_header` of the frame at held_offset waits for its payload */

@@ -6,24 +6,27 @@
  * comes, checksum and page are sealed as one message, and the frame is written in one call.
  *
  * Two more patterns occur when a transaction is larger than SQLite's page cache:
- *   - a payload alone: a frame of this transaction is replaced in place. The old frame is opened, its header kept.
- *   - a frame read whole and its header written again at once: checksums after such a replacement are renewed
- *     when the transaction commits. The frame is opened and sealed with the new header at once: nothing follows the last
- *     of them, so holding it would lose the commit.
+ *   - a payload alone: a frame of this transaction is replaced in place. The old frame is opened,
+ * its header kept.
+ *   - a frame read whole and its header written again at once: checksums after such a replacement
+ * are renewed when the transaction commits. The frame is opened and sealed with the new header at
+ * once: nothing follows the last of them, so holding it would lose the commit.
  *
  * Reads: recovery reads frames whole. One that does not authenticate is returned with its salts
  * inverted, which SQLite takes for the end of the log, as it does with a wrong checksum. Any
  * other read is of a frame in use: failure is SQLITE_CORRUPT.
  *
- * Syncs run beside writes: `state` guards the counters, `sync_lock` lets one sync at a time pass. What
- * a sync covers is what was counted before its hook began. A restart of the log in the middle of a sync
- * changes `log`, so that the old log's extent is not taken for the new one's. (SQLite restarts a log only when all
- * of it is in the main file, synced; the sync then had nothing left to prove.)
+ * Syncs run beside writes: `state` guards the counters, `sync_lock` lets one sync at a time pass.
+ * What a sync covers is what was counted before its hook began. A restart of the log in the middle
+ * of a sync changes `log`, so that the old log's extent is not taken for the new one's. (SQLite
+ * restarts a log only when all of it is in the main file, synced; the sync then had nothing left to
+ * prove.)
  */
 #include <errno.h>
 #include <string.h>
 
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "meta/vfs_priv.h"
 
 #define NOTHING UINT64_MAX
@@ -150,7 +153,8 @@ static int put_frame(struct vfs_file *f, uint64_t at, const uint8_t *header, con
 	uint32_t durable;
 	int rc;
 
-	/* Recovery sees zeros in the reserved bytes: with others the checksum would end the log here. */
+	/* Recovery sees zeros in the reserved bytes: with others the checksum would end the log
+	 * here. */
 	if (!page_reserve_clear(page))
 		return SQLITE_IOERR_WRITE;
 	pthread_mutex_lock(&f->vfs->state);
@@ -158,7 +162,10 @@ static int put_frame(struct vfs_file *f, uint64_t at, const uint8_t *header, con
 	pthread_mutex_unlock(&f->vfs->state);
 	if (page_frame_seal(&f->vfs->keys, at, durable, header, page, f->staged) < 0)
 		return SQLITE_IOERR_WRITE;
-	rc = f->real->pMethods->xWrite(f->real, f->staged, PAGE_FRAME_LEN, (sqlite3_int64)at);
+	rc = FAILPOINT("index-frame-write") ? SQLITE_FULL : SQLITE_OK;
+	if (rc == SQLITE_OK)
+		rc = f->real->pMethods->xWrite(
+			f->real, f->staged, PAGE_FRAME_LEN, (sqlite3_int64)at);
 	/* Counted also when it failed: it may be there in part. */
 	count_frame(f->vfs, at, header);
 	return rc;
@@ -174,7 +181,8 @@ static int put_again(struct vfs_file *f, uint64_t at, const uint8_t *header, con
 	if (rc == SQLITE_OK && !authentic)
 		rc = vfs_refuse(f->vfs);
 	if (rc == SQLITE_OK)
-		rc = put_frame(f, at, header ? header : plain, page ? page : plain + PAGE_FRAME_HEADER_LEN);
+		rc = put_frame(f, at, header ? header : plain,
+			page ? page : plain + PAGE_FRAME_HEADER_LEN);
 	secret_wipe(plain, sizeof(plain));
 	return rc;
 }
@@ -241,7 +249,8 @@ static int wal_truncate(sqlite3_file *file, sqlite3_int64 size)
 
 /* --- syncing --- */
 
-/* Writes the log up to its last commit again: what a failed sync left clean but lost becomes dirty. */
+/* Writes the log up to its last commit again: what a failed sync left clean but lost becomes dirty.
+ */
 static int write_again(struct vfs_file *f, uint32_t frames)
 {
 	uint8_t sealed[PAGE_FRAME_LEN], plain[PAGE_FRAME_LEN];
@@ -255,7 +264,8 @@ static int write_again(struct vfs_file *f, uint32_t frames)
 	}
 	for (uint32_t i = 0; rc == SQLITE_OK && i < frames; i++) {
 		rc = m->xRead(f->real, sealed, PAGE_FRAME_LEN, (sqlite3_int64)frame_at(i));
-		if (rc == SQLITE_OK && page_frame_open(&f->vfs->keys, frame_at(i), sealed, plain) < 0)
+		if (rc == SQLITE_OK &&
+			page_frame_open(&f->vfs->keys, frame_at(i), sealed, plain) < 0)
 			rc = vfs_refuse(f->vfs); /* the kernel has dropped it: it is lost */
 		if (rc == SQLITE_OK)
 			rc = m->xWrite(f->real, sealed, PAGE_FRAME_LEN, (sqlite3_int64)frame_at(i));
@@ -307,25 +317,26 @@ static int sync_covered(struct vfs_file *f, const struct covered *c, int flags)
 	if (c->suspect)
 		rc = write_again(f, c->commit_end);
 	if (rc == SQLITE_OK)
+		rc = FAILPOINT("index-wal-sync") ? SQLITE_IOERR_FSYNC : SQLITE_OK;
+	if (rc == SQLITE_OK)
 		rc = f->real->pMethods->xSync(f->real, flags);
 	covered_end(v, c, rc == SQLITE_OK);
 	pthread_mutex_unlock(&v->sync_lock);
 	return rc;
 }
 
-static int run_hook(struct vfs *v, const struct covered *c)
+static int run_hook(struct vfs *v)
 {
-	/* A sync of a fresh log header makes no commit durable, and comes in the middle of a transaction. */
-	if (!v->before_sync || !c->frames)
-		return 0;
-	return v->before_sync(v->before_sync_arg);
+	return v->before_sync ? v->before_sync(v->before_sync_arg) : 0;
 }
 
 static int wal_sync(sqlite3_file *file, int flags)
 {
 	struct vfs_file *f = vfs_file_of(file);
 	struct covered c = cover(f->vfs);
-	int r = run_hook(f->vfs, &c);
+	/* A sync of a fresh log header makes no commit durable, and comes in the middle of a
+	 * transaction. */
+	int r = c.frames ? run_hook(f->vfs) : 0;
 
 	if (r < 0) {
 		atomic_store(&f->vfs->hook_error, r);
@@ -337,12 +348,10 @@ static int wal_sync(sqlite3_file *file, int flags)
 int vfs_wal_sync(struct vfs *v)
 {
 	struct covered c = cover(v);
-	int r = run_hook(v, &c);
+	int r = run_hook(v);
 
-	if (r < 0)
-		return r;
-	if (!v->wal)
-		return 0;
+	if (r < 0 || !v->wal || !c.frames)
+		return r < 0 ? r : 0;
 	switch (sync_covered(v->wal, &c, SQLITE_SYNC_NORMAL | SQLITE_SYNC_DATAONLY)) {
 	case SQLITE_OK:
 		return 0;
@@ -360,20 +369,9 @@ bool vfs_wal_suspect(const struct vfs *v)
 	return cover((struct vfs *)v).suspect;
 }
 
-uint64_t vfs_wal_written(const struct vfs *v)
+bool vfs_wal_dirty(const struct vfs *v)
 {
-	return cover((struct vfs *)v).written;
-}
-
-uint64_t vfs_wal_synced(const struct vfs *v)
-{
-	struct vfs *w = (struct vfs *)v;
-	uint64_t synced;
-
-	pthread_mutex_lock(&w->state);
-	synced = w->synced;
-	pthread_mutex_unlock(&w->state);
-	return synced;
+	return cover((struct vfs *)v).frames;
 }
 
 const sqlite3_io_methods vfs_wal_methods = {

@@ -14,7 +14,7 @@ struct scan {
 	bool have_salts;
 	uint8_t salts[8];
 	uint32_t sum[2];
-	bool chain; /* unbroken up to here */
+	bool chain;      /* unbroken up to here */
 	bool page1_seen; /* in the chain, committed or not */
 	uint8_t sealed[PAGE_FRAME_LEN], plain[PAGE_FRAME_LEN];
 	struct walscan out;
@@ -95,11 +95,11 @@ static void scan_frame(struct scan *s, uint32_t index)
 
 int walscan_run(int fd, const struct page_keys *keys, struct walscan *out)
 {
-	struct scan s = {.fd = fd, .keys = keys};
+	struct scan s = { .fd = fd, .keys = keys };
 	struct stat st;
 	int r;
 
-	*out = (struct walscan){0};
+	*out = (struct walscan){ 0 };
 	if (fd < 0)
 		return 0;
 	if (fstat(fd, &st) < 0)

@@ -3,15 +3,15 @@
  * without a word, drops the commits behind it, and writes over the evidence.
  *
  * walscan_run() opens every frame and follows SQLite's checksums, so that `committed` is exactly
- * what SQLite will recover. A torn tail is normal: power loss, a full disk. When an authentic commit of the same log lies
- * behind a bad frame, something was lost:
+ * what SQLite will recover. A torn tail is normal: power loss, a full disk. When an authentic
+ * commit of the same log lies behind a bad frame, something was lost:
  *
  *   damaged       so it is. After power loss that can be commits that nobody had synced.
- *   durable_lost  a lost commit had been synced: the disk or somebody changed it. Every frame says, in
- *                 its nonce, how many frames were durable when it was written.
+ *   durable_lost  a lost commit had been synced: the disk or somebody changed it. Every frame says,
+ * in its nonce, how many frames were durable when it was written.
  *
- * Only the last commits of the log, with nothing behind them, can vanish unseen (the log cut short):
- * that is a roll-back, which no local file can tell; the origin's last_seq does.
+ * Only the last commits of the log, with nothing behind them, can vanish unseen (the log cut
+ * short): that is a roll-back, which no local file can tell; the origin's last_seq does.
  *
  * Threads: the caller holds the volume; nothing writes the log.
  */
@@ -25,7 +25,7 @@
 #include "meta/page.h"
 
 struct walscan {
-	uint64_t bytes;     /* of the file */
+	uint64_t bytes; /* of the file */
 	bool header_ok;
 	bool any_authentic; /* at least one frame opens under the key */
 	uint32_t committed; /* frames up to the last recoverable commit */
