@@ -219,8 +219,11 @@ void server_admit(struct request *r, const char *method, const char *url, uint64
 
 	check_header(r, url);
 	*length = check_framing(r);
-	if (r->answer.status)
+	if (r->answer.status) {
+		/* Where the request ends is in doubt: nothing more of it is read. */
+		*length = ADMIT_LENGTH_UNKNOWN;
 		return;
+	}
 	rc = server_pool_take(r->s->pool, &db);
 	if (rc) {
 		server_http_fail(r, rc);

@@ -76,6 +76,8 @@ static int add_other(struct buffer *b, const struct change_other *o)
 /* Every field with its length, so that no two changes have one text. */
 static int describe(const struct change *c, struct buffer *b)
 {
+	/* Said or not, a new record is a file and an old one stays what it is. */
+	enum record_kind kind = !c->create ? RECORD_NONE : c->kind ? c->kind : RECORD_FILE;
 	int r = add_number(b, true, c->op);
 
 	if (!r)
@@ -91,7 +93,7 @@ static int describe(const struct change *c, struct buffer *b)
 	if (!r)
 		r = add_text(b, c->has_name ? c->name : "");
 	if (!r)
-		r = add_number(b, true, c->kind);
+		r = add_number(b, true, kind);
 	if (!r)
 		r = add_number(b, c->has_mode, c->mode);
 	if (!r)

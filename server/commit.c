@@ -24,7 +24,7 @@
 #define PENDING_MAX 4096
 #define GROUP_CHANGES_MAX 4096
 #define CHECKPOINT_PAGES 2000
-#define CHECKPOINT_FORCE_PAGES 32000
+#define CHECKPOINT_FORCE_PAGES 16000
 
 struct list {
 	struct commit_job *head, **tail;

@@ -189,7 +189,8 @@ static bool parse_cursor(struct request *r, const char *text)
 	unsigned long long seq, base;
 	int end = 0;
 
-	if (sscanf(text, "%8x.%19llu.%19llu%n", &tag, &seq, &base, &end) != 3 || text[end]) {
+	if (strspn(text, "0123456789abcdef.") != strlen(text) ||
+		sscanf(text, "%8x.%19llu.%19llu%n", &tag, &seq, &base, &end) != 3 || text[end]) {
 		server_http_refuse(r, PROBLEM_BAD_REQUEST, "since is not a cursor");
 		return false;
 	}

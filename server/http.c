@@ -31,7 +31,7 @@
 #define DRAIN_MAX (256u << 10)
 #define IDLE_TIMEOUT_S 60u
 #define CONNECTIONS_MAX 2000u
-#define CONNECTION_MEMORY (128u << 10)
+#define CONNECTION_MEMORY (64u << 10)
 #define MIN_BYTES_PER_MS 8u                /* slower bodies are ended after the grace */
 #define JSON_BUDGET (256ULL << 20)         /* all JSON bodies in memory at one time */
 #define PEM_MAX (256u << 10)
