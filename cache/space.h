@@ -16,13 +16,21 @@
 #include "base/macros.h"
 #include "cache/volume.h"
 
-/* Sets `bytes` aside, evicting if need be; -ENOSPC. Call without the index lock. */
+#define SPACE_OVERHEAD_BYTES (UINT64_C(2) << 20)
+#define SPACE_MARGIN_BYTES (UINT64_C(4) << 20)
+
+/* Sets `bytes` aside, evicting if need be; -ENOSPC. Call with no lock held: it may sync. */
 int space_reserve(struct volume *v, uint64_t bytes) MUST_CHECK;
+/* The same without making room, under any lock. */
+int space_try_reserve(struct volume *v, uint64_t bytes) MUST_CHECK;
 /* Turns reserved bytes into used ones (the blob grew), or gives them back. */
 void space_use(struct volume *v, uint64_t bytes);
 void space_release(struct volume *v, uint64_t bytes);
 /* Used bytes became free (slots punched, blob deleted). */
 void space_free(struct volume *v, uint64_t bytes);
+
+/* A blob was measured: its count changes. */
+void space_correct(struct volume *v, uint64_t was, uint64_t now);
 
 /* Evicts until `want` bytes are free or nothing can go; *freed counts. */
 int space_evict(struct volume *v, uint64_t want, uint64_t *freed) MUST_CHECK;

@@ -1,0 +1,102 @@
+#include "cache/chunkcache.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "cache/pool.h"
+#include "cache/volume_priv.h"
+
+#define PLACES 32
+
+struct place {
+	pthread_mutex_t lock;
+	uint8_t uuid[CONTENT_UUID_LEN];
+	uint64_t seq;
+	uint8_t *buf; /* NULL: empty */
+	unsigned shift;
+	uint32_t len;
+};
+
+struct chunkcache {
+	struct pool *pool;
+	struct place places[PLACES];
+};
+
+int chunkcache_new(struct pool *pool, struct chunkcache **out)
+{
+	struct chunkcache *cc = calloc(1, sizeof(*cc));
+
+	if (!cc)
+		return -ENOMEM;
+	cc->pool = pool;
+	for (unsigned i = 0; i < PLACES; i++)
+		pthread_mutex_init(&cc->places[i].lock, NULL);
+	*out = cc;
+	return 0;
+}
+
+static void empty(struct chunkcache *cc, struct place *p)
+{
+	pool_put(cc->pool, p->shift, p->buf, p->len);
+	p->buf = NULL;
+}
+
+void chunkcache_free(struct chunkcache *cc)
+{
+	if (!cc)
+		return;
+	for (unsigned i = 0; i < PLACES; i++) {
+		empty(cc, &cc->places[i]);
+		pthread_mutex_destroy(&cc->places[i].lock);
+	}
+	free(cc);
+}
+
+/* Into the place, under its lock. */
+static int fill(struct chunkcache *cc, struct place *p, struct blob *b, const struct content_chunk *c)
+{
+	int r;
+
+	if (p->buf && p->seq == c->seq && !memcmp(p->uuid, b->uuid, sizeof(p->uuid)))
+		return 0;
+	empty(cc, p);
+	p->buf = pool_get(cc->pool, b->shift);
+	if (!p->buf)
+		return -ENOMEM;
+	p->shift = b->shift;
+	p->len = c->len;
+	memcpy(p->uuid, b->uuid, sizeof(p->uuid));
+	p->seq = c->seq;
+	r = blob_open(b, c, p->buf);
+	if (r)
+		empty(cc, p);
+	return r;
+}
+
+static int read_aside(struct chunkcache *cc, struct blob *b, const struct content_chunk *c,
+	uint32_t in, uint32_t len, void *out)
+{
+	uint8_t *buf = pool_get(cc->pool, b->shift);
+	int r = buf ? blob_open(b, c, buf) : -ENOMEM;
+
+	if (!r)
+		memcpy(out, buf + in, len);
+	pool_put(cc->pool, b->shift, buf, c->len);
+	return r;
+}
+
+int chunkcache_read(struct chunkcache *cc, struct blob *b, const struct content_chunk *c,
+	uint32_t in, uint32_t len, void *out)
+{
+	/* By blob and a window of the index: a sequential reader stays in one place. */
+	struct place *p = &cc->places[(b->uuid[0] + (c->idx >> 6)) % PLACES];
+	int r;
+
+	if (pthread_mutex_trylock(&p->lock))
+		return read_aside(cc, b, c, in, len, out);
+	r = fill(cc, p, b, c);
+	if (!r)
+		memcpy(out, p->buf + in, len);
+	pthread_mutex_unlock(&p->lock);
+	return r;
+}

@@ -1,0 +1,141 @@
+#include "cache/file.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "cache/file_priv.h"
+
+int file_open(struct volume *v, uint64_t object, uint64_t version, bool writer, struct file **out)
+{
+	return filetab_open(v, object, version, writer, out);
+}
+
+int file_open_map(struct volume *v, uint64_t map, struct file **out)
+{
+	return filetab_open_map(v, map, out);
+}
+
+/* The last reference commits; a commit that fails then was reported by the one before it (FLUSH), so the data goes. */
+void file_unref(struct file *f, bool writer)
+{
+	bool kept = false, last;
+	int r;
+
+	last = filetab_unref(f, writer, true, &kept);
+	while (kept) {
+		r = file_commit(f);
+		if (r)
+			log_error("object %llu: uncommitted writes are lost: %s",
+				(unsigned long long)f->object, error_text(r));
+		kept = false;
+		last = filetab_unref(f, writer, !r, &kept);
+	}
+	if (last)
+		file_free(f);
+}
+
+/* The map was superseded while it was open. Left behind it is a stray map, which the next open of the volume removes. */
+static void drop_superseded(struct file *f)
+{
+	int r = db_begin(f->v->db);
+
+	if (!r) {
+		r = gc_drop_map(f->v, f->map);
+		if (r)
+			db_rollback(f->v->db);
+		else
+			r = db_commit(f->v->db);
+	}
+	gc_run(f->v, !r);
+}
+
+static int free_uncommitted(void *arg, struct chunk_entry *e)
+{
+	struct file *f = arg;
+
+	if (e->state == CHUNK_SEALED)
+		blob_slot_free(f->blob, e->c.slot, blob_bytes(e->c.len));
+	return 0;
+}
+
+void file_free(struct file *f)
+{
+	struct dirty *d, *next;
+
+	if (f->superseded && f->map)
+		drop_superseded(f);
+	HASH_ITER (hh, f->dirty, d, next)
+		file_dirty_drop(f, d);
+	if (f->blob && f->blob->id && chunkmap_each_pending(&f->chunks, free_uncommitted, f))
+		abort(); /* the callback does not fail */
+	if (f->blob && f->blob->id)
+		keeper_touch(f->v, f->blob->id);
+	chunkmap_done(&f->chunks);
+	if (f->blob)
+		blob_park(f->blob);
+	free(f->replaced);
+	pthread_rwlock_destroy(&f->lock);
+	free(f);
+}
+
+uint64_t file_object(const struct file *f)
+{
+	return f->object;
+}
+
+uint64_t file_version(const struct file *f)
+{
+	return f->version;
+}
+
+uint64_t file_size(struct file *f)
+{
+	uint64_t size;
+
+	pthread_rwlock_rdlock(&f->lock);
+	size = f->size;
+	pthread_rwlock_unlock(&f->lock);
+	return size;
+}
+
+void file_mark(struct file *f, bool content)
+{
+	f->touched_ns = clock_wall_ns();
+	if (content) {
+		f->mtime_ns = f->touched_ns;
+		f->content_changed = true;
+		f->write_seq++;
+	} else {
+		f->times_changed = true;
+	}
+	if (atomic_load(&f->is_dirty))
+		return;
+	atomic_store(&f->dirty_since_ns, clock_boot_ns());
+	atomic_store(&f->is_dirty, true);
+	keeper_wake(f->v);
+}
+
+void file_lock(struct file *f)
+{
+	pthread_rwlock_wrlock(&f->lock);
+}
+
+void file_unlock(struct file *f)
+{
+	pthread_rwlock_unlock(&f->lock);
+}
+
+void file_overlay(struct file *f, struct tree_attr *a)
+{
+	pthread_rwlock_rdlock(&f->lock);
+	if (f->content_changed)
+		a->size = f->size;
+	if (file_is_dirty(f) && a->ctime_ns <= f->touched_ns) {
+		a->mtime_ns = f->mtime_ns;
+		a->ctime_ns = f->touched_ns;
+	}
+	pthread_rwlock_unlock(&f->lock);
+}

@@ -1,0 +1,387 @@
+/* Files of which parts are not here: what is missing, taking what was fetched, and dropping what does not open. */
+#include "cache/file_priv.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "meta/store.h"
+
+static uint64_t chunks_of(uint64_t size, unsigned shift)
+{
+	return (size >> shift) + (size & ((UINT64_C(1) << shift) - 1) ? 1 : 0);
+}
+
+/* The run of chunks without content that begins first in [from, end), at most max_chunks long. */
+static int missing_run(struct file *f, uint64_t from, uint64_t end, uint64_t max_chunks,
+	uint64_t *first, uint64_t *n)
+{
+	uint64_t idx = from, next;
+	int r;
+
+	for (;; idx++) {
+		r = chunkmap_next(&f->chunks, idx, &next);
+		if (r || idx >= end)
+			break;
+		if (next != idx) {
+			*first = idx;
+			*n = MIN_OF(MIN_OF(next, end) - idx, max_chunks);
+			return 0;
+		}
+	}
+	*n = 0;
+	return r;
+}
+
+static int take_rid(void *arg, const struct name_row *n, const struct object_row *o)
+{
+	struct file_range *range = arg;
+
+	if (!n->rid.text[0])
+		return 0;
+	memcpy(range->rid, n->rid.text, sizeof(range->rid));
+	return 1;
+}
+
+/* What a request for the range must name. */
+static int name_range(struct file *f, struct file_range *range)
+{
+	struct content_map m;
+	int r;
+
+	db_read(f->v->db);
+	r = content_map_get(f->v->db, f->map, &m);
+	if (!r)
+		r = name_each_of(f->v->db, f->object, take_rid, range);
+	db_unlock(f->v->db);
+	if (r < 0)
+		return r;
+	memcpy(range->etag, m.etag.text, sizeof(range->etag));
+	range->store = f->store;
+	return 0;
+}
+
+/* file->lock exclusive: every chunk turned out to be here. */
+static int mark_whole(struct file *f)
+{
+	struct content_map m;
+	int r = db_begin(f->v->db);
+
+	if (r)
+		return r;
+	r = content_map_get(f->v->db, f->map, &m);
+	if (!r) {
+		m.whole = true;
+		r = content_map_update(f->v->db, &m);
+	}
+	if (r)
+		db_rollback(f->v->db);
+	else
+		r = db_commit(f->v->db);
+	if (!r)
+		f->whole = true;
+	return r;
+}
+
+static int missing_locked(
+	struct file *f, uint64_t off, uint64_t len, uint64_t max, struct file_range *range)
+{
+	unsigned shift = file_shift(f);
+	uint64_t chunk = UINT64_C(1) << shift, end, first = 0, n = 0;
+	int r;
+
+	if (f->whole || off >= f->size || !len)
+		return 0;
+	end = chunks_of(len > f->size - off ? f->size : off + len, shift);
+	r = missing_run(f, off >> shift, end, MAX_OF(max >> shift, 1), &first, &n);
+	if (r || !n) {
+		/* Asked for all of it: then it is whole. */
+		if (!r && off >> shift == 0 && end == chunks_of(f->size, shift))
+			r = mark_whole(f);
+		return r;
+	}
+	range->off = first << shift;
+	range->len = MIN_OF(n * chunk, f->size - range->off);
+	return name_range(f, range);
+}
+
+int file_missing(
+	struct file *f, uint64_t off, uint64_t len, uint64_t max, struct file_range *range)
+{
+	struct file_range found = { .len = 0 };
+	int r;
+
+	pthread_rwlock_wrlock(&f->lock);
+	r = missing_locked(f, off, len, max, &found);
+	pthread_rwlock_unlock(&f->lock);
+	if (!r)
+		*range = found;
+	return r;
+}
+
+struct fill {
+	struct file *f;
+	uint64_t gen;
+	struct content_map m;
+};
+
+static int put_filled(void *arg, struct chunk_entry *e)
+{
+	struct fill *l = arg;
+	struct db *db = l->f->v->db;
+	int r = content_undo_chunk(db, l->m.id, l->gen, e->c.idx);
+
+	return r ? r : content_chunk_put(db, l->m.id, &e->c);
+}
+
+static int fill_blob_row(struct file *f, struct content_map *m)
+{
+	struct content_blob row, stored;
+	int r;
+
+	blob_row(f->blob, &row);
+	if (row.id) {
+		r = content_blob_get(f->v->db, row.id, &stored);
+		if (r)
+			return r;
+		stored.seals = row.seals;
+		stored.alloc_bytes = row.alloc_bytes;
+		m->blob = row.id;
+		return content_blob_update(f->v->db, &stored);
+	}
+	row.used_s = clock_wall_ns() / NS_PER_SEC;
+	r = content_blob_insert(f->v->db, &row);
+	if (!r)
+		m->blob = f->new_blob = row.id;
+	return r;
+}
+
+/* As a commit, but neither the object nor the journal changes. Undo rows keep recovery from taking a power cut for tampering (I2). */
+static int fill_txn(struct fill *l)
+{
+	struct file *f = l->f;
+	struct object_row o = { .mtime_ns = 0 };
+	struct content_undo u;
+	uint64_t n;
+	int r = object_get(f->v->db, f->object, &o);
+
+	if (r && r != -ENOENT)
+		return r;
+	l->gen = atomic_load(&f->v->undo_gen);
+	u = (struct content_undo){ .map = l->m.id,
+		.gen = l->gen,
+		.size = l->m.size,
+		.whole = l->m.whole,
+		.mtime_ns = o.mtime_ns };
+	r = content_undo_put(f->v->db, &u);
+	if (!r)
+		r = fill_blob_row(f, &l->m);
+	if (!r)
+		r = chunkmap_each_pending(&f->chunks, put_filled, l);
+	if (!r)
+		r = content_chunk_count(f->v->db, l->m.id, &n);
+	if (r)
+		return r;
+	l->m.whole = n == chunks_of(f->size, file_shift(f));
+	durable_note_undo(f->v, l->gen);
+	return content_map_update(f->v->db, &l->m);
+}
+
+static int keep_filled(void *arg, struct chunk_entry *e)
+{
+	struct file *f = arg;
+
+	e->state = CHUNK_ROW;
+	chunkmap_changed(&f->chunks, e->c.idx, CHUNK_SEALED, CHUNK_ROW);
+	return 0;
+}
+
+static int drop_filled(void *arg, struct chunk_entry *e)
+{
+	struct file *f = arg;
+
+	blob_slot_free(f->blob, e->c.slot, blob_bytes(e->c.len));
+	e->state = CHUNK_NONE;
+	chunkmap_changed(&f->chunks, e->c.idx, CHUNK_SEALED, CHUNK_NONE);
+	return 0;
+}
+
+/* Seals what is missing of the range. */
+static int seal_missing(
+	struct file *f, const uint8_t *buf, uint64_t len, uint64_t off, uint64_t *pot)
+{
+	unsigned shift = file_shift(f);
+	uint64_t chunk = UINT64_C(1) << shift;
+	struct chunk_entry e;
+
+	for (uint64_t done = 0; done < len; done += chunk) {
+		uint64_t idx = (off + done) >> shift;
+		int r = chunkmap_get(&f->chunks, idx, &e);
+
+		if (!r && e.state == CHUNK_NONE)
+			r = file_dirty_seal_from(
+				f, idx, buf + done, (uint32_t)MIN_OF(chunk, len - done), pot);
+		if (r)
+			return r;
+	}
+	return 0;
+}
+
+static int fill_commit(struct fill *l)
+{
+	struct file *f = l->f;
+	int r = db_begin(f->v->db);
+
+	if (r)
+		return r;
+	f->new_blob = 0;
+	r = fill_txn(l);
+	if (r)
+		db_rollback(f->v->db);
+	else
+		r = db_commit(f->v->db);
+	if (!r && f->new_blob)
+		blob_publish(f->blob, f->new_blob);
+	f->new_blob = 0;
+	return r;
+}
+
+static int fill_locked(struct file *f, const char *etag, const uint8_t *buf, uint64_t len,
+	uint64_t off, uint64_t *pot)
+{
+	struct fill l = { .f = f };
+	uint64_t mask = (UINT64_C(1) << file_shift(f)) - 1;
+	int r;
+
+	if (f->whole)
+		return 0;
+	if (off & mask || off >= f->size || len > f->size - off ||
+		(len & mask && off + len != f->size))
+		return -EINVAL;
+	db_read(f->v->db);
+	r = content_map_get(f->v->db, f->map, &l.m);
+	db_unlock(f->v->db);
+	if (r)
+		return r;
+	if (strcmp(l.m.etag.text, etag))
+		return CE_STALE;
+	r = seal_missing(f, buf, len, off, pot);
+	if (!r && f->chunks.n_pending)
+		r = fill_commit(&l);
+	else if (!r)
+		return 0;
+	if (!r)
+		f->whole = l.m.whole;
+	if (chunkmap_each_pending(&f->chunks, r ? drop_filled : keep_filled, f))
+		abort(); /* the callbacks do not fail */
+	return r;
+}
+
+int file_fill(struct file *f, const char *etag, const void *buf, size_t len, uint64_t off)
+{
+	uint64_t pot = (uint64_t)len + BLOB_PAD;
+	int r;
+
+	if (!len)
+		return 0;
+	r = space_reserve(f->v, pot);
+	if (r)
+		return r;
+	pthread_rwlock_wrlock(&f->lock);
+	r = fill_locked(f, etag, buf, len, off, &pot);
+	pthread_rwlock_unlock(&f->lock);
+	space_release(f->v, pot);
+	return r;
+}
+
+/* --- what does not open --- */
+
+/* In a transaction of its own: the row goes if the origin has the content, and the event is recorded. *clean says which. */
+static int drop_damaged(struct file *f, const struct chunk_entry *e, bool *clean)
+{
+	struct content_map m;
+	struct gc_sharers s;
+	char detail[96];
+	int r = content_map_get(f->v->db, f->map, &m);
+
+	if (r)
+		return r;
+	*clean = m.etag.text[0] && !f->snapshot && m.state != CONTENT_MAP_SNAPSHOT &&
+		 !file_is_dirty(f);
+	snprintf(detail, sizeof(detail), "{\"object\":%llu,\"chunk\":%llu,\"unsent\":%s}",
+		(unsigned long long)f->object, (unsigned long long)e->c.idx,
+		*clean ? "false" : "true");
+	r = event_append(f->v->db, clock_wall_ns(), "tamper", detail);
+	if (r || !*clean)
+		return r;
+	r = gc_sharers(f->v, m.blob, &s);
+	if (!r && s.n == 1)
+		r = file_commit_replaced(f, e->c.slot, e->c.len, atomic_load(&f->v->undo_gen));
+	if (!r)
+		r = content_chunk_delete(f->v->db, m.id, e->c.idx);
+	m.whole = false;
+	return r ? r : content_map_update(f->v->db, &m);
+}
+
+static int heal_locked(struct file *f, uint64_t idx, int error)
+{
+	struct chunk_entry *e;
+	bool clean = false;
+	int r = chunkmap_edit(&f->chunks, idx, &e);
+
+	if (r)
+		return r;
+	if (e->state != CHUNK_ROW)
+		return e->state == CHUNK_SEALED ? error : 0;
+	f->n_replaced = 0;
+	r = db_begin(f->v->db);
+	if (r)
+		return error;
+	r = drop_damaged(f, e, &clean);
+	if (r)
+		db_rollback(f->v->db);
+	else
+		r = db_commit(f->v->db);
+	if (r || !clean)
+		return error;
+	e->state = CHUNK_NONE;
+	f->whole = false;
+	if (f->n_replaced) {
+		blob_slot_release(f->blob, f->replaced[0].slot, f->replaced[0].bytes,
+			f->replaced[0].gen);
+		f->n_replaced = 0;
+		r = durable_note_blob(f->v, f->blob);
+	}
+	return CE_ABSENT;
+}
+
+/* Whether it still does not open: a commit may have replaced the chunk since. */
+static bool still_bad(struct file *f, uint64_t idx)
+{
+	uint64_t bad_idx, off = idx << file_shift(f);
+	size_t len = (size_t)1 << file_shift(f);
+	uint8_t *buf = malloc(len);
+	bool bad;
+
+	if (!buf)
+		return true;
+	bad = off < f->size && file_read_locked(f, buf, len, off, &bad_idx);
+	secret_wipe(buf, len);
+	free(buf);
+	return bad;
+}
+
+int file_heal(struct file *f, uint64_t idx, int error)
+{
+	int r = 0;
+
+	pthread_rwlock_wrlock(&f->lock);
+	if (still_bad(f, idx)) {
+		atomic_fetch_add(&f->v->damaged, 1);
+		r = heal_locked(f, idx, error);
+	}
+	pthread_rwlock_unlock(&f->lock);
+	return r;
+}

@@ -1,0 +1,126 @@
+/*
+ * The body of a file, and the calls between file*.c, rescue.c and filetab.c.
+ *
+ * Content of chunk idx, first match: the dirty buffer; the entry of the chunk map (ROW or SEALED), zeros beyond its length; a hole,
+ * if the file is whole; else it is not here.
+ *
+ * `touched_ns` orders a write against an explicit setting of times in the object's row (tree_setattr): the row wins when its ctime is
+ * newer than our last change.
+ */
+#ifndef CACHET_CACHE_FILE_PRIV_H
+#define CACHET_CACHE_FILE_PRIV_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include <uthash.h>
+
+#include "cache/blob.h"
+#include "cache/chunkmap.h"
+#include "cache/file.h"
+#include "cache/volume_priv.h"
+
+/* Above this much plaintext waiting in memory, each writer seals what it has. */
+#define FILE_DIRTY_MAX_BYTES (UINT64_C(64) << 20)
+
+/* A chunk in plaintext that is newer than its slot. */
+struct dirty {
+	uint64_t idx;
+	uint8_t *buf;
+	uint32_t len;      /* bytes of content; zeros behind them */
+	uint32_t reserved; /* space set aside to seal it */
+	uint32_t run;      /* written without a gap from its start to here; UINT32_MAX: not in order */
+	UT_hash_handle hh;
+};
+
+struct file {
+	struct volume *v;
+	uint64_t object, version, store;
+	bool snapshot; /* of a map: read-only, in no object's chain */
+
+	unsigned refs, writers; /* v->files_lock */
+	struct file *same;      /* next open version of the object; v->files_lock */
+	bool superseded;        /* the map goes with the file; v->files_lock */
+	bool in_map_table;      /* v->files_lock */
+	UT_hash_handle hh;      /* v->files, by object (first of the chain only) */
+	UT_hash_handle hh_map;  /* v->files_by_map */
+
+	pthread_rwlock_t lock; /* 1 in the order: all below */
+	uint64_t map;          /* 0: no row yet; written under files_lock too */
+	uint64_t new_map;      /* inserted by the transaction under way, or 0 */
+	uint64_t new_blob;     /* the same */
+	struct blob *blob;     /* NULL: nothing sealed yet */
+	struct chunkmap chunks;
+	struct dirty *dirty;   /* uthash by idx */
+	uint64_t size;
+	bool whole;
+	bool orphan;           /* its object is gone */
+	bool content_changed;  /* since the last commit */
+	bool times_changed;
+	int64_t mtime_ns, touched_ns;
+	uint64_t write_seq;    /* counts changes */
+	uint64_t cut_done;     /* the cut that the transaction under way has carried out */
+	struct blob_release *replaced; /* by the transaction under way */
+	size_t n_replaced, cap_replaced;
+	atomic_bool is_dirty;          /* content_changed || times_changed */
+	atomic_int_fast64_t dirty_since_ns; /* CLOCK_BOOTTIME */
+};
+
+static inline unsigned file_shift(const struct file *f)
+{
+	return f->blob ? f->blob->shift : BLOB_SHIFT_DEFAULT;
+}
+
+/* --- file.c --- */
+void file_mark(struct file *f, bool content); /* lock exclusive: something changed now */
+void file_free(struct file *f);               /* nobody can find it any more */
+
+/* --- filetab.c --- */
+int filetab_open(struct volume *v, uint64_t object, uint64_t version, bool writer, struct file **out) MUST_CHECK;
+int filetab_open_map(struct volume *v, uint64_t map, struct file **out) MUST_CHECK;
+void filetab_ref(struct file *f);
+/* True: it was the last, and the caller frees. With `unless_dirty` a dirty file is not let go: *kept says so. */
+bool filetab_unref(struct file *f, bool writer, bool unless_dirty, bool *kept);
+/* The file's map got a row, or (0) lost it again. */
+void filetab_set_map(struct file *f, uint64_t map);
+/* References to the files that have been dirty since before_ns (CLOCK_BOOTTIME); to those that use a blob. At most max. */
+size_t filetab_dirty(struct volume *v, int64_t before_ns, struct file **out, size_t max);
+/* For closing: takes them out of the tables, references and all. */
+size_t filetab_all(struct volume *v, struct file **out, size_t max);
+/* A commit of a file that was taken out put it back by map. */
+void filetab_forget(struct file *f);
+bool filetab_any_dirty(struct volume *v);
+size_t filetab_of_blob(struct volume *v, const struct blob *b, struct file **out, size_t max);
+
+/* --- file_dirty.c: plaintext chunks; lock exclusive --- */
+struct dirty *file_dirty_find(struct file *f, uint64_t idx);
+/* Makes it, with the content that is there if `load`. Takes reserved bytes out of *pot as it grows. */
+int file_dirty_get(struct file *f, uint64_t idx, bool load, struct dirty **out) MUST_CHECK;
+/* The chunk is `len` long now: sets aside what that takes from *pot; false when *pot is too small. */
+bool file_dirty_grow(struct dirty *d, uint32_t len, uint64_t *pot) MUST_CHECK;
+void file_dirty_drop(struct file *f, struct dirty *d);
+/* Seals it and drops it; kept on failure. */
+int file_dirty_seal(struct file *f, struct dirty *d) MUST_CHECK;
+int file_dirty_seal_all(struct file *f) MUST_CHECK;
+/* Seals a chunk straight from `data`; *pot pays. */
+int file_dirty_seal_from(struct file *f, uint64_t idx, const void *data, uint32_t len, uint64_t *pot) MUST_CHECK;
+/* The chunk becomes a hole. */
+int file_dirty_punch(struct file *f, uint64_t idx) MUST_CHECK;
+/* Everything from chunk idx on goes. */
+void file_dirty_cut(struct file *f, uint64_t idx);
+
+/* --- file_read.c --- */
+/* Lock held shared or exclusive. CE_TAMPER comes with *bad_idx. */
+int file_read_locked(struct file *f, void *buf, size_t len, uint64_t off, uint64_t *bad_idx) MUST_CHECK;
+
+/* --- file_fill.c --- */
+/* A chunk does not open: clean content is dropped (CE_ABSENT), else CE_TAMPER. No lock held. */
+int file_heal(struct file *f, uint64_t idx, int error) MUST_CHECK;
+
+/* --- file_commit.c --- */
+/* Lock exclusive. */
+int file_commit_locked(struct file *f, bool synced) MUST_CHECK;
+/* Adds to what the transaction under way replaces. */
+int file_commit_replaced(struct file *f, uint64_t slot, uint32_t len, uint64_t gen) MUST_CHECK;
+
+#endif

@@ -1,0 +1,147 @@
+/*
+ * Writing. Space is set aside before the file's lock is taken (making room may sync, which may need that lock): as much as the chunks that
+ * the write touches can take at most; what is not needed goes back.
+ */
+#include "cache/file_priv.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/error.h"
+
+static uint32_t chunk_bytes(const struct file *f)
+{
+	return UINT32_C(1) << file_shift(f);
+}
+
+/* What [off, off + len) can take on disk: each chunk touched, as long as it will be. */
+static uint64_t need_bytes(uint64_t size, unsigned shift, uint64_t off, uint64_t len)
+{
+	uint64_t end = MAX_OF(size, off + len), first = off >> shift, last = (off + len - 1) >> shift;
+	uint64_t chunk = UINT64_C(1) << shift;
+	uint64_t tail = MIN_OF(chunk, end - (last << shift));
+
+	return (last - first) * chunk + blob_bytes((uint32_t)tail);
+}
+
+/* Whether what is in the slot of the chunk still matters when [in, in + n) is written. */
+static int must_load(struct file *f, uint64_t idx, uint32_t in, uint32_t n, bool *out)
+{
+	struct chunk_entry e;
+	int r = chunkmap_get(&f->chunks, idx, &e);
+
+	if (!r)
+		*out = (e.state == CHUNK_ROW || e.state == CHUNK_SEALED) &&
+		       !(in == 0 && n >= e.c.len);
+	return r;
+}
+
+/* A chunk that was filled from its start to its end in order is left behind by its writer: sealed now, not at the commit. */
+static int seal_if_passed(struct file *f, struct dirty *d, uint32_t in, uint32_t n)
+{
+	d->run = d->run == in ? in + n : UINT32_MAX;
+	return d->run == chunk_bytes(f) ? file_dirty_seal(f, d) : 0;
+}
+
+static int write_part(
+	struct file *f, uint64_t idx, const uint8_t *data, uint32_t in, uint32_t n, uint64_t *pot)
+{
+	struct dirty *d = file_dirty_find(f, idx);
+	bool load = false;
+	int r = 0;
+
+	if (!d && in == 0 && n == chunk_bytes(f))
+		return file_dirty_seal_from(f, idx, data, n, pot);
+	if (!d) {
+		r = must_load(f, idx, in, n, &load);
+		if (!r)
+			r = file_dirty_get(f, idx, load, &d);
+		if (r)
+			return r;
+	}
+	if (!file_dirty_grow(d, MAX_OF(in + n, d->len), pot))
+		return -EAGAIN;
+	memcpy(d->buf + in, data, n);
+	return seal_if_passed(f, d, in, n);
+}
+
+/* *done counts what was taken. */
+static int write_locked(struct file *f, const uint8_t *data, size_t len, uint64_t off,
+	uint64_t *pot, size_t *done)
+{
+	unsigned shift = file_shift(f);
+
+	while (*done < len) {
+		uint64_t at = off + *done;
+		uint32_t in = (uint32_t)(at & (chunk_bytes(f) - 1));
+		uint32_t n = (uint32_t)MIN_OF(len - *done, (size_t)(chunk_bytes(f) - in));
+		int r = write_part(f, at >> shift, data + *done, in, n, pot);
+
+		if (r)
+			return r;
+		*done += n;
+		f->size = MAX_OF(f->size, at + n);
+	}
+	return 0;
+}
+
+static int may_write(const struct file *f)
+{
+	if (f->snapshot)
+		return -EROFS;
+	return f->whole ? 0 : -EBUSY;
+}
+
+/* One try with the lock taken once; -EAGAIN when the file grew meanwhile and more must be set aside. */
+static int write_once(struct file *f, const uint8_t *data, size_t len, uint64_t off, size_t *done)
+{
+	uint64_t pot;
+	size_t before = *done;
+	int r;
+
+	pthread_rwlock_rdlock(&f->lock);
+	pot = need_bytes(f->size, file_shift(f), off + before, len - before);
+	pthread_rwlock_unlock(&f->lock);
+	r = space_reserve(f->v, pot);
+	if (r)
+		return r;
+	pthread_rwlock_wrlock(&f->lock);
+	r = may_write(f);
+	if (!r)
+		r = write_locked(f, data, len, off, &pot, done);
+	if (*done > before)
+		file_mark(f, true);
+	if (!r && atomic_load(&f->v->dirty_bytes) > FILE_DIRTY_MAX_BYTES)
+		r = file_dirty_seal_all(f);
+	pthread_rwlock_unlock(&f->lock);
+	space_release(f->v, pot);
+	return r;
+}
+
+int file_write(struct file *f, const void *buf, size_t len, uint64_t off)
+{
+	size_t done = 0;
+	int r;
+
+	if (len > FILE_SIZE_MAX || off > FILE_SIZE_MAX - len)
+		return -EFBIG;
+	if (!len)
+		return 0;
+	do
+		r = write_once(f, buf, len, off, &done);
+	while (r == -EAGAIN);
+	return r;
+}
+
+int file_set_mtime(struct file *f, int64_t mtime_ns)
+{
+	pthread_rwlock_wrlock(&f->lock);
+	if (f->snapshot) {
+		pthread_rwlock_unlock(&f->lock);
+		return -EROFS;
+	}
+	file_mark(f, false);
+	f->mtime_ns = mtime_ns;
+	pthread_rwlock_unlock(&f->lock);
+	return 0;
+}

@@ -1,0 +1,258 @@
+/*
+ * The keeper: a thread that does later what nobody waits for. Every tick it commits files that have been dirty for
+ * DIRTY_AGE_NS (stray writes of the kernel); every VOLUME_SYNC_INTERVAL_MS it syncs what was only closed; it empties the WAL when it
+ * has grown, writes down which blobs were used, and after an unclean end looks for files that no row names (scan.c).
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "cache/file_priv.h"
+#include "cache/scan.h"
+
+#define TICK_NS (250 * NS_PER_MS)
+#define IDLE_TICK_NS (1000 * NS_PER_MS)
+#define DIRTY_AGE_NS (500 * NS_PER_MS)
+#define SYNC_NS (VOLUME_SYNC_INTERVAL_MS * NS_PER_MS)
+#define FORCED_SYNC_NS (60 * NS_PER_SEC)
+#define USED_NS (30 * NS_PER_SEC)
+#define WAL_MAX_BYTES (UINT64_C(4) << 20)
+#define WAL_URGENT_BYTES (UINT64_C(16) << 20)
+#define FILES_PER_TICK 64
+#define USED_MAX 256
+
+struct keeper {
+	pthread_t thread;
+	pthread_mutex_t lock; /* leaf: all below */
+	pthread_cond_t wake;
+	bool stop, busy;
+	uint64_t used[USED_MAX]; /* blobs that were used */
+	size_t n_used;
+};
+
+/* Commits each, so that what failed is not tried again at once. */
+static void commit_old(struct volume *v, int64_t before_ns)
+{
+	struct file *files[FILES_PER_TICK];
+	size_t n = filetab_dirty(v, before_ns, files, FILES_PER_TICK);
+
+	for (size_t i = 0; i < n; i++) {
+		int r = file_commit(files[i]);
+
+		if (r) {
+			log_debug("object %llu not committed: %s",
+				(unsigned long long)file_object(files[i]), error_text(r));
+			atomic_store(&files[i]->dirty_since_ns, clock_boot_ns());
+		}
+		file_unref(files[i], false);
+	}
+}
+
+static int write_used(struct volume *v, const uint64_t *ids, size_t n)
+{
+	struct content_blob b;
+	int r = db_begin(v->db);
+
+	if (r)
+		return r;
+	for (size_t i = 0; i < n && !r; i++) {
+		r = content_blob_get(v->db, ids[i], &b);
+		if (!r) {
+			b.used_s = clock_wall_ns() / NS_PER_SEC;
+			r = content_blob_update(v->db, &b);
+		}
+		if (r == -ENOENT)
+			r = 0;
+	}
+	if (r)
+		db_rollback(v->db);
+	else
+		r = db_commit(v->db);
+	return r;
+}
+
+static void flush_used(struct volume *v)
+{
+	struct keeper *k = v->keeper;
+	uint64_t ids[USED_MAX];
+	size_t n;
+
+	pthread_mutex_lock(&k->lock);
+	n = k->n_used;
+	memcpy(ids, k->used, n * sizeof(*ids));
+	k->n_used = 0;
+	pthread_mutex_unlock(&k->lock);
+	if (n && write_used(v, ids, n))
+		log_debug("times of use not recorded");
+}
+
+/* A full list loses the newest: the order of eviction is approximate. */
+void keeper_touch(struct volume *v, uint64_t blob)
+{
+	struct keeper *k = v->keeper;
+	size_t i;
+
+	if (!k)
+		return;
+	pthread_mutex_lock(&k->lock);
+	for (i = 0; i < k->n_used && k->used[i] != blob; i++)
+		;
+	if (i == k->n_used && k->n_used < USED_MAX)
+		k->used[k->n_used++] = blob;
+	pthread_mutex_unlock(&k->lock);
+}
+
+struct due {
+	int64_t sync_ns, used_ns;
+};
+
+static void sync_if_due(struct volume *v, struct due *due, int64_t now)
+{
+	uint64_t wal = db_wal_bytes(v->db);
+	bool forced = now - due->sync_ns >= FORCED_SYNC_NS;
+	int r;
+
+	if (now - due->sync_ns < SYNC_NS && wal < WAL_URGENT_BYTES)
+		return;
+	if (!durable_needed(v) && !forced)
+		return;
+	due->sync_ns = now;
+	r = durable_sync(v);
+	if (!r && wal >= WAL_MAX_BYTES)
+		r = durable_checkpoint(v);
+	if (r)
+		log_debug("background sync failed: %s", error_text(r));
+}
+
+static void tick(struct volume *v, struct due *due)
+{
+	struct keeper *k = v->keeper;
+	int64_t now = clock_boot_ns();
+	bool full;
+
+	commit_old(v, now - DIRTY_AGE_NS);
+	pthread_mutex_lock(&k->lock);
+	full = k->n_used == USED_MAX;
+	pthread_mutex_unlock(&k->lock);
+	if (full || now - due->used_ns >= USED_NS) {
+		due->used_ns = now;
+		flush_used(v);
+	}
+	sync_if_due(v, due, now);
+}
+
+/* Until the next tick; false when the keeper is to stop. */
+static bool wait_tick(struct keeper *k, bool busy)
+{
+	struct timespec t;
+	int64_t until;
+	bool go;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	until = t.tv_sec * NS_PER_SEC + t.tv_nsec + (busy ? TICK_NS : IDLE_TICK_NS);
+	t.tv_sec = until / NS_PER_SEC;
+	t.tv_nsec = until % NS_PER_SEC;
+	pthread_mutex_lock(&k->lock);
+	/* Waking to be busy shortens the wait, it does not end it: the write is to gather first. */
+	if (!k->stop)
+		pthread_cond_timedwait(&k->wake, &k->lock, &t);
+	go = !k->stop;
+	pthread_mutex_unlock(&k->lock);
+	return go;
+}
+
+static bool take_busy(struct keeper *k)
+{
+	bool busy;
+
+	pthread_mutex_lock(&k->lock);
+	busy = k->busy;
+	k->busy = false;
+	pthread_mutex_unlock(&k->lock);
+	return busy;
+}
+
+static bool stopping(void *arg)
+{
+	struct keeper *k = arg;
+	bool stop;
+
+	pthread_mutex_lock(&k->lock);
+	stop = k->stop;
+	pthread_mutex_unlock(&k->lock);
+	return stop;
+}
+
+static void *keeper_main(void *arg)
+{
+	struct volume *v = arg;
+	struct keeper *k = v->keeper;
+	struct due due = { clock_boot_ns(), clock_boot_ns() };
+	bool busy = false;
+
+	scan_run(v, stopping, k);
+	while (wait_tick(k, busy)) {
+		/* Stays busy for the ticks after the last write, until its file is old enough. */
+		busy = take_busy(k) || (busy && filetab_any_dirty(v));
+		tick(v, &due);
+	}
+	flush_used(v);
+	return NULL;
+}
+
+int keeper_start(struct volume *v)
+{
+	struct keeper *k = calloc(1, sizeof(*k));
+	pthread_condattr_t attr;
+	int r;
+
+	if (!k)
+		return -ENOMEM;
+	pthread_mutex_init(&k->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&k->wake, &attr);
+	pthread_condattr_destroy(&attr);
+	v->keeper = k;
+	r = pthread_create(&k->thread, NULL, keeper_main, v);
+	if (r) {
+		v->keeper = NULL;
+		pthread_cond_destroy(&k->wake);
+		pthread_mutex_destroy(&k->lock);
+		free(k);
+	}
+	return -r;
+}
+
+void keeper_stop(struct volume *v)
+{
+	struct keeper *k = v->keeper;
+
+	if (!k)
+		return;
+	pthread_mutex_lock(&k->lock);
+	k->stop = true;
+	pthread_cond_signal(&k->wake);
+	pthread_mutex_unlock(&k->lock);
+	pthread_join(k->thread, NULL);
+	v->keeper = NULL;
+	pthread_cond_destroy(&k->wake);
+	pthread_mutex_destroy(&k->lock);
+	free(k);
+}
+
+void keeper_wake(struct volume *v)
+{
+	struct keeper *k = v->keeper;
+
+	if (!k)
+		return;
+	pthread_mutex_lock(&k->lock);
+	if (!k->busy) {
+		k->busy = true;
+		pthread_cond_signal(&k->wake);
+	}
+	pthread_mutex_unlock(&k->lock);
+}

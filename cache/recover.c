@@ -1,0 +1,354 @@
+/*
+ * Recovery: what the last run left that is not certain. Its cost is that of what was not synced, not of the volume.
+ *
+ * Undo rows say which maps had commits whose data was not known to be on disk (I2 of durable.c). For each: its blob is synced and its pages
+ * are dropped, so that what is then read comes from the disk; the chunks that changed are opened. If all do, the commits stand. If one does not,
+ * the newest generation is put back, whole file at once, with size and mtime, and the next older one is looked at. A snapshot that shares a lost chunk
+ * goes, and its operation is queued again: it was based on what is gone, and the origin's ETag decides.
+ *
+ * After a SIGKILL nothing is lost and this only reads; after a power cut files whose data was lost fall back.
+ *
+ * Then what was in use when the process ended goes: superseded maps, snapshots that no operation names, unlinked objects. Last, the WAL is synced,
+ * before any slot that counts as free is written (I1), and the undo rows are not needed any more.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "cache/blob.h"
+#include "cache/pool.h"
+#include "cache/volume_priv.h"
+
+#define BATCH 64
+#define MAPS_MAX 64
+
+struct check {
+	struct volume *v;
+	uint64_t map;
+	struct blob *b; /* NULL: the map has none */
+	uint8_t *buf;
+	uint64_t *bad;  /* indexes whose chunk does not open */
+	size_t n_bad, cap_bad;
+};
+
+static int add_bad(struct check *k, uint64_t idx)
+{
+	if (k->n_bad == k->cap_bad) {
+		size_t cap = k->cap_bad ? k->cap_bad * 2 : 16;
+		uint64_t *bad = realloc(k->bad, cap * sizeof(*bad));
+
+		if (!bad)
+			return -ENOMEM;
+		k->bad = bad;
+		k->cap_bad = cap;
+	}
+	k->bad[k->n_bad++] = idx;
+	return 0;
+}
+
+/* An undo row names a chunk that changed: does what stands now open? */
+static int check_chunk(void *arg, bool present, const struct content_chunk *was)
+{
+	struct check *k = arg;
+	struct content_chunk now;
+	int r = content_chunk_get(k->v->db, k->map, was->idx, &now);
+
+	if (r == -ENOENT)
+		return 0; /* a hole, or not here: nothing to lose */
+	if (r)
+		return r;
+	r = k->b ? blob_open(k->b, &now, k->buf) : CE_CORRUPT;
+	if (!r) {
+		secret_wipe(k->buf, now.len);
+		return 0;
+	}
+	if (r != CE_TAMPER && r != -EIO && r != CE_CORRUPT)
+		return r;
+	return add_bad(k, was->idx);
+}
+
+static bool is_bad(const struct check *k, uint64_t idx)
+{
+	for (size_t i = 0; i < k->n_bad; i++) {
+		if (k->bad[i] == idx)
+			return true;
+	}
+	return false;
+}
+
+/* --- snapshots that share what is lost --- */
+
+static int requeue(void *arg, const struct op_row *op)
+{
+	struct op_row *found = arg;
+
+	if (op->map != found->map)
+		return 0;
+	*found = *op;
+	return 1;
+}
+
+/* The operation that sends map, if any. */
+static int op_of_map(struct volume *v, uint64_t object, uint64_t map, struct op_row *out)
+{
+	int r;
+
+	*out = (struct op_row){ .map = map };
+	r = op_each_of_object(v->db, object, requeue, out);
+	return r < 0 ? r : out->seq ? 0 : -ENOENT;
+}
+
+static int drop_snapshot(struct volume *v, const struct content_map *m)
+{
+	struct op_row op;
+	int r = op_of_map(v, m->object, m->id, &op);
+
+	if (r && r != -ENOENT)
+		return r;
+	if (!r) {
+		op.map = 0;
+		op.state = OP_QUEUED;
+		secret_random(op.key, sizeof(op.key));
+		r = op_update(v->db, &op);
+		if (r)
+			return r;
+	}
+	return content_map_delete(v->db, m->id);
+}
+
+struct shares {
+	const struct check *k;
+	bool lost;
+};
+
+static int shares_bad(void *arg, const struct content_chunk *c)
+{
+	struct shares *s = arg;
+
+	s->lost = is_bad(s->k, c->idx) && blob_open(s->k->b, c, s->k->buf);
+	return s->lost;
+}
+
+static int drop_lost_snapshots(struct check *k)
+{
+	uint64_t maps[MAPS_MAX];
+	size_t n = 0;
+	int r = k->b ? content_map_of_blob(k->v->db, k->b->id, maps, MAPS_MAX, &n) : 0;
+
+	for (size_t i = 0; i < n && r >= 0; i++) {
+		struct shares s = { .k = k };
+		struct content_map m;
+
+		if (maps[i] == k->map)
+			continue;
+		r = content_chunk_each(k->v->db, maps[i], 0, shares_bad, &s);
+		if (r >= 0 && s.lost) {
+			r = content_map_get(k->v->db, maps[i], &m);
+			if (!r && m.state != CONTENT_MAP_CURRENT)
+				r = drop_snapshot(k->v, &m);
+		}
+	}
+	return r < 0 ? r : 0;
+}
+
+/* --- falling back --- */
+
+static int put_back(struct volume *v, const struct content_undo *u)
+{
+	struct content_map m;
+	struct object_row o;
+	int r = content_undo_apply(v->db, u->map, u->gen);
+
+	if (!r)
+		r = content_map_get(v->db, u->map, &m);
+	if (r || m.state != CONTENT_MAP_CURRENT)
+		return r;
+	r = object_get(v->db, m.object, &o);
+	if (r == -ENOENT)
+		return 0;
+	if (r || o.map != u->map)
+		return r;
+	o.size = u->size;
+	o.mtime_ns = u->mtime_ns;
+	o.ctime_ns = clock_wall_ns();
+	return object_update(v->db, &o);
+}
+
+/* Clean content that is not whole has no state to fall back to but "not here": the lost chunks are fetched again. */
+static int drop_chunks(struct check *k, struct content_map *m)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < k->n_bad && !r; i++)
+		r = content_chunk_delete(k->v->db, k->map, k->bad[i]);
+	m->whole = false;
+	return r ? r : content_map_update(k->v->db, m);
+}
+
+static int fall_back(struct check *k, const struct content_undo *u)
+{
+	struct content_map m;
+	int r = content_map_get(k->v->db, k->map, &m);
+
+	if (!r)
+		r = drop_lost_snapshots(k);
+	if (r)
+		return r;
+	if (m.etag.text[0])
+		return drop_chunks(k, &m);
+	atomic_fetch_add(&k->v->rolled_back, 1);
+	return put_back(k->v, u);
+}
+
+/* What the kernel still holds of the last run is not proof that it is on disk. */
+static int settle_disk(struct blob *b)
+{
+	int fd, r = blob_fd(b, false, &fd);
+
+	if (r)
+		return r == -ENOENT ? 0 : r; /* then nothing opens */
+	if (fdatasync(fd) < 0)
+		log_debug("blob %llu: fdatasync failed", (unsigned long long)b->id);
+	posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+	durable_note_dir(b->v, b->uuid[0]);
+	return 0;
+}
+
+static int check_open(struct volume *v, uint64_t map, struct check *k)
+{
+	struct content_map m;
+	int r = content_map_get(v->db, map, &m);
+
+	*k = (struct check){ .v = v, .map = map };
+	if (!r && m.blob)
+		r = blob_get(v, m.blob, &k->b);
+	if (!r && k->b)
+		r = settle_disk(k->b);
+	if (!r)
+		k->buf = pool_get(v->pool, BLOB_SHIFT_MAX);
+	return r ? r : k->buf ? 0 : -ENOMEM;
+}
+
+static void check_done(struct check *k)
+{
+	if (k->buf)
+		pool_put(k->v->pool, BLOB_SHIFT_MAX, k->buf, (size_t)1 << BLOB_SHIFT_MAX);
+	blob_unref(k->b);
+	free(k->bad);
+}
+
+/* One map's undo rows, newest generation first: looks, and falls back as long as something does not open. */
+static int recover_map(struct volume *v, const struct content_undo *rows, size_t n)
+{
+	struct check k;
+	int r = check_open(v, rows[0].map, &k);
+
+	for (size_t i = 0; i < n && !r; i++) {
+		k.n_bad = 0;
+		/* What stands is as of the end of this generation. */
+		r = content_undo_each(v->db, rows[i].map, rows[i].gen, check_chunk, &k);
+		if (!r && k.n_bad)
+			r = fall_back(&k, &rows[i]);
+	}
+	check_done(&k);
+	return r;
+}
+
+/* All of it: it is as long as what was not synced. The caller frees. */
+static int list_undo(struct volume *v, struct content_undo **out, size_t *n)
+{
+	struct content_undo *rows = NULL, *grown;
+	size_t max = BATCH;
+	int r;
+
+	do {
+		max *= 4;
+		grown = realloc(rows, max * sizeof(*rows));
+		r = grown ? 0 : -ENOMEM;
+		if (!r) {
+			rows = grown;
+			r = content_undo_list(v->db, rows, max, n);
+		}
+	} while (!r && *n == max);
+	if (r)
+		free(rows);
+	else
+		*out = rows;
+	return r;
+}
+
+static int recover_maps(struct volume *v)
+{
+	_cleanup_free_ struct content_undo *rows = NULL;
+	size_t n, i = 0;
+	int r = list_undo(v, &rows, &n);
+
+	while (!r && i < n) {
+		size_t end = i + 1;
+
+		while (end < n && rows[end].map == rows[i].map)
+			end++;
+		r = recover_map(v, &rows[i], end - i);
+		i = end;
+	}
+	return !r && n ? content_undo_forget(v->db, INT64_MAX) : r;
+}
+
+static int drop_strays(struct volume *v)
+{
+	uint64_t ids[BATCH];
+	int n, r = 0;
+
+	do {
+		n = content_map_stray(v->db, ids, BATCH);
+		for (int i = 0; i < n && !r; i++)
+			r = gc_drop_map(v, ids[i]);
+	} while (!r && n == BATCH);
+	return n < 0 ? n : r;
+}
+
+static int drop_object(struct volume *v, uint64_t id)
+{
+	struct object_row o;
+	int r = object_get(v->db, id, &o);
+
+	if (!r && o.map)
+		r = gc_drop_map(v, o.map);
+	return r ? r : object_delete(v->db, id);
+}
+
+static int drop_unlinked(struct volume *v)
+{
+	uint64_t ids[BATCH];
+	int n, r = 0;
+
+	do {
+		n = object_unlinked(v->db, ids, BATCH);
+		for (int i = 0; i < n && !r; i++)
+			r = drop_object(v, ids[i]);
+	} while (!r && n == BATCH);
+	return n < 0 ? n : r;
+}
+
+int recover_run(struct volume *v)
+{
+	int r = db_begin(v->db);
+
+	if (r)
+		return r;
+	r = recover_maps(v);
+	if (!r)
+		r = drop_strays(v);
+	if (!r)
+		r = drop_unlinked(v);
+	if (r)
+		db_rollback(v->db);
+	else
+		r = db_commit(v->db);
+	gc_run(v, !r);
+	return r ? r : durable_sync(v);
+}

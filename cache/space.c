@@ -1,0 +1,190 @@
+#include "cache/space.h"
+
+#include <errno.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "cache/blob.h"
+#include "cache/volume_priv.h"
+
+/* Evict more than is asked for, so that the sync it takes is shared by the next callers. */
+#define EVICT_BATCH_DIVISOR 32
+#define EVICT_BATCH_MAX (UINT64_C(64) << 20)
+#define TIGHT_BYTES (UINT64_C(4) << 20)
+#define UNSENT_AGE_NS (2 * NS_PER_SEC)
+
+/* What the blobs do not count: v->space.lock not needed. */
+static uint64_t index_bytes(struct volume *v)
+{
+	return db_bytes(v->db) + db_wal_bytes(v->db) + SPACE_OVERHEAD_BYTES;
+}
+
+static uint64_t taken_locked(struct volume *v)
+{
+	return v->space.used + v->space.reserved + index_bytes(v);
+}
+
+/* 0, or how many bytes are missing. */
+static uint64_t try_reserve(struct volume *v, uint64_t bytes)
+{
+	uint64_t taken, limit, short_by = 0;
+
+	pthread_mutex_lock(&v->space.lock);
+	limit = v->space.limit - SPACE_MARGIN_BYTES;
+	taken = taken_locked(v);
+	if (bytes > limit || taken > limit - bytes)
+		short_by = bytes > limit ? bytes : taken - (limit - bytes);
+	else
+		v->space.reserved += bytes;
+	pthread_mutex_unlock(&v->space.lock);
+	return short_by;
+}
+
+int space_try_reserve(struct volume *v, uint64_t bytes)
+{
+	return try_reserve(v, bytes) ? -ENOSPC : 0;
+}
+
+static uint64_t batch(struct volume *v)
+{
+	return MIN_OF(v->space.limit / EVICT_BATCH_DIVISOR, EVICT_BATCH_MAX);
+}
+
+/*
+ * One round of making room; 0 when it is worth trying again. First what waits for a sync, then clean content; what was fetched since
+ * the last sync becomes clean content by one.
+ */
+static int make_room(struct volume *v, uint64_t short_by)
+{
+	uint64_t freed = 0;
+	int r;
+
+	if (durable_reclaimable(v) >= short_by)
+		return durable_sync(v);
+	r = space_evict(v, MAX_OF(short_by, batch(v)), &freed);
+	if (r || freed)
+		return r;
+	if (!durable_reclaimable(v)) {
+		r = durable_sync(v);
+		if (!r)
+			r = space_evict(v, MAX_OF(short_by, batch(v)), &freed);
+		return r ? r : freed ? 0 : -ENOSPC;
+	}
+	return durable_sync(v);
+}
+
+int space_reserve(struct volume *v, uint64_t bytes)
+{
+	uint64_t short_by;
+	int r = 0;
+
+	if (!bytes)
+		return 0;
+	if (!try_reserve(v, bytes))
+		return 0;
+	if (bytes > v->space.limit)
+		return -ENOSPC;
+	pthread_mutex_lock(&v->space.evicting);
+	while (!r && (short_by = try_reserve(v, bytes)))
+		r = make_room(v, short_by);
+	pthread_mutex_unlock(&v->space.evicting);
+	return r;
+}
+
+void space_use(struct volume *v, uint64_t bytes)
+{
+	pthread_mutex_lock(&v->space.lock);
+	v->space.reserved -= MIN_OF(v->space.reserved, bytes);
+	v->space.used += bytes;
+	pthread_mutex_unlock(&v->space.lock);
+}
+
+void space_release(struct volume *v, uint64_t bytes)
+{
+	if (!bytes)
+		return;
+	pthread_mutex_lock(&v->space.lock);
+	v->space.reserved -= MIN_OF(v->space.reserved, bytes);
+	pthread_mutex_unlock(&v->space.lock);
+}
+
+void space_free(struct volume *v, uint64_t bytes)
+{
+	pthread_mutex_lock(&v->space.lock);
+	v->space.used -= MIN_OF(v->space.used, bytes);
+	pthread_mutex_unlock(&v->space.lock);
+}
+
+void space_correct(struct volume *v, uint64_t was, uint64_t now)
+{
+	pthread_mutex_lock(&v->space.lock);
+	v->space.used -= MIN_OF(v->space.used, was);
+	v->space.used += now;
+	pthread_mutex_unlock(&v->space.lock);
+}
+
+/* What could go, summed over the index: a walk, so not for hot paths. */
+static uint64_t evictable_bytes(struct volume *v)
+{
+	struct content_blob rows[64];
+	int64_t after_used_s = INT64_MIN;
+	uint64_t after_id = 0, sum = 0;
+	size_t n;
+
+	do {
+		db_read(v->db);
+		if (content_blob_evictable(
+			    v->db, after_used_s, after_id, rows, ARRAY_SIZE(rows), &n))
+			n = 0;
+		db_unlock(v->db);
+		for (size_t i = 0; i < n; i++)
+			sum += rows[i].alloc_bytes;
+		if (n) {
+			after_used_s = rows[n - 1].used_s;
+			after_id = rows[n - 1].id;
+		}
+	} while (n == ARRAY_SIZE(rows));
+	return sum;
+}
+
+void space_info(struct volume *v, struct space_info *out)
+{
+	uint64_t evictable = evictable_bytes(v), blobs;
+
+	pthread_mutex_lock(&v->space.lock);
+	blobs = v->space.used;
+	out->limit = v->space.limit;
+	out->reserved = v->space.reserved;
+	out->used = blobs + index_bytes(v);
+	pthread_mutex_unlock(&v->space.lock);
+	out->unsent = blobs - MIN_OF(blobs, evictable);
+}
+
+/* The walk is done at most every UNSENT_AGE_NS, and only when the limit is near. */
+bool space_is_tight(struct volume *v)
+{
+	uint64_t limit, taken;
+	int64_t now = clock_boot_ns();
+	bool stale;
+
+	pthread_mutex_lock(&v->space.lock);
+	limit = v->space.limit - SPACE_MARGIN_BYTES;
+	taken = taken_locked(v);
+	stale = now - v->space.evictable_ns > UNSENT_AGE_NS;
+	if (stale)
+		v->space.evictable_ns = now;
+	pthread_mutex_unlock(&v->space.lock);
+	if (taken + TIGHT_BYTES < limit)
+		return false;
+	if (stale) {
+		uint64_t sum = evictable_bytes(v) + durable_reclaimable(v);
+
+		pthread_mutex_lock(&v->space.lock);
+		v->space.evictable = sum;
+		pthread_mutex_unlock(&v->space.lock);
+	}
+	pthread_mutex_lock(&v->space.lock);
+	taken -= MIN_OF(taken, v->space.evictable);
+	pthread_mutex_unlock(&v->space.lock);
+	return taken + TIGHT_BYTES >= limit;
+}
