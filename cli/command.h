@@ -41,8 +41,8 @@ struct command_common {
 	bool quiet; /* no failure is printed: the caller has a better word */
 };
 #define COMMAND_COMMON                                                                             \
-	{"json", 0, OPTION_FLAG, offsetof(struct command_common, json),                            \
-		.help = "print the result as JSON"},                                               \
+	{ "json", 0, OPTION_FLAG, offsetof(struct command_common, json),                           \
+		.help = "print the result as JSON" },                                              \
 	{                                                                                          \
 		"help", 'h', OPTION_FLAG, offsetof(struct command_common, help),                   \
 			.help = "print this help"                                                  \

@@ -13,11 +13,11 @@ struct args {
 };
 
 static const struct option_def ls_options[] = {
-	{"all", 'a', OPTION_FLAG, offsetof(struct args, all), .help = "resolved ones too"},
+	{ "all", 'a', OPTION_FLAG, offsetof(struct args, all), .help = "resolved ones too" },
 	COMMAND_COMMON,
 	OPTION_END,
 };
-static const struct option_def options[] = {COMMAND_COMMON, OPTION_END};
+static const struct option_def options[] = { COMMAND_COMMON, OPTION_END };
 
 static int run_ls(int argc, char **argv);
 static int run_show(int argc, char **argv);
@@ -94,8 +94,8 @@ static int ask(
 static int run_ls(int argc, char **argv)
 {
 	_cleanup_json_ struct json *reply = NULL;
-	_cleanup_target_ struct target t = {0};
-	struct args args = {0};
+	_cleanup_target_ struct target t = { 0 };
+	struct args args = { 0 };
 	const struct json *list;
 	int first, r = command_parse(&command_conflicts_ls, &args, argc, argv, 0, 1, &first);
 
@@ -137,14 +137,14 @@ static const char *what_happened(const char *kind)
 	static const struct {
 		const char *kind, *text;
 	} table[] = {
-		{"edit-edit", "the record was changed here and at the origin"},
-		{"edit-delete", "the record was changed here and deleted at the origin; your "
-				"version was kept"},
-		{"delete-edit", "the record was deleted here and changed at the origin; the "
-				"origin's was kept"},
-		{"create-create", "a record of that name was made here and at the origin"},
-		{"move", "the record was moved here and at the origin, or to a place that was "
-			 "taken"},
+		{ "edit-edit", "the record was changed here and at the origin" },
+		{ "edit-delete", "the record was changed here and deleted at the origin; your "
+				 "version was kept" },
+		{ "delete-edit", "the record was deleted here and changed at the origin; the "
+				 "origin's was kept" },
+		{ "create-create", "a record of that name was made here and at the origin" },
+		{ "move", "the record was moved here and at the origin, or to a place that was "
+			  "taken" },
 	};
 
 	for (size_t i = 0; kind && i < ARRAY_SIZE(table); i++)
@@ -172,8 +172,8 @@ static void print_one(const struct json *o)
 static int run_show(int argc, char **argv)
 {
 	_cleanup_json_ struct json *reply = NULL;
-	_cleanup_target_ struct target t = {0};
-	struct command_common args = {0};
+	_cleanup_target_ struct target t = { 0 };
+	struct command_common args = { 0 };
 	const struct json *list, *o;
 	uint64_t id;
 	int r = parse_one(&command_conflicts_show, &args, &t, &id, argc, argv);
@@ -198,8 +198,8 @@ static int run_show(int argc, char **argv)
 static int run_resolve(int argc, char **argv)
 {
 	_cleanup_json_ struct json *request = json_new_object(), *reply = NULL;
-	_cleanup_target_ struct target t = {0};
-	struct command_common args = {0};
+	_cleanup_target_ struct target t = { 0 };
+	struct command_common args = { 0 };
 	uint64_t id;
 	int r = parse_one(&command_conflicts_resolve, &args, &t, &id, argc, argv);
 

@@ -13,8 +13,8 @@ struct args {
 };
 
 static const struct option_def options[] = {
-	{"completion", 0, OPTION_STRING, offsetof(struct args, completion), .arg = "SHELL",
-		.help = "print the completion script for bash, zsh or fish"},
+	{ "completion", 0, OPTION_STRING, offsetof(struct args, completion), .arg = "SHELL",
+		.help = "print the completion script for bash, zsh or fish" },
 	COMMAND_COMMON,
 	OPTION_END,
 };
@@ -64,7 +64,7 @@ static int print_json(void)
 static int run(int argc, char **argv)
 {
 	const struct command *c;
-	struct args args = {0};
+	struct args args = { 0 };
 	int words, first, r = command_parse(&command_help, &args, argc, argv, 0, 8, &first);
 
 	if (r != COMMAND_GO)

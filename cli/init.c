@@ -37,26 +37,26 @@ struct args {
 };
 
 static const struct option_def options[] = {
-	{"name", 'n', OPTION_STRING, offsetof(struct args, name), .arg = "NAME",
-		.help = "name of the volume on command lines (default: default)"},
-	{"store", 's', OPTION_STRING, offsetof(struct args, store), .arg = "STORE",
-		.help = "mount only this store of the origin (default: all, one directory each)"},
-	{"key", 'k', OPTION_STRING, offsetof(struct args, key), .arg = "SPEC",
-		.help = "key source: file:PATH, passphrase: or command:COMMAND"},
-	{"token-file", 0, OPTION_STRING, offsetof(struct args, token_file), .arg = "FILE",
-		.help = "read the bearer token from FILE, or from standard input if -"},
-	{"cache-size", 0, OPTION_BYTES, offsetof(struct args, cache_bytes),
+	{ "name", 'n', OPTION_STRING, offsetof(struct args, name), .arg = "NAME",
+		.help = "name of the volume on command lines (default: default)" },
+	{ "store", 's', OPTION_STRING, offsetof(struct args, store), .arg = "STORE",
+		.help = "mount only this store of the origin (default: all, one directory each)" },
+	{ "key", 'k', OPTION_STRING, offsetof(struct args, key), .arg = "SPEC",
+		.help = "key source: file:PATH, passphrase: or command:COMMAND" },
+	{ "token-file", 0, OPTION_STRING, offsetof(struct args, token_file), .arg = "FILE",
+		.help = "read the bearer token from FILE, or from standard input if -" },
+	{ "cache-size", 0, OPTION_BYTES, offsetof(struct args, cache_bytes),
 		.min = VOLUME_LIMIT_MIN_BYTES, .arg = "SIZE",
-		.help = "bound of all that is kept on this disk (default: 500MB)"},
-	{"deadline", 0, OPTION_DURATION, offsetof(struct args, deadline_ms), .min = 100,
+		.help = "bound of all that is kept on this disk (default: 500MB)" },
+	{ "deadline", 0, OPTION_DURATION, offsetof(struct args, deadline_ms), .min = 100,
 		.max = 3600000, .arg = "TIME",
-		.help = "longest wait for content that is not here (default: 30s)"},
-	{"mountpoint", 'm', OPTION_STRING, offsetof(struct args, mountpoint), .arg = "DIR",
-		.help = "where `cachet mount NAME` mounts it; made if missing"},
-	{"ca-file", 0, OPTION_STRING, offsetof(struct args, ca_file), .arg = "FILE",
-		.help = "trust these certificates (PEM) instead of the system's"},
-	{"no-check", 0, OPTION_FLAG, offsetof(struct args, no_check),
-		.help = "do not try whether the origin answers and takes the token"},
+		.help = "longest wait for content that is not here (default: 30s)" },
+	{ "mountpoint", 'm', OPTION_STRING, offsetof(struct args, mountpoint), .arg = "DIR",
+		.help = "where `cachet mount NAME` mounts it; made if missing" },
+	{ "ca-file", 0, OPTION_STRING, offsetof(struct args, ca_file), .arg = "FILE",
+		.help = "trust these certificates (PEM) instead of the system's" },
+	{ "no-check", 0, OPTION_FLAG, offsetof(struct args, no_check),
+		.help = "do not try whether the origin answers and takes the token" },
 	COMMAND_COMMON,
 	OPTION_END,
 };
@@ -294,7 +294,7 @@ static int judge_contact(struct init *in, const struct sync_status *s)
 
 static int try_origin(struct init *in, struct sync *s)
 {
-	struct sync_status status = {0};
+	struct sync_status status = { 0 };
 	int r;
 
 	if (in->args->no_check)
@@ -395,8 +395,8 @@ static void print(const struct init *in)
 
 static int run(int argc, char **argv)
 {
-	struct args args = {0};
-	struct init in = {.args = &args};
+	struct args args = { 0 };
+	struct init in = { .args = &args };
 	int first, r = command_parse(&command_init, &args, argc, argv, 1, 1, &first);
 
 	if (r != COMMAND_GO)

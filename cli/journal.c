@@ -8,7 +8,7 @@
 #include "cli/show.h"
 #include "cli/target.h"
 
-static const struct option_def options[] = {COMMAND_COMMON, OPTION_END};
+static const struct option_def options[] = { COMMAND_COMMON, OPTION_END };
 
 static int run_ls(int argc, char **argv);
 static int run_show(int argc, char **argv);
@@ -83,8 +83,8 @@ static void print_line(const struct json *o)
 static int run_ls(int argc, char **argv)
 {
 	_cleanup_json_ struct json *reply = NULL;
-	_cleanup_target_ struct target t = {0};
-	struct command_common args = {0};
+	_cleanup_target_ struct target t = { 0 };
+	struct command_common args = { 0 };
 	const struct json *list;
 	int first, r = command_parse(&command_journal_ls, &args, argc, argv, 0, 1, &first);
 
@@ -166,7 +166,7 @@ static int find_and_print(const struct one *one, const struct json *reply)
 static int run_show(int argc, char **argv)
 {
 	_cleanup_json_ struct json *reply = NULL;
-	struct one one = {0};
+	struct one one = { 0 };
 	int r = parse_one(&command_journal_show, &one, argc, argv);
 
 	if (r == COMMAND_GO)
@@ -181,7 +181,7 @@ static int change_one(
 	const struct command *c, const char *request, const char *done, int argc, char **argv)
 {
 	_cleanup_json_ struct json *o = json_new_object(), *reply = NULL;
-	struct one one = {0};
+	struct one one = { 0 };
 	int r = parse_one(c, &one, argc, argv);
 
 	if (r == COMMAND_GO) {

@@ -24,7 +24,7 @@ static int no_such_verb(const char *word)
 
 int main(int argc, char **argv)
 {
-	char *only_help[] = {"cachet", "help", NULL};
+	char *only_help[] = { "cachet", "help", NULL };
 	const struct command *c;
 	int words;
 

@@ -23,19 +23,20 @@ struct args {
 };
 
 static const struct option_def options[] = {
-	{"foreground", 'f', OPTION_FLAG, offsetof(struct args, foreground),
-		.help = "stay on this terminal; log to standard error"},
-	{"offline", 0, OPTION_FLAG, offsetof(struct args, offline),
-		.help = "send no request until `cachet online`"},
-	{"allow-other", 0, OPTION_FLAG, offsetof(struct args, allow_other),
-		.help = "other users may use the mount (needs user_allow_other in /etc/fuse.conf)"},
-	{"read-only", 'r', OPTION_FLAG, offsetof(struct args, read_only),
-		.help = "refuse every change"},
-	{"log-file", 0, OPTION_STRING, offsetof(struct args, log_file), .arg = "FILE",
-		.help = "append the log here (default: daemon.log in the volume)"},
-	{"options", 'o', OPTION_STRING, offsetof(struct args, fs_options), .arg = "LIST",
+	{ "foreground", 'f', OPTION_FLAG, offsetof(struct args, foreground),
+		.help = "stay on this terminal; log to standard error" },
+	{ "offline", 0, OPTION_FLAG, offsetof(struct args, offline),
+		.help = "send no request until `cachet online`" },
+	{ "allow-other", 0, OPTION_FLAG, offsetof(struct args, allow_other),
+		.help = "other users may use the mount (needs user_allow_other in "
+			"/etc/fuse.conf)" },
+	{ "read-only", 'r', OPTION_FLAG, offsetof(struct args, read_only),
+		.help = "refuse every change" },
+	{ "log-file", 0, OPTION_STRING, offsetof(struct args, log_file), .arg = "FILE",
+		.help = "append the log here (default: daemon.log in the volume)" },
+	{ "options", 'o', OPTION_STRING, offsetof(struct args, fs_options), .arg = "LIST",
 		.help = "as mount(8) gives them: ro, offline, allow_other; generic ones are "
-			"ignored"},
+			"ignored" },
 	COMMAND_COMMON,
 	OPTION_END,
 };
@@ -63,9 +64,9 @@ const struct command command_mount = {
 
 static int apply_fs_option(struct args *args, const char *word)
 {
-	static const char *const ignored[] = {"rw", "defaults", "auto", "noauto", "user", "nouser",
+	static const char *const ignored[] = { "rw", "defaults", "auto", "noauto", "user", "nouser",
 		"users", "owner", "group", "nofail", "_netdev", "nodev", "nosuid", "noexec", "exec",
-		"dev", "suid", "relatime", "noatime", "sync", "async"};
+		"dev", "suid", "relatime", "noatime", "sync", "async" };
 
 	if (!strcmp(word, "ro"))
 		args->read_only = true;
@@ -139,7 +140,7 @@ static _Noreturn void run_child(struct daemon_options *o, int ready_fd, pid_t pa
 
 static int read_ready(int fd, struct json **out)
 {
-	struct buffer line = {.max = READY_LINE_MAX};
+	struct buffer line = { .max = READY_LINE_MAX };
 	char chunk[1024];
 	ssize_t n;
 	int r = 0;
@@ -204,7 +205,7 @@ static int run_mount(struct args *args, const char *name, const char *place)
 {
 	_cleanup_(config_freep) struct config *config = NULL;
 	_cleanup_free_ char *error = NULL, *mountpoint = NULL, *log_file = NULL;
-	struct daemon_options o = {.ready_fd = -1};
+	struct daemon_options o = { .ready_fd = -1 };
 	int r = config_load(name, &config, &error);
 
 	if (r)
@@ -228,7 +229,7 @@ static int run_mount(struct args *args, const char *name, const char *place)
 static int run(int argc, char **argv)
 {
 	const char *name = NULL, *place = NULL;
-	struct args args = {0};
+	struct args args = { 0 };
 	int first, r = command_parse(&command_mount, &args, argc, argv, 0, 2, &first);
 
 	if (r == COMMAND_GO)

@@ -4,7 +4,7 @@
 #include "cli/show.h"
 #include "cli/target.h"
 
-static const struct option_def options[] = {COMMAND_COMMON, OPTION_END};
+static const struct option_def options[] = { COMMAND_COMMON, OPTION_END };
 
 static int run(int argc, char **argv);
 
@@ -25,8 +25,8 @@ const struct command command_offline = {
 static int run(int argc, char **argv)
 {
 	_cleanup_json_ struct json *reply = NULL;
-	_cleanup_target_ struct target t = {0};
-	struct command_common args = {0};
+	_cleanup_target_ struct target t = { 0 };
+	struct command_common args = { 0 };
 	int first, r = command_parse(&command_offline, &args, argc, argv, 0, 1, &first);
 
 	if (r == COMMAND_GO)

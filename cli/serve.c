@@ -20,16 +20,17 @@ struct args {
 };
 
 static const struct option_def options[] = {
-	{"listen", 'l', OPTION_STRING, offsetof(struct args, listen), .arg = "ADDR:PORT",
-		.help = "where to listen; port 0 takes a free one (default: 127.0.0.1:8080)"},
-	{"port-file", 0, OPTION_STRING, offsetof(struct args, port_file), .arg = "FILE",
-		.help = "write the port there once it listens"},
-	{"tls-cert", 0, OPTION_STRING, offsetof(struct args, tls_cert), .arg = "FILE",
-		.help = "certificate chain (PEM); without it only loopback addresses are accepted"},
-	{"tls-key", 0, OPTION_STRING, offsetof(struct args, tls_key), .arg = "FILE",
-		.help = "private key of the certificate (PEM)"},
-	{"max-record-bytes", 0, OPTION_BYTES, offsetof(struct args, max_record_bytes), .min = 1,
-		.arg = "SIZE", .help = "largest record accepted (default: 16G)"},
+	{ "listen", 'l', OPTION_STRING, offsetof(struct args, listen), .arg = "ADDR:PORT",
+		.help = "where to listen; port 0 takes a free one (default: 127.0.0.1:8080)" },
+	{ "port-file", 0, OPTION_STRING, offsetof(struct args, port_file), .arg = "FILE",
+		.help = "write the port there once it listens" },
+	{ "tls-cert", 0, OPTION_STRING, offsetof(struct args, tls_cert), .arg = "FILE",
+		.help = "certificate chain (PEM); without it only loopback addresses are "
+			"accepted" },
+	{ "tls-key", 0, OPTION_STRING, offsetof(struct args, tls_key), .arg = "FILE",
+		.help = "private key of the certificate (PEM)" },
+	{ "max-record-bytes", 0, OPTION_BYTES, offsetof(struct args, max_record_bytes), .min = 1,
+		.arg = "SIZE", .help = "largest record accepted (default: 16G)" },
 	COMMAND_COMMON,
 	OPTION_END,
 };
@@ -103,7 +104,7 @@ static int serve(
 
 static int run(int argc, char **argv)
 {
-	struct args args = {.listen = "127.0.0.1:8080"};
+	struct args args = { .listen = "127.0.0.1:8080" };
 	struct server_options o;
 	struct server *s;
 	_cleanup_free_ char *error = NULL;

@@ -17,21 +17,21 @@ struct args {
 };
 
 static const struct option_def token_options[] = {
-	{"account", 'a', OPTION_STRING, offsetof(struct args, account), .arg = "ACCOUNT",
-		.help = "whose token it is (required)"},
-	{"store", 's', OPTION_STRING, offsetof(struct args, store), .arg = "STORE",
-		.help = "the only store it opens (default: all)"},
-	{"read-only", 'r', OPTION_FLAG, offsetof(struct args, read_only),
-		.help = "it changes nothing"},
+	{ "account", 'a', OPTION_STRING, offsetof(struct args, account), .arg = "ACCOUNT",
+		.help = "whose token it is (required)" },
+	{ "store", 's', OPTION_STRING, offsetof(struct args, store), .arg = "STORE",
+		.help = "the only store it opens (default: all)" },
+	{ "read-only", 'r', OPTION_FLAG, offsetof(struct args, read_only),
+		.help = "it changes nothing" },
 	COMMAND_COMMON,
 	OPTION_END,
 };
 
-static const struct option_def store_options[] = {COMMAND_COMMON, OPTION_END};
+static const struct option_def store_options[] = { COMMAND_COMMON, OPTION_END };
 
 static const struct option_def import_options[] = {
-	{"store", 's', OPTION_STRING, offsetof(struct args, store), .arg = "STORE",
-		.help = "the store to fill, made if missing (required)"},
+	{ "store", 's', OPTION_STRING, offsetof(struct args, store), .arg = "STORE",
+		.help = "the store to fill, made if missing (required)" },
 	COMMAND_COMMON,
 	OPTION_END,
 };
@@ -78,7 +78,7 @@ static int failed(const struct args *args, int r, const char *error)
 static int run_token_add(int argc, char **argv)
 {
 	_cleanup_free_ char *error = NULL;
-	struct args args = {0};
+	struct args args = { 0 };
 	char *token;
 	int first, r = command_parse(&command_serve_token_add, &args, argc, argv, 1, 1, &first);
 
@@ -100,7 +100,7 @@ static int run_token_add(int argc, char **argv)
 static int run_store_add(int argc, char **argv)
 {
 	_cleanup_free_ char *error = NULL;
-	struct args args = {0};
+	struct args args = { 0 };
 	int first, r = command_parse(&command_serve_store_add, &args, argc, argv, 2, 2, &first);
 
 	if (r != COMMAND_GO)
@@ -139,8 +139,8 @@ static int print_import(const struct args *args, const struct server_import_repo
 static int run_import(int argc, char **argv)
 {
 	_cleanup_free_ char *error = NULL;
-	struct server_import_report report = {0};
-	struct args args = {0};
+	struct server_import_report report = { 0 };
+	struct args args = { 0 };
 	int first, r = command_parse(&command_serve_import, &args, argc, argv, 2, 2, &first);
 
 	if (r != COMMAND_GO)

@@ -37,7 +37,7 @@ void show_text(FILE *out, const char *text)
 
 const char *show_bytes(uint64_t bytes, char out[static SHOW_MAX])
 {
-	static const char *const units[] = {"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+	static const char *const units[] = { "KiB", "MiB", "GiB", "TiB", "PiB", "EiB" };
 	double value = (double)bytes / 1024;
 	size_t i = 0;
 

@@ -7,7 +7,7 @@
 #include "cli/show.h"
 #include "cli/target.h"
 
-static const struct option_def options[] = {COMMAND_COMMON, OPTION_END};
+static const struct option_def options[] = { COMMAND_COMMON, OPTION_END };
 
 static int run(int argc, char **argv);
 
@@ -46,8 +46,8 @@ static void print(const struct json *o)
 static int run(int argc, char **argv)
 {
 	_cleanup_json_ struct json *request = json_new_object(), *reply = NULL;
-	_cleanup_target_ struct target t = {0};
-	struct command_common args = {0};
+	_cleanup_target_ struct target t = { 0 };
+	struct command_common args = { 0 };
 	int first, r = command_parse(&command_stat, &args, argc, argv, 1, 1, &first);
 
 	if (r == COMMAND_GO)

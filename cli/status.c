@@ -13,10 +13,10 @@ struct args {
 };
 
 static const struct option_def options[] = {
-	{"all", 'a', OPTION_FLAG, offsetof(struct args, all),
-		.help = "show every configured volume"},
-	{"check", 'c', OPTION_FLAG, offsetof(struct args, check),
-		.help = "tell by the exit code whether all is well: 7, 3, 5, 4, 9 or 0"},
+	{ "all", 'a', OPTION_FLAG, offsetof(struct args, all),
+		.help = "show every configured volume" },
+	{ "check", 'c', OPTION_FLAG, offsetof(struct args, check),
+		.help = "tell by the exit code whether all is well: 7, 3, 5, 4, 9 or 0" },
 	COMMAND_COMMON,
 	OPTION_END,
 };
@@ -91,12 +91,13 @@ static void print_pending(const struct json *o)
 
 static void print_cache(const struct json *o)
 {
-	char used[SHOW_MAX], limit[SHOW_MAX], unsent[SHOW_MAX], count[SHOW_MAX];
+	char used[SHOW_MAX], limit[SHOW_MAX], kept[SHOW_MAX], count[SHOW_MAX];
 
 	printf("  cache       %s of %s", show_bytes(show_u64(o, "used_bytes"), used),
 		show_bytes(show_u64(o, "limit_bytes"), limit));
-	if (show_u64(o, "unsent_bytes"))
-		printf(", of it unsent %s", show_bytes(show_u64(o, "unsent_bytes"), unsent));
+	if (show_u64(o, "unfreeable_bytes"))
+		printf(", %s of it unsent or in use",
+			show_bytes(show_u64(o, "unfreeable_bytes"), kept));
 	printf("; %s\n", show_count(show_u64(o, "objects"), "file or directory",
 				 "files and directories", count));
 }
@@ -199,7 +200,7 @@ static enum exit_code check(const struct json *o)
 static int show_one(const struct args *args, const char *word)
 {
 	_cleanup_json_ struct json *reply = NULL;
-	_cleanup_target_ struct target t = {0};
+	_cleanup_target_ struct target t = { 0 };
 	int r = target_find(&args->common, word, &t);
 
 	if (r == COMMAND_GO)
@@ -245,7 +246,7 @@ static int show_all(const struct args *args)
 
 static int run(int argc, char **argv)
 {
-	struct args args = {0};
+	struct args args = { 0 };
 	int first, r = command_parse(&command_status, &args, argc, argv, 0, 1, &first);
 
 	if (r != COMMAND_GO)

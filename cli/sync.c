@@ -11,14 +11,14 @@ struct args {
 };
 
 static const struct option_def options[] = {
-	{"wait", 'w', OPTION_FLAG, offsetof(struct args, wait),
-		.help = "return when everything is sent and the change feeds are caught up"},
-	{"timeout", 't', OPTION_DURATION, offsetof(struct args, timeout_ms), .max = 86400000,
-		.arg = "TIME", .help = "with --wait: give up after this time (default: never)"},
-	{"allow-deletes", 0, OPTION_FLAG, offsetof(struct args, allow_deletes),
-		.help = "confirm deletions that are held because they are so many"},
-	{"accept-restored", 0, OPTION_FLAG, offsetof(struct args, accept_restored),
-		.help = "go on with a server that was restored from a backup or replaced"},
+	{ "wait", 'w', OPTION_FLAG, offsetof(struct args, wait),
+		.help = "return when everything is sent and the change feeds are caught up" },
+	{ "timeout", 't', OPTION_DURATION, offsetof(struct args, timeout_ms), .max = 86400000,
+		.arg = "TIME", .help = "with --wait: give up after this time (default: never)" },
+	{ "allow-deletes", 0, OPTION_FLAG, offsetof(struct args, allow_deletes),
+		.help = "confirm deletions that are held because they are so many" },
+	{ "accept-restored", 0, OPTION_FLAG, offsetof(struct args, accept_restored),
+		.help = "go on with a server that was restored from a backup or replaced" },
 	COMMAND_COMMON,
 	OPTION_END,
 };
@@ -44,8 +44,8 @@ const struct command command_sync = {
 static int run(int argc, char **argv)
 {
 	_cleanup_json_ struct json *request = json_new_object(), *reply = NULL;
-	_cleanup_target_ struct target t = {0};
-	struct args args = {0};
+	_cleanup_target_ struct target t = { 0 };
+	struct args args = { 0 };
 	int first, r = command_parse(&command_sync, &args, argc, argv, 0, 1, &first);
 
 	if (r == COMMAND_GO)

@@ -14,7 +14,7 @@ void target_done(struct target *t)
 	free(t->socket);
 	free(t->mountpoint);
 	free(t->path);
-	*t = (struct target){0};
+	*t = (struct target){ 0 };
 }
 
 /* Drops "//", "/./", "/../" and the last slash of an absolute path, by the text alone. */
@@ -101,7 +101,7 @@ static int find(
 	const struct command_common *common, const char *name, const char *path, struct target *out)
 {
 	_cleanup_free_ char *error = NULL;
-	_cleanup_target_ struct target t = {0};
+	_cleanup_target_ struct target t = { 0 };
 	int r = path ? find_by_path(path, &t, &error) : config_load(name, &t.config, &error);
 
 	if (!r)
@@ -109,7 +109,7 @@ static int find(
 	if (r)
 		return fail(common, r, error);
 	*out = t;
-	t = (struct target){0};
+	t = (struct target){ 0 };
 	return COMMAND_GO;
 }
 

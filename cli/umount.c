@@ -23,9 +23,9 @@ struct args {
 };
 
 static const struct option_def options[] = {
-	{"lazy", 'l', OPTION_FLAG, offsetof(struct args, lazy),
+	{ "lazy", 'l', OPTION_FLAG, offsetof(struct args, lazy),
 		.help = "also when files are open: programs that have them open get errors from "
-			"then on"},
+			"then on" },
 	COMMAND_COMMON,
 	OPTION_END,
 };
@@ -85,7 +85,7 @@ static int unmount_dead(const struct args *args, const struct target *t, const c
 
 static int run_fusermount(const char *mountpoint)
 {
-	char *argv[] = {"fusermount3", "-u", "-q", "--", (char *)mountpoint, NULL};
+	char *argv[] = { "fusermount3", "-u", "-q", "--", (char *)mountpoint, NULL };
 	pid_t child;
 	int status;
 
@@ -119,7 +119,7 @@ static int unmount_live(const struct args *args, const struct target *t, const c
 
 static int wait_end(const struct args *args, int pidfd)
 {
-	struct pollfd p = {.fd = pidfd, .events = POLLIN};
+	struct pollfd p = { .fd = pidfd, .events = POLLIN };
 	int n;
 
 	/* Without a pidfd (gone already) there is nothing to wait for. */
@@ -174,10 +174,10 @@ static int unmount(const struct args *args, const struct target *t, const struct
 
 static int run(int argc, char **argv)
 {
-	static const struct command_common quiet = {.quiet = true};
+	static const struct command_common quiet = { .quiet = true };
 	_cleanup_json_ struct json *ping = NULL;
-	_cleanup_target_ struct target t = {0};
-	struct args args = {0};
+	_cleanup_target_ struct target t = { 0 };
+	struct args args = { 0 };
 	int first, r = command_parse(&command_umount, &args, argc, argv, 1, 1, &first);
 
 	if (r != COMMAND_GO)

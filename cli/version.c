@@ -3,7 +3,7 @@
 #include "base/json.h"
 #include "cli/commands.h"
 
-static const struct option_def options[] = {COMMAND_COMMON, OPTION_END};
+static const struct option_def options[] = { COMMAND_COMMON, OPTION_END };
 
 static int run(int argc, char **argv);
 
@@ -17,7 +17,7 @@ const struct command command_version = {
 
 static int run(int argc, char **argv)
 {
-	struct command_common args = {0};
+	struct command_common args = { 0 };
 	int first, r = command_parse(&command_version, &args, argc, argv, 0, 0, &first);
 
 	if (r != COMMAND_GO)

@@ -77,14 +77,14 @@ static const struct member {
 	enum member_type type;
 	size_t offset;
 } members[] = {
-	{"id", MEMBER_TEXT, offsetof(struct config, id)},
-	{"origin", MEMBER_TEXT, offsetof(struct config, origin)},
-	{"store", MEMBER_TEXT_OPTIONAL, offsetof(struct config, store)},
-	{"key_source", MEMBER_TEXT, offsetof(struct config, key_source)},
-	{"mountpoint", MEMBER_TEXT_OPTIONAL, offsetof(struct config, mountpoint)},
-	{"ca_file", MEMBER_TEXT_OPTIONAL, offsetof(struct config, ca_file)},
-	{"limit_bytes", MEMBER_NUMBER, offsetof(struct config, limit_bytes)},
-	{"deadline_ms", MEMBER_NUMBER, offsetof(struct config, deadline_ms)},
+	{ "id", MEMBER_TEXT, offsetof(struct config, id) },
+	{ "origin", MEMBER_TEXT, offsetof(struct config, origin) },
+	{ "store", MEMBER_TEXT_OPTIONAL, offsetof(struct config, store) },
+	{ "key_source", MEMBER_TEXT, offsetof(struct config, key_source) },
+	{ "mountpoint", MEMBER_TEXT_OPTIONAL, offsetof(struct config, mountpoint) },
+	{ "ca_file", MEMBER_TEXT_OPTIONAL, offsetof(struct config, ca_file) },
+	{ "limit_bytes", MEMBER_NUMBER, offsetof(struct config, limit_bytes) },
+	{ "deadline_ms", MEMBER_NUMBER, offsetof(struct config, deadline_ms) },
 };
 
 static const struct member *find_member(const char *key)
@@ -137,14 +137,14 @@ static int check_values(const struct config *c, char **error)
 		bool wrong;
 		const char *member, *want;
 	} checks[] = {
-		{strlen(c->id) != 32 || strspn(c->id, "0123456789abcdef") != 32, "id",
-			"32 lower-case hex digits"},
-		{!c->origin[0], "origin", "the URL of the server"},
-		{c->store && !c->store[0], "store", "the name of a store"},
-		{!c->key_source[0], "key_source", "a key source, for example file:/path"},
-		{c->mountpoint && c->mountpoint[0] != '/', "mountpoint", "an absolute path"},
-		{c->ca_file && c->ca_file[0] != '/', "ca_file", "an absolute path"},
-		{c->deadline_ms > CONFIG_DEADLINE_MAX_MS, "deadline_ms", "at most 3600000"},
+		{ strlen(c->id) != 32 || strspn(c->id, "0123456789abcdef") != 32, "id",
+			"32 lower-case hex digits" },
+		{ !c->origin[0], "origin", "the URL of the server" },
+		{ c->store && !c->store[0], "store", "the name of a store" },
+		{ !c->key_source[0], "key_source", "a key source, for example file:/path" },
+		{ c->mountpoint && c->mountpoint[0] != '/', "mountpoint", "an absolute path" },
+		{ c->ca_file && c->ca_file[0] != '/', "ca_file", "an absolute path" },
+		{ c->deadline_ms > CONFIG_DEADLINE_MAX_MS, "deadline_ms", "at most 3600000" },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(checks); i++)

@@ -133,7 +133,7 @@ static void consider(
 	if (len && (len > b->len || (len == b->len && running && !b->running))) {
 		config_free(b->config);
 		free(b->mountpoint);
-		*b = (struct best){c, mountpoint, len, running};
+		*b = (struct best){ c, mountpoint, len, running };
 		return;
 	}
 	config_free(c);
@@ -158,7 +158,7 @@ static void consider_name(struct best *b, const char *name, const char *path)
 
 int config_find(const char *path, struct config **out, char **mountpoint, char **error)
 {
-	struct best best = {0};
+	struct best best = { 0 };
 	char **names;
 	size_t n;
 	int r = config_names(&names, &n);

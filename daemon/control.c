@@ -55,7 +55,7 @@ static bool peer_may(int fd)
 static bool caller_gone(void *arg)
 {
 	struct connection *n = arg;
-	struct pollfd p = {.fd = n->fd, .events = POLLRDHUP};
+	struct pollfd p = { .fd = n->fd, .events = POLLRDHUP };
 
 	if (atomic_load(&n->c->stopping))
 		return true;
@@ -75,8 +75,8 @@ static int send_reply(int fd, struct json *reply)
 /* False when the connection is to be closed. */
 static bool serve_one(struct connection *n)
 {
-	const struct requests_caller caller = {caller_gone, n};
-	struct buffer line = {.max = CONTROL_REQUEST_MAX_BYTES};
+	const struct requests_caller caller = { caller_gone, n };
+	struct buffer line = { .max = CONTROL_REQUEST_MAX_BYTES };
 	_cleanup_json_ struct json *request = NULL, *reply = NULL;
 	int r = control_read_line(n->fd, &line, clock_boot_ms() + REQUEST_TIMEOUT_MS);
 
@@ -152,7 +152,7 @@ static void start_connection(struct control *c, int fd)
 		refuse(fd, "the daemon has too many requests under way; try again");
 		return;
 	}
-	*n = (struct connection){c, fd};
+	*n = (struct connection){ c, fd };
 	pthread_attr_init(&attr);
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 	err = pthread_create(&thread, &attr, connection_main, n);
@@ -166,8 +166,8 @@ static void start_connection(struct control *c, int fd)
 static void *acceptor_main(void *arg)
 {
 	struct control *c = arg;
-	struct pollfd p[] = {
-		{.fd = c->listen_fd, .events = POLLIN}, {.fd = c->wake_fd, .events = POLLIN}};
+	struct pollfd p[] = { { .fd = c->listen_fd, .events = POLLIN },
+		{ .fd = c->wake_fd, .events = POLLIN } };
 
 	while (!atomic_load(&c->stopping)) {
 		int fd;
@@ -238,7 +238,7 @@ int control_start(struct daemon_state *d, const char *socket_path, struct contro
 
 	if (!c)
 		return -ENOMEM;
-	*c = (struct control){.d = d, .listen_fd = -1, .wake_fd = -1};
+	*c = (struct control){ .d = d, .listen_fd = -1, .wake_fd = -1 };
 	pthread_mutex_init(&c->lock, NULL);
 	pthread_cond_init(&c->idle, NULL);
 	for (size_t i = 0; i < CONTROL_CONNECTIONS; i++)

@@ -14,7 +14,7 @@
 
 int control_address(const char *path, struct sockaddr_un *out, int *dirfd, const char **name)
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	const char *slash = strrchr(path, '/');
 	_cleanup_free_ char *dir = NULL;
 	int fd, n;
@@ -41,7 +41,7 @@ int control_address(const char *path, struct sockaddr_un *out, int *dirfd, const
 
 static int wait_readable(int fd, int64_t deadline_ms)
 {
-	struct pollfd p = {.fd = fd, .events = POLLIN};
+	struct pollfd p = { .fd = fd, .events = POLLIN };
 
 	for (;;) {
 		int64_t left = deadline_ms ? MAX_OF(deadline_ms - clock_boot_ms(), 0) : -1;
@@ -129,7 +129,7 @@ static void free_buffer(struct buffer *b)
 int control_call(const char *socket_path, const struct json *request, unsigned timeout_ms,
 	struct json **reply)
 {
-	_cleanup_(free_buffer) struct buffer line = {.max = CONTROL_REPLY_MAX_BYTES};
+	_cleanup_(free_buffer) struct buffer line = { .max = CONTROL_REPLY_MAX_BYTES };
 	int64_t deadline_ms = timeout_ms ? clock_boot_ms() + timeout_ms : 0;
 	_cleanup_free_ char *text = NULL;
 	_cleanup_fd_ int fd = -1;

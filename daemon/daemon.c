@@ -27,7 +27,7 @@ struct daemon {
 	struct control *control;
 	struct signals *signals;
 	int ready_fd, log_fd;
-	bool sync_started;
+	bool sync_started, served;
 	char *error;
 };
 
@@ -94,7 +94,7 @@ static int mount_it(struct daemon *d)
 
 static int start_threads(struct daemon *d)
 {
-	const struct signals_calls calls = {on_stop, d->o->foreground ? NULL : on_poke, d};
+	const struct signals_calls calls = { on_stop, d->o->foreground ? NULL : on_poke, d };
 	_cleanup_free_ char *socket = NULL;
 	int r = signals_start(&calls, &d->signals);
 
@@ -160,18 +160,19 @@ static void warn_of_damage(struct volume *v)
 			(unsigned long long)s.rolled_back);
 }
 
+/* Unmounted already, unless the start failed behind the mount: the kernel has handed its dirty
+ * pages over while everything still worked. */
 static void finish(struct daemon *d)
 {
-	control_stop(d->control);
-	if (d->state.fs) {
+	if (d->state.fs && !d->served)
 		fs_stop(d->state.fs);
-		signals_stop(d->signals);
-		fs_free(d->state.fs);
-	}
+	/* Lets the requests go that wait for the origin, so that the control socket can end. */
 	if (d->sync_started)
 		sync_stop(d->state.sync);
-	if (d->state.sync)
-		sync_free(d->state.sync);
+	control_stop(d->control);
+	signals_stop(d->signals);
+	fs_free(d->state.fs);
+	sync_free(d->state.sync);
 	if (d->state.volume)
 		volume_close(d->state.volume);
 }
@@ -191,9 +192,9 @@ int daemon_run(const struct daemon_options *o)
 {
 	struct daemon d = {
 		.o = o,
-		.state = {.config = o->config,
+		.state = { .config = o->config,
 			.mountpoint = o->mountpoint,
-			.read_only = o->read_only},
+			.read_only = o->read_only },
 		.ready_fd = o->ready_fd,
 		.log_fd = -1,
 	};
@@ -205,6 +206,7 @@ int daemon_run(const struct daemon_options *o)
 	if (!r) {
 		warn_of_damage(d.state.volume);
 		r = fs_run(d.state.fs);
+		d.served = true;
 		notify_stopping();
 		if (r)
 			log_error("the mount ended: %s", error_text(r));

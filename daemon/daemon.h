@@ -3,7 +3,7 @@
  *
  *     mount point checked → volume opened → mounted → control socket → sync started → ready
  *     … serves until unmounted, SIGTERM or SIGINT …
- *     control socket closed → unmounted → sync stopped → volume committed and closed
+ *     unmounted → sync stopped → control socket closed → volume committed and closed
  *
  * SIGTERM and SIGINT end it within two seconds in every link state; nothing is lost by it, nor by
  * SIGKILL: what was answered is committed already. SIGHUP probes the origin at once.

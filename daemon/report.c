@@ -16,11 +16,10 @@
 
 #define REPLACEMENT "\xef\xbf\xbd" /* U+FFFD */
 
-/* `text` as UTF-8 whatever it is. */
-static void set_text(struct json *o, const char *key, const char *text)
+void report_text(struct json *o, const char *key, const char *text)
 {
 	size_t len = text ? strlen(text) : 0;
-	struct buffer b = {0};
+	struct buffer b = { 0 };
 	int r = 0;
 
 	if (!text || bytes_is_utf8((const uint8_t *)text, len)) {
@@ -50,7 +49,7 @@ static void add_link(struct sync *sync, struct json *o)
 	sync_status(sync, &s);
 	json_set_string(o, "state", sync_state_name(s.state));
 	json_set_i64(o, "last_contact_ns", s.last_contact_ns);
-	set_text(o, "last_error", s.last_error ? s.last_error_text : NULL);
+	report_text(o, "last_error", s.last_error ? s.last_error_text : NULL);
 	json_set_bool(o, "feed_live", s.feed_live);
 	json_set_bool(o, "deletes_held", s.deletes_held);
 	json_set_bool(o, "restored_server", s.restored_server);
@@ -89,7 +88,7 @@ static int add_store(void *arg, const struct remote_store *s)
 {
 	struct json *o = json_append_object(arg);
 
-	set_text(o, "name", s->name);
+	report_text(o, "name", s->name);
 	json_set_string(o, "mode", s->local ? "local" : s->read_only ? "ro" : "rw");
 	json_set_bool(o, "listed", s->listed);
 	return 0;
@@ -106,7 +105,7 @@ static int add_cache(struct volume *v, struct json *o)
 	space_info(v, &space);
 	json_set_u64(o, "used_bytes", space.used);
 	json_set_u64(o, "limit_bytes", space.limit);
-	json_set_u64(o, "unsent_bytes", space.unsent);
+	json_set_u64(o, "unfreeable_bytes", space.unsent);
 	json_set_u64(o, "objects", s.objects);
 	json_set_u64(o, "damaged_chunks", s.damaged);
 	json_set_bool(o, "wal_damaged", s.wal_damaged);
@@ -121,7 +120,7 @@ static void add_mount(struct daemon_state *d, struct json *out)
 	json_set_string(out, "origin", d->config->origin);
 	json_set_string(out, "store", d->config->store);
 	json_set_bool(out, "mounted", d->fs != NULL);
-	set_text(out, "mountpoint", d->mountpoint);
+	report_text(out, "mountpoint", d->mountpoint);
 	if (!d->fs)
 		return;
 	json_set_u64(out, "pid", (uint64_t)getpid());
@@ -178,15 +177,15 @@ static int add_operation(void *arg, const struct outbox_op *op, const char *path
 	json_set_u64(o, "seq", op->seq);
 	json_set_string(o, "kind", kind_name(op->kind));
 	json_set_string(o, "state", state_name(op->state));
-	set_text(o, "store", op->store_name);
-	set_text(o, "path", path);
-	set_text(o, "name", op->name);
+	report_text(o, "store", op->store_name);
+	report_text(o, "path", path);
+	report_text(o, "name", op->name);
 	json_set_u64(o, "size", op->size);
 	json_set_i64(o, "created_ns", op->created_ns);
 	json_set_u64(o, "attempts", op->attempts);
 	json_set_i64(o, "next_try_ms", op->next_try_ms);
 	json_set_i64(o, "status", op->status);
-	set_text(o, "error", op->error[0] ? op->error : NULL);
+	report_text(o, "error", op->error[0] ? op->error : NULL);
 	return 0;
 }
 
@@ -201,8 +200,8 @@ static int add_conflict(void *arg, const struct outbox_conflict *c)
 
 	json_set_u64(o, "id", c->id);
 	json_set_string(o, "kind", c->kind);
-	set_text(o, "path", c->path);
-	set_text(o, "other_path", c->other_path);
+	report_text(o, "path", c->path);
+	report_text(o, "other_path", c->other_path);
 	json_set_i64(o, "created_ns", c->created_ns);
 	json_set_bool(o, "resolved", c->resolved);
 	return 0;
@@ -235,7 +234,7 @@ static const char *type_name(uint32_t mode)
 /* How many bytes of a file would have to be fetched to have it whole. */
 static int missing_bytes(struct volume *v, const struct tree_attr *a, uint64_t *out)
 {
-	struct file_range range = {.len = 1};
+	struct file_range range = { .len = 1 };
 	uint64_t sum = 0, at = 0;
 	struct file *f;
 	int r = file_open(v, a->object, a->version, false, &f);
@@ -287,7 +286,7 @@ static int add_content(struct daemon_state *d, const struct tree_attr *a, struct
 int report_stat(struct daemon_state *d, const char *path, struct json *out)
 {
 	_cleanup_free_ char *canonical = NULL;
-	struct pending_of pending = {0};
+	struct pending_of pending = { 0 };
 	struct tree_attr a;
 	int r = tree_resolve(d->volume, path, &a);
 
@@ -301,7 +300,7 @@ int report_stat(struct daemon_state *d, const char *path, struct json *out)
 	r = outbox_each(d->volume, count_pending, &pending);
 	if (r)
 		return r;
-	set_text(out, "path", canonical);
+	report_text(out, "path", canonical);
 	json_set_string(out, "type", type_name(a.mode));
 	json_set_u64(out, "object", a.object);
 	json_set_u64(out, "version", a.version);

@@ -22,4 +22,7 @@ int report_conflicts(struct daemon_state *d, bool open_only, struct json *out) M
 /* -ENOENT, CE_ABSENT (in a directory never listed). */
 int report_stat(struct daemon_state *d, const char *path, struct json *out) MUST_CHECK;
 
+/* Sets a string member, as UTF-8 whatever the text is; NULL is null. */
+void report_text(struct json *o, const char *key, const char *text);
+
 #endif

@@ -11,7 +11,11 @@
 #include "daemon/opening.h"
 #include "daemon/report.h"
 
-#define WAIT_SLICE_MS 250
+#define WAIT_SLICE_MIN_MS 2000
+#define WAIT_SLICE_MAX_MS 30000
+#define PROBE_MS 5000
+#define PROBE_PAUSE_MIN_MS 100
+#define PROBE_PAUSE_MAX_MS 1000
 
 struct request {
 	struct daemon_state *d;
@@ -32,7 +36,7 @@ static int do_ping(struct request *q)
 {
 	json_set_string(q->out, "version", CACHET_VERSION);
 	json_set_u64(q->out, "pid", (uint64_t)getpid());
-	json_set_string(q->out, "mountpoint", q->d->mountpoint);
+	report_text(q->out, "mountpoint", q->d->mountpoint);
 	return 0;
 }
 
@@ -172,18 +176,49 @@ static int explain_wait(struct request *q, int r)
 	return r;
 }
 
-static int wait_idle(struct request *q, uint64_t timeout_ms)
+/*
+ * One wait, cut into longer and longer slices (each begins with a new poll of the origin, so short
+ * ones would never end on a slow link), between which it is seen whether anybody still waits.
+ */
+static int wait_slices(struct request *q, int64_t end_ms)
 {
-	int64_t end_ms = timeout_ms ? clock_boot_ms() + (int64_t)timeout_ms : INT64_MAX;
+	int64_t slice_ms = WAIT_SLICE_MIN_MS;
 	int r;
 
 	do {
-		int64_t left = end_ms - clock_boot_ms();
+		int64_t left = MAX_OF(end_ms - clock_boot_ms(), 1);
 
 		if (q->caller->gone(q->caller->arg))
 			return say(q, -EINTR, "the daemon is ending");
-		r = sync_wait_idle(q->d->sync, (unsigned)MIN_OF(MAX_OF(left, 1), WAIT_SLICE_MS));
+		r = sync_wait_idle(q->d->sync, (unsigned)MIN_OF(left, slice_ms));
+		slice_ms = MIN_OF(2 * slice_ms, WAIT_SLICE_MAX_MS);
 	} while (r == -ETIMEDOUT && clock_boot_ms() < end_ms);
+	return r;
+}
+
+/* A link that was offline a moment ago gets the time to be tried: all of --timeout, or a few
+ * seconds. */
+static int wait_idle(struct request *q, uint64_t timeout_ms)
+{
+	int64_t now_ms = clock_boot_ms(), pause_ms = PROBE_PAUSE_MIN_MS;
+	int64_t end_ms = timeout_ms ? now_ms + (int64_t)timeout_ms : INT64_MAX;
+	int64_t probe_end_ms = timeout_ms ? end_ms : now_ms + PROBE_MS;
+	struct sync_status s;
+	int r;
+
+	for (;;) {
+		r = wait_slices(q, end_ms);
+		sync_status(q->d->sync, &s);
+		if (r != CE_OFFLINE || s.state == SYNC_FORCED || s.state == SYNC_AUTH_NEEDED)
+			break;
+		/* It was online in between: the next failure is a new one. */
+		if (s.state != SYNC_OFFLINE && !timeout_ms)
+			probe_end_ms = clock_boot_ms() + PROBE_MS;
+		if (clock_boot_ms() + pause_ms > probe_end_ms)
+			break;
+		usleep((useconds_t)(pause_ms * 1000));
+		pause_ms = MIN_OF(2 * pause_ms, PROBE_PAUSE_MAX_MS);
+	}
 	return r ? explain_wait(q, r) : 0;
 }
 
@@ -204,20 +239,20 @@ static const struct {
 	int (*run)(struct request *q);
 	bool needs_daemon;
 } table[] = {
-	{"ping", do_ping, true},
-	{"status", do_status, false},
-	{"journal", do_journal, false},
-	{"retry", do_retry, false},
-	{"drop", do_drop, false},
-	{"conflicts", do_conflicts, false},
-	{"resolve", do_resolve, false},
-	{"stat", do_stat, false},
-	{"sync", do_sync, true},
-	{"online", do_online, true},
-	{"offline", do_offline, true},
-	{"allow-deletes", do_allow_deletes, true},
-	{"accept-restored", do_accept_restored, true},
-	{"umount", do_umount, true},
+	{ "ping", do_ping, true },
+	{ "status", do_status, false },
+	{ "journal", do_journal, false },
+	{ "retry", do_retry, false },
+	{ "drop", do_drop, false },
+	{ "conflicts", do_conflicts, false },
+	{ "resolve", do_resolve, false },
+	{ "stat", do_stat, false },
+	{ "sync", do_sync, true },
+	{ "online", do_online, true },
+	{ "offline", do_offline, true },
+	{ "allow-deletes", do_allow_deletes, true },
+	{ "accept-restored", do_accept_restored, true },
+	{ "umount", do_umount, true },
 };
 
 struct json *requests_failure(enum exit_code code, const char *sentence)
@@ -254,7 +289,7 @@ static struct json *answer(struct request *q, int (*run)(struct request *q))
 struct json *requests_answer(
 	struct daemon_state *d, const struct json *request, const struct requests_caller *caller)
 {
-	struct request q = {.d = d, .in = request, .caller = caller};
+	struct request q = { .d = d, .in = request, .caller = caller };
 	const char *name;
 
 	if (!json_is_object(request) || json_get_string(request, "do", &name))
@@ -278,8 +313,8 @@ static bool never_gone(void *arg)
 
 struct json *requests_direct(const struct config *config, const struct json *request)
 {
-	static const struct requests_caller caller = {never_gone, NULL};
-	struct daemon_state d = {.config = config};
+	static const struct requests_caller caller = { never_gone, NULL };
+	struct daemon_state d = { .config = config };
 	_cleanup_free_ char *error = NULL;
 	struct json *reply;
 	int r = opening_volume(config, &d.volume, &error);

@@ -58,8 +58,8 @@ static void handle(struct signals *s)
 static void *signals_main(void *arg)
 {
 	struct signals *s = arg;
-	struct pollfd p[] = {
-		{.fd = s->signal_fd, .events = POLLIN}, {.fd = s->wake_fd, .events = POLLIN}};
+	struct pollfd p[] = { { .fd = s->signal_fd, .events = POLLIN },
+		{ .fd = s->wake_fd, .events = POLLIN } };
 
 	for (;;) {
 		if (poll(p, ARRAY_SIZE(p), -1) < 0)

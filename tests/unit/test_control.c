@@ -302,7 +302,8 @@ static void a_dead_daemons_socket_is_replaced(void **state)
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	snprintf(path, sizeof(path), "%s/dead", f->dir.path);
-	snprintf(a.sun_path, sizeof(a.sun_path), "%s", path);
+	assert_true(strlen(path) < sizeof(a.sun_path));
+	strcpy(a.sun_path, path);
 	assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
 	close(fd);
 	json_set_string(request, "do", "ping");
