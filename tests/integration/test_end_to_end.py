@@ -174,7 +174,7 @@ def test_delete_against_edit_keeps_the_edit(server, make_client):
 def test_forced_offline_sends_nothing_until_online(server, client):
     client.run("offline")
     (client.mnt / "x.txt").write_bytes(b"x")
-    assert client.status()["state"] == "forced"
+    assert client.status()["state"] == "forced-offline"
     assert "x.txt" not in server.records("notes")
     client.run("online")
     client.sync()

@@ -54,6 +54,7 @@ class Writer(threading.Thread):
         finally:
             os.close(fd)
         os.rename(self.dir / tmp, self.dir / name)
+        self.done.pop(tmp, None)  # one may be left from the round before
         self.done[name] = data
 
     def patch(self, name):
