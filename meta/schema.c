@@ -1,92 +1,132 @@
 #include "meta/schema.h"
 
 #include <stdio.h>
+#include <sys/stat.h>
 
 #include "base/clock.h"
 #include "base/error.h"
 #include "meta/db_priv.h"
 #include "meta/object.h"
 
-/* Version 1. */
+/* clang-format off */
 static const char tables_1[] =
-	"CREATE TABLE setting(key TEXT PRIMARY KEY NOT NULL, value BLOB NOT NULL) STRICT, WITHOUT "
-	"ROWID;"
-	"CREATE TABLE store(id INTEGER PRIMARY KEY, ref TEXT NOT NULL, name TEXT NOT NULL UNIQUE,"
-	" mode INTEGER NOT NULL, root INTEGER NOT NULL, cursor TEXT NOT NULL, listed INTEGER NOT "
-	"NULL,"
-	" listing INTEGER NOT NULL, validated_ns INTEGER NOT NULL) STRICT;"
-	"CREATE TABLE object(id INTEGER PRIMARY KEY AUTOINCREMENT, store INTEGER NOT NULL,"
-	" version INTEGER NOT NULL, mode INTEGER NOT NULL, uid INTEGER NOT NULL, gid INTEGER NOT "
-	"NULL,"
-	" rdev INTEGER NOT NULL, nlink INTEGER NOT NULL, size INTEGER NOT NULL,"
-	" atime_ns INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL,"
-	" btime_ns INTEGER NOT NULL, target BLOB, map INTEGER NOT NULL) STRICT;"
+	"CREATE TABLE setting("
+		"key TEXT NOT NULL PRIMARY KEY, value BLOB NOT NULL"
+	") STRICT, WITHOUT ROWID;"
+
+	"CREATE TABLE store("
+		"id INTEGER PRIMARY KEY, ref TEXT NOT NULL, name TEXT NOT NULL UNIQUE,"
+		"mode INTEGER NOT NULL, root INTEGER NOT NULL, cursor TEXT NOT NULL,"
+		"listed INTEGER NOT NULL, listing INTEGER NOT NULL, validated_ns INTEGER NOT NULL"
+	") STRICT;"
+
+	"CREATE TABLE object("
+		"id INTEGER PRIMARY KEY AUTOINCREMENT, store INTEGER NOT NULL,"
+		"version INTEGER NOT NULL, mode INTEGER NOT NULL, uid INTEGER NOT NULL,"
+		"gid INTEGER NOT NULL, rdev INTEGER NOT NULL, nlink INTEGER NOT NULL,"
+		"size INTEGER NOT NULL, atime_ns INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,"
+		"ctime_ns INTEGER NOT NULL, btime_ns INTEGER NOT NULL, target BLOB,"
+		"map INTEGER NOT NULL"
+	") STRICT;"
 	"CREATE INDEX object_unlinked ON object(id) WHERE nlink = 0;"
-	"CREATE TABLE name(id INTEGER PRIMARY KEY AUTOINCREMENT, store INTEGER NOT NULL,"
-	" parent INTEGER NOT NULL, name BLOB NOT NULL, object INTEGER NOT NULL, rid TEXT, etag "
-	"TEXT,"
-	" sha256 BLOB, r_parent TEXT, r_name BLOB, seen INTEGER NOT NULL, UNIQUE(parent, name)) "
-	"STRICT;"
+
+	"CREATE TABLE name("
+		"id INTEGER PRIMARY KEY AUTOINCREMENT, store INTEGER NOT NULL,"
+		"parent INTEGER NOT NULL, name BLOB NOT NULL, object INTEGER NOT NULL,"
+		"rid TEXT, etag TEXT, sha256 BLOB, r_parent TEXT, r_name BLOB,"
+		"seen INTEGER NOT NULL, UNIQUE(parent, name)"
+	") STRICT;"
 	"CREATE INDEX name_parent ON name(parent);"
 	"CREATE INDEX name_object ON name(object);"
 	"CREATE UNIQUE INDEX name_rid ON name(rid, store) WHERE rid IS NOT NULL;"
-	"CREATE TABLE xattr(object INTEGER NOT NULL, name BLOB NOT NULL, value BLOB NOT NULL,"
-	" PRIMARY KEY(object, name)) STRICT, WITHOUT ROWID;"
-	"CREATE TABLE blob(id INTEGER PRIMARY KEY AUTOINCREMENT, uuid BLOB NOT NULL,"
-	" store INTEGER NOT NULL, alg INTEGER NOT NULL, shift INTEGER NOT NULL, epoch INTEGER NOT "
-	"NULL,"
-	" seals INTEGER NOT NULL, alloc_bytes INTEGER NOT NULL, used_s INTEGER NOT NULL,"
-	" pinned INTEGER NOT NULL) STRICT;"
+
+	"CREATE TABLE xattr("
+		"object INTEGER NOT NULL, name BLOB NOT NULL, value BLOB NOT NULL,"
+		"PRIMARY KEY(object, name)"
+	") STRICT, WITHOUT ROWID;"
+
+	"CREATE TABLE blob("
+		"id INTEGER PRIMARY KEY AUTOINCREMENT, uuid BLOB NOT NULL, store INTEGER NOT NULL,"
+		"alg INTEGER NOT NULL, shift INTEGER NOT NULL, epoch INTEGER NOT NULL,"
+		"seals INTEGER NOT NULL, alloc_bytes INTEGER NOT NULL, used_s INTEGER NOT NULL,"
+		"pinned INTEGER NOT NULL"
+	") STRICT;"
 	"CREATE INDEX blob_used ON blob(used_s);"
-	"CREATE TABLE map(id INTEGER PRIMARY KEY AUTOINCREMENT, blob INTEGER NOT NULL,"
-	" object INTEGER NOT NULL, size INTEGER NOT NULL, whole INTEGER NOT NULL,"
-	" state INTEGER NOT NULL, etag TEXT) STRICT;"
+
+	"CREATE TABLE map("
+		"id INTEGER PRIMARY KEY AUTOINCREMENT, blob INTEGER NOT NULL,"
+		"object INTEGER NOT NULL, size INTEGER NOT NULL, whole INTEGER NOT NULL,"
+		"state INTEGER NOT NULL, etag TEXT"
+	") STRICT;"
 	"CREATE INDEX map_blob ON map(blob);"
 	"CREATE INDEX map_stray ON map(id) WHERE state > 0;"
-	"CREATE TABLE chunk(map INTEGER NOT NULL, idx INTEGER NOT NULL, slot INTEGER NOT NULL,"
-	" len INTEGER NOT NULL, seq INTEGER NOT NULL, nonce BLOB NOT NULL, tag BLOB NOT NULL,"
-	" PRIMARY KEY(map, idx)) STRICT, WITHOUT ROWID;"
-	"CREATE TABLE undo_map(map INTEGER NOT NULL, gen INTEGER NOT NULL, size INTEGER NOT NULL,"
-	" whole INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, PRIMARY KEY(map, gen)) STRICT, "
-	"WITHOUT ROWID;"
-	"CREATE TABLE undo_chunk(map INTEGER NOT NULL, gen INTEGER NOT NULL, idx INTEGER NOT NULL,"
-	" present INTEGER NOT NULL, slot INTEGER, len INTEGER, seq INTEGER, nonce BLOB, tag BLOB,"
-	" PRIMARY KEY(map, gen, idx)) STRICT, WITHOUT ROWID;"
-	"CREATE TABLE op(seq INTEGER PRIMARY KEY AUTOINCREMENT, store INTEGER NOT NULL,"
-	" kind INTEGER NOT NULL, state INTEGER NOT NULL, name INTEGER NOT NULL, object INTEGER NOT "
-	"NULL,"
-	" rid TEXT, key BLOB NOT NULL, base_etag TEXT, r_parent TEXT, r_name BLOB, other_rid TEXT,"
-	" other_etag TEXT, map INTEGER NOT NULL, attempts INTEGER NOT NULL, next_try_ms INTEGER "
-	"NOT NULL,"
-	" status INTEGER NOT NULL, error TEXT NOT NULL, created_ns INTEGER NOT NULL) STRICT;"
+
+	"CREATE TABLE chunk("
+		"map INTEGER NOT NULL, idx INTEGER NOT NULL, slot INTEGER NOT NULL,"
+		"len INTEGER NOT NULL, seq INTEGER NOT NULL, nonce BLOB NOT NULL, tag BLOB NOT NULL,"
+		"PRIMARY KEY(map, idx)"
+	") STRICT, WITHOUT ROWID;"
+
+	"CREATE TABLE undo_map("
+		"map INTEGER NOT NULL, gen INTEGER NOT NULL, size INTEGER NOT NULL,"
+		"whole INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, PRIMARY KEY(map, gen)"
+	") STRICT, WITHOUT ROWID;"
+
+	"CREATE TABLE undo_chunk("
+		"map INTEGER NOT NULL, gen INTEGER NOT NULL, idx INTEGER NOT NULL,"
+		"present INTEGER NOT NULL, slot INTEGER, len INTEGER, seq INTEGER, nonce BLOB, tag BLOB,"
+		"PRIMARY KEY(map, gen, idx)"
+	") STRICT, WITHOUT ROWID;"
+
+	"CREATE TABLE op("
+		"seq INTEGER PRIMARY KEY AUTOINCREMENT, store INTEGER NOT NULL,"
+		"kind INTEGER NOT NULL, state INTEGER NOT NULL, name INTEGER NOT NULL,"
+		"object INTEGER NOT NULL, rid TEXT, key BLOB NOT NULL, base_etag TEXT, r_parent TEXT,"
+		"r_name BLOB, other_rid TEXT, other_etag TEXT, map INTEGER NOT NULL,"
+		"attempts INTEGER NOT NULL, next_try_ms INTEGER NOT NULL, status INTEGER NOT NULL,"
+		"error TEXT NOT NULL, created_ns INTEGER NOT NULL"
+	") STRICT;"
 	"CREATE INDEX op_rid ON op(rid);"
 	"CREATE INDEX op_object ON op(object);"
 	"CREATE INDEX op_state ON op(state, created_ns);"
 	"CREATE INDEX op_key ON op(key);"
 	"CREATE INDEX op_map ON op(map) WHERE map > 0;"
-	"CREATE TABLE deferred(store INTEGER NOT NULL, rid TEXT NOT NULL, reason INTEGER NOT NULL,"
-	" parent_rid TEXT, entry TEXT NOT NULL, PRIMARY KEY(store, rid)) STRICT, WITHOUT ROWID;"
-	"CREATE INDEX deferred_parent ON deferred(store, parent_rid);"
-	"CREATE TABLE conflict(id INTEGER PRIMARY KEY AUTOINCREMENT, store INTEGER NOT NULL,"
-	" kind INTEGER NOT NULL, object INTEGER NOT NULL, rid TEXT, path BLOB, other_path BLOB,"
-	" created_ns INTEGER NOT NULL, resolved_ns INTEGER NOT NULL) STRICT;"
-	"CREATE TABLE event(id INTEGER PRIMARY KEY AUTOINCREMENT, time_ns INTEGER NOT NULL,"
-	" kind TEXT NOT NULL, detail TEXT NOT NULL, hash BLOB NOT NULL) STRICT;";
 
-/* The root is the caller's own directory: the mounting user's, for whoever asks before its owner is
- * set. */
+	"CREATE TABLE deferred("
+		"store INTEGER NOT NULL, rid TEXT NOT NULL, reason INTEGER NOT NULL,"
+		"parent_rid TEXT, entry TEXT NOT NULL, PRIMARY KEY(store, rid)"
+	") STRICT, WITHOUT ROWID;"
+	"CREATE INDEX deferred_parent ON deferred(store, parent_rid);"
+
+	"CREATE TABLE conflict("
+		"id INTEGER PRIMARY KEY AUTOINCREMENT, store INTEGER NOT NULL,"
+		"kind INTEGER NOT NULL, object INTEGER NOT NULL, rid TEXT, path BLOB, other_path BLOB,"
+		"created_ns INTEGER NOT NULL, resolved_ns INTEGER NOT NULL"
+	") STRICT;"
+
+	"CREATE TABLE event("
+		"id INTEGER PRIMARY KEY AUTOINCREMENT, time_ns INTEGER NOT NULL,"
+		"kind TEXT NOT NULL, detail TEXT NOT NULL, hash BLOB NOT NULL"
+	") STRICT;";
+/* clang-format on */
+
+/* The root belongs to who makes the volume. (The table of statements is prepared after the schema.) */
 static int make_root(struct db *db)
 {
-	char sql[400];
-	int64_t now = clock_wall_ns();
+	static const char sql[] =
+		"INSERT INTO object(id, store, version, mode, uid, gid, rdev, nlink, size, atime_ns,"
+		" mtime_ns, ctime_ns, btime_ns, map)"
+		" VALUES(?1, 0, 1, ?2, ?3, ?4, 0, 2, 0, ?5, ?5, ?5, ?5, 0)";
+	const int64_t values[] = { OBJECT_ROOT, S_IFDIR | 0755, getuid(), getgid(), clock_wall_ns() };
+	sqlite3_stmt *q = NULL;
+	int rc = sqlite3_prepare_v2(db->handle, sql, -1, &q, NULL);
 
-	snprintf(sql, sizeof(sql),
-		"INSERT INTO object(id, store, version, mode, uid, gid, rdev, nlink, size,"
-		" atime_ns, mtime_ns, ctime_ns, btime_ns, target, map)"
-		" VALUES(%d, 0, 1, %d, %u, %u, 0, 2, 0, %lld, %lld, %lld, %lld, NULL, 0)",
-		OBJECT_ROOT, 0040755, (unsigned)getuid(), (unsigned)getgid(), (long long)now,
-		(long long)now, (long long)now, (long long)now);
-	return db_exec(db, sql);
+	for (size_t i = 0; i < ARRAY_SIZE(values) && rc == SQLITE_OK; i++)
+		rc = sqlite3_bind_int64(q, (int)i + 1, values[i]);
+	if (rc == SQLITE_OK)
+		rc = sqlite3_step(q);
+	sqlite3_finalize(q);
+	return db_error(db, rc);
 }
 
 static int to_version_1(struct db *db)

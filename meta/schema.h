@@ -14,7 +14,7 @@
  * object    one row per inode. id is st_ino, never reused. 1 is the root that holds the stores.
  *           (id INTEGER PRIMARY KEY AUTOINCREMENT, store, version INTEGER, mode INTEGER  with S_IFMT,
  *            uid, gid, rdev, nlink, size, atime_ns, mtime_ns, ctime_ns, btime_ns, target BLOB  of a symlink,
- *            map INTEGER  0 = no content row yet: an empty file)
+ *            map INTEGER  0 = no content row yet: an empty file)  partial index on nlink = 0
  *           `version` counts the times the origin's content replaced ours: (id, version) is what a FUSE
  *           nodeid names; local commits keep it.
  * name      one row per directory entry; id is the readdir cookie.
@@ -40,7 +40,7 @@
  *           (seq INTEGER PRIMARY KEY AUTOINCREMENT, store, kind, state, name  id or 0, object, rid, key BLOB 16,
  *            base_etag, r_parent, r_name, other_rid, other_etag, map  snapshot being sent or 0,
  *            attempts, next_try_ms  wall, status  last HTTP status, error TEXT, created_ns)
- *           index (rid), (object), (state)
+ *           index (rid), (object), (state, created_ns), (key), partial index (map) where map > 0
  * deferred  entries of the feed that cannot be applied yet.                              [cache]
  *           (store, rid, reason 0 parent unknown 1 object busy 2 held, parent_rid, entry TEXT) PRIMARY KEY(store, rid) WITHOUT ROWID, index (store, parent_rid)
  * conflict  (id INTEGER PRIMARY KEY AUTOINCREMENT, store, kind, object  of the kept copy, rid  at the origin,

@@ -29,7 +29,7 @@ enum stmt_id {
 #define STMT(id, sql) STMT_##id,
 	STMT_TABLE(STMT)
 #undef STMT
-		STMT_COUNT
+	STMT_COUNT
 };
 
 struct stmt_slot {

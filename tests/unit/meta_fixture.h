@@ -37,7 +37,7 @@ static inline void fixture_init(struct fixture *f)
 	assert_non_null(mkdtemp(f->dir));
 	assert_int_equal(secret_new(32, &f->key), 0);
 	memset(secret_bytes(f->key), 0x5a, 32);
-	f->options = (struct db_options){.dir = f->dir, .key = f->key};
+	f->options = (struct db_options){ .dir = f->dir, .key = f->key };
 }
 
 static inline void fixture_done(struct fixture *f)
@@ -82,7 +82,7 @@ struct bytes {
 
 static inline struct bytes fixture_read(const struct fixture *f, const char *name)
 {
-	struct bytes b = {0};
+	struct bytes b = { 0 };
 	struct stat st;
 	int fd = open(fixture_path(f, name), O_RDONLY);
 
@@ -96,7 +96,8 @@ static inline struct bytes fixture_read(const struct fixture *f, const char *nam
 	return b;
 }
 
-static inline void fixture_write(const struct fixture *f, const char *name, const void *data, size_t len)
+static inline void fixture_write(
+	const struct fixture *f, const char *name, const void *data, size_t len)
 {
 	int fd = open(fixture_path(f, name), O_WRONLY | O_CREAT | O_TRUNC, 0600);
 
@@ -117,14 +118,15 @@ static inline void fixture_flip(const struct fixture *f, const char *name, size_
 	close(fd);
 }
 
-/* The files of an index whose daemon was killed now: copied while it is open, the open one goes on. */
+/* The files of an index whose daemon was killed now: copied while it is open, the open one goes on.
+ */
 struct image {
 	struct bytes main, wal;
 };
 
 static inline struct image fixture_image(const struct fixture *f)
 {
-	return (struct image){fixture_read(f, DB_FILE), fixture_read(f, DB_WAL_FILE)};
+	return (struct image){ fixture_read(f, DB_FILE), fixture_read(f, DB_WAL_FILE) };
 }
 
 static inline void fixture_restore(const struct fixture *f, const struct image *i)

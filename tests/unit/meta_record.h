@@ -1,10 +1,12 @@
 /*
- * A SQLite VFS over unix-excl that records what reaches the files, for tests of crashes: which bytes
- * were written where, what was truncated, what was synced. It can also fail: a disk that fills up after so many
- * bytes, and a sync that fails and, as Linux does, forgets that the pages were dirty.
+ * A SQLite VFS over unix-excl that records what reaches the files, for tests of crashes: which
+ * bytes were written where, what was truncated, what was synced. It can also fail: a disk that
+ * fills up after so many bytes, and a sync that fails and, as Linux does, forgets that the pages
+ * were dirty.
  *
- * From the record a state after power loss is made: everything up to the last good sync of a file before the
- * crash is there; of each later write every 512-byte sector is there with the given probability.
+ * From the record a state after power loss is made: everything up to the last good sync of a file
+ * before the crash is there; of each later write every 512-byte sector is there with the given
+ * probability.
  */
 #ifndef CACHET_TESTS_META_RECORD_H
 #define CACHET_TESTS_META_RECORD_H
@@ -46,7 +48,8 @@ static inline sqlite3_file *record_real(sqlite3_file *f)
 	return ((struct record_file *)f)->real;
 }
 
-static void record_add(sqlite3_file *f, enum record_kind kind, const void *data, size_t len, uint64_t at)
+static void record_add(
+	sqlite3_file *f, enum record_kind kind, const void *data, size_t len, uint64_t at)
 {
 	struct record_op *op;
 
@@ -58,7 +61,9 @@ static void record_add(sqlite3_file *f, enum record_kind kind, const void *data,
 		assert_non_null(record.ops);
 	}
 	op = &record.ops[record.n++];
-	*op = (struct record_op){.kind = kind, .wal = ((struct record_file *)f)->wal, .at = at, .len = len};
+	*op = (struct record_op){
+		.kind = kind, .wal = ((struct record_file *)f)->wal, .at = at, .len = len
+	};
 	if (data) {
 		op->data = malloc(len);
 		memcpy(op->data, data, len);
@@ -165,10 +170,10 @@ static int record_shm_unmap(sqlite3_file *f, int flag)
 	return record_real(f)->pMethods->xShmUnmap(record_real(f), flag);
 }
 
-static const sqlite3_io_methods record_methods = {
-	2, record_close, record_read, record_write, record_truncate, record_sync, record_size, record_lock,
-	record_unlock, record_reserved, record_control, record_sector, record_characteristics, record_shm_map,
-	record_shm_lock, record_shm_barrier, record_shm_unmap, NULL, NULL};
+static const sqlite3_io_methods record_methods = { 2, record_close, record_read, record_write,
+	record_truncate, record_sync, record_size, record_lock, record_unlock, record_reserved,
+	record_control, record_sector, record_characteristics, record_shm_map, record_shm_lock,
+	record_shm_barrier, record_shm_unmap, NULL, NULL };
 
 static int record_open(sqlite3_vfs *v, const char *name, sqlite3_file *f, int flags, int *out)
 {
@@ -254,14 +259,16 @@ static inline void record_replay(struct bytes *b, bool wal, size_t crash, unsign
 	}
 	for (size_t i = 0; i < crash; i++) {
 		const struct record_op *op = &record.ops[i];
-		bool lost = i > lost_from && i < lost_to; /* clean but never written: only a new write helps */
+		bool lost = i > lost_from &&
+			    i < lost_to; /* clean but never written: only a new write helps */
 		unsigned p = lost ? 0 : i < synced ? 100 : percent;
 
 		if (op->wal != wal)
 			continue;
 		if (op->kind == RECORD_WRITE)
 			record_apply_write(b, op, p);
-		else if (op->kind == RECORD_TRUNCATE && op->at < b->len && (unsigned)rand() % 100 < p)
+		else if (op->kind == RECORD_TRUNCATE && op->at < b->len &&
+			 (unsigned)rand() % 100 < p)
 			b->len = op->at;
 	}
 }

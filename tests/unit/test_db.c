@@ -169,7 +169,7 @@ static void test_the_vfs_beneath_locks_out_other_processes_too(void **state)
 	pid = fork();
 	if (pid == 0) {
 		int fd = open(fixture_path(&f, DB_FILE), O_RDWR);
-		struct flock l = {.l_type = F_WRLCK, .l_start = 0x40000000, .l_len = 512};
+		struct flock l = { .l_type = F_WRLCK, .l_start = 0x40000000, .l_len = 512 };
 
 		_exit(fd >= 0 && fcntl(fd, F_SETLK, &l) < 0 ? 0 : 1);
 	}
@@ -296,7 +296,8 @@ static void test_a_journal_put_there_by_somebody_is_not_seen(void **state)
 	db = fixture_create(&f);
 	assert_int_equal(counter_commit(db, 4), 0);
 	db_close(db);
-	fixture_write(&f, "index.db-journal", "\xd9\xd5\x05\xf9\x20\xa1\x63\xd7 and more of it", 24);
+	fixture_write(
+		&f, "index.db-journal", "\xd9\xd5\x05\xf9\x20\xa1\x63\xd7 and more of it", 24);
 	db = fixture_open(&f, NULL);
 	assert_int_equal(counter_read(db), 4);
 	db_close(db);
@@ -353,7 +354,7 @@ static int hook_run(void *arg)
 
 static void test_hook_runs_before_each_sync_but_that_of_a_fresh_log(void **state)
 {
-	struct hook h = {0};
+	struct hook h = { 0 };
 	struct fixture f;
 	struct db *db;
 
@@ -380,7 +381,7 @@ static void test_hook_runs_before_each_sync_but_that_of_a_fresh_log(void **state
 
 static void test_failing_hook_stops_sync_and_checkpoint(void **state)
 {
-	struct hook h = {.result = -EDQUOT};
+	struct hook h = { .result = -EDQUOT };
 	struct fixture f;
 	struct image i;
 	struct db *db;
@@ -419,7 +420,7 @@ static void *sync_and_checkpoint(void *arg)
 
 static void test_syncs_and_checkpoints_run_beside_commits(void **state)
 {
-	struct party p[2] = {{0}, {0}};
+	struct party p[2] = { { 0 }, { 0 } };
 	pthread_t t[2];
 	struct fixture f;
 	struct db *db;

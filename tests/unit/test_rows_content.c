@@ -1,4 +1,5 @@
-/* Goal: rows of blob, map, chunk and undo: copies, what may be evicted, and the way back after power loss. */
+/* Goal: rows of blob, map, chunk and undo: copies, what may be evicted, and the way back after
+ * power loss. */
 #include "meta_fixture.h"
 
 #include "meta/content.h"
@@ -33,7 +34,9 @@ static int teardown(void **state)
 
 static uint64_t make_blob(struct db *db, int64_t used_s)
 {
-	struct content_blob b = {.store = 1, .alg = 1, .shift = 16, .used_s = used_s, .alloc_bytes = 100};
+	struct content_blob b = {
+		.store = 1, .alg = 1, .shift = 16, .used_s = used_s, .alloc_bytes = 100
+	};
 
 	memset(b.uuid, 0x11, sizeof(b.uuid));
 	assert_int_equal(content_blob_insert(db, &b), 0);
@@ -42,7 +45,7 @@ static uint64_t make_blob(struct db *db, int64_t used_s)
 
 static uint64_t make_map(struct db *db, uint64_t blob, uint64_t object, const char *etag)
 {
-	struct content_map m = {.blob = blob, .object = object, .size = 10, .whole = true};
+	struct content_map m = { .blob = blob, .object = object, .size = 10, .whole = true };
 
 	strcpy(m.etag.text, etag);
 	assert_int_equal(content_map_insert(db, &m), 0);
@@ -51,7 +54,7 @@ static uint64_t make_map(struct db *db, uint64_t blob, uint64_t object, const ch
 
 static struct content_chunk chunk(uint64_t idx, uint64_t slot)
 {
-	struct content_chunk c = {.idx = idx, .slot = slot, .len = 4096, .seq = slot + 100};
+	struct content_chunk c = { .idx = idx, .slot = slot, .len = 4096, .seq = slot + 100 };
 
 	memset(c.nonce, (int)slot + 1, 12);
 	memset(c.tag, (int)slot + 2, sizeof(c.tag));
@@ -87,8 +90,15 @@ static void assert_no_chunk(struct db *db, uint64_t map, uint64_t idx)
 static void test_blob_round_trips(void **state)
 {
 	struct env *e = *state;
-	struct content_blob b = {.store = 2, .alg = 2, .shift = 14, .epoch = 3, .seals = UINT64_C(1) << 28,
-		.alloc_bytes = 8192, .used_s = 77, .pinned = true}, got;
+	struct content_blob b = { .store = 2,
+		.alg = 2,
+		.shift = 14,
+		.epoch = 3,
+		.seals = UINT64_C(1) << 28,
+		.alloc_bytes = 8192,
+		.used_s = 77,
+		.pinned = true },
+			    got;
 	uint64_t n = 0;
 
 	for (uint8_t i = 0; i < CONTENT_UUID_LEN; i++)
@@ -181,7 +191,7 @@ static void test_stray_maps_are_those_no_op_names(void **state)
 {
 	struct env *e = *state;
 	uint64_t map = make_map(e->db, 7, 2, ""), sent, lost, ids[4];
-	struct op_row op = {.kind = OP_PUT};
+	struct op_row op = { .kind = OP_PUT };
 
 	assert_int_equal(content_map_clone(e->db, map, CONTENT_MAP_SNAPSHOT, &sent), 0);
 	assert_int_equal(content_map_clone(e->db, map, CONTENT_MAP_SUPERSEDED, &lost), 0);
@@ -209,8 +219,8 @@ static void test_only_clean_unpinned_content_is_evictable(void **state)
 	uint64_t map = make_map(e->db, blob, 2, "\"v\"");
 	struct content_blob b;
 	struct content_map m;
-	struct content_undo u = {.map = map, .gen = 1};
-	struct op_row op = {.kind = OP_ATTR, .object = 2};
+	struct content_undo u = { .map = map, .gen = 1 };
+	struct op_row op = { .kind = OP_ATTR, .object = 2 };
 
 	assert_int_equal(evictable(e->db, &first), 1);
 	assert_int_equal(first, blob);
@@ -260,7 +270,8 @@ static void test_least_recently_used_goes_first_and_paging_misses_none(void **st
 		if (n == 0)
 			break;
 		for (size_t i = 0; i < n; i++) {
-			assert_true(rows[i].used_s > used || (rows[i].used_s == used && rows[i].id > id));
+			assert_true(rows[i].used_s > used ||
+				    (rows[i].used_s == used && rows[i].id > id));
 			used = rows[i].used_s;
 			id = rows[i].id;
 			seen++;
@@ -288,9 +299,14 @@ static void test_undo_brings_back_the_start_of_the_generation(void **state)
 {
 	struct env *e = *state;
 	uint64_t map = make_map(e->db, 7, 2, "");
-	struct content_undo u = {.map = map, .gen = 4, .size = 10, .whole = false, .mtime_ns = 123}, rows[4];
+	struct content_undo u = { .map = map,
+		.gen = 4,
+		.size = 10,
+		.whole = false,
+		.mtime_ns = 123 },
+			    rows[4];
 	struct content_map m;
-	struct undo_seen seen = {0};
+	struct undo_seen seen = { 0 };
 	size_t n;
 
 	put(e->db, map, 0, 1);
@@ -338,7 +354,7 @@ static void test_generations_undo_newest_first_down_to_the_oldest(void **state)
 {
 	struct env *e = *state;
 	uint64_t map = make_map(e->db, 7, 2, "");
-	struct content_undo u = {.map = map, .whole = true}, rows[4];
+	struct content_undo u = { .map = map, .whole = true }, rows[4];
 	size_t n;
 
 	for (uint64_t gen = 1; gen <= 3; gen++) {
@@ -366,7 +382,8 @@ static int collect_slot(void *arg, uint64_t slot)
 static void test_slots_are_those_of_all_maps_and_undo_rows_of_the_blob(void **state)
 {
 	struct env *e = *state;
-	uint64_t map = make_map(e->db, 7, 2, ""), other = make_map(e->db, 8, 3, ""), copy, slots = 0;
+	uint64_t map = make_map(e->db, 7, 2, ""), other = make_map(e->db, 8, 3, ""), copy,
+		 slots = 0;
 
 	put(e->db, map, 0, 1);
 	put(e->db, other, 0, 20);
@@ -383,7 +400,7 @@ static void test_deleting_a_map_takes_chunks_and_undo_rows(void **state)
 {
 	struct env *e = *state;
 	uint64_t map = make_map(e->db, 7, 2, ""), n = 9;
-	struct content_undo u = {.map = map, .gen = 1}, rows[2];
+	struct content_undo u = { .map = map, .gen = 1 }, rows[2];
 	size_t found;
 
 	put(e->db, map, 0, 1);

@@ -36,8 +36,17 @@ static int teardown(void **state)
 static void test_op_round_trips_every_column(void **state)
 {
 	struct env *e = *state;
-	struct op_row op = {.store = 1, .kind = OP_MOVE, .state = OP_HELD, .name = 2, .object = 3, .map = 4,
-		.attempts = 5, .next_try_ms = 6, .status = -7, .created_ns = 8}, got;
+	struct op_row op = { .store = 1,
+		.kind = OP_MOVE,
+		.state = OP_HELD,
+		.name = 2,
+		.object = 3,
+		.map = 4,
+		.attempts = 5,
+		.next_try_ms = 6,
+		.status = -7,
+		.created_ns = 8 },
+		      got;
 
 	strcpy(op.rid.text, "rid");
 	memset(op.key, 0x77, sizeof(op.key));
@@ -67,7 +76,7 @@ static void test_op_round_trips_every_column(void **state)
 static void test_op_sequence_never_goes_back(void **state)
 {
 	struct env *e = *state;
-	struct op_row op = {.kind = OP_PUT};
+	struct op_row op = { .kind = OP_PUT };
 	uint64_t seq, last = 9;
 
 	assert_int_equal(op_last_seq(e->db, &last), 0);
@@ -93,7 +102,9 @@ static void test_ops_are_found_by_record_object_and_order(void **state)
 	uint64_t sum = 0, seqs[3];
 
 	for (int i = 0; i < 3; i++) {
-		struct op_row op = {.kind = OP_PUT, .store = 1, .object = i == 2 ? 9 : 8, .created_ns = 50 - i};
+		struct op_row op = {
+			.kind = OP_PUT, .store = 1, .object = i == 2 ? 9 : 8, .created_ns = 50 - i
+		};
 
 		strcpy(op.rid.text, i == 1 ? "b" : "a");
 		op.state = i == 2 ? OP_REFUSED : OP_QUEUED;
@@ -115,13 +126,15 @@ static void test_ops_are_found_by_record_object_and_order(void **state)
 static void test_op_counts_by_state_and_age(void **state)
 {
 	struct env *e = *state;
-	struct op_counts c = {.queued = 9};
+	struct op_counts c = { .queued = 9 };
 
 	assert_int_equal(op_counts(e->db, &c), 0);
 	assert_int_equal(c.queued, 0);
 	assert_int_equal(c.oldest_ns, 0);
 	for (int i = 0; i < 5; i++) {
-		struct op_row op = {.kind = OP_PUT, .state = (enum op_state)(i % 4), .created_ns = 100 - i};
+		struct op_row op = {
+			.kind = OP_PUT, .state = (enum op_state)(i % 4), .created_ns = 100 - i
+		};
 
 		assert_int_equal(op_insert(e->db, &op), 0);
 	}
@@ -142,7 +155,9 @@ static int count_store(void *arg, const struct store_row *s)
 static void test_store_round_trips_and_names_are_unique(void **state)
 {
 	struct env *e = *state;
-	struct store_row s = {.mode = STORE_LOCAL, .root = 5, .listed = true, .listing = 6, .validated_ns = 7};
+	struct store_row s = {
+		.mode = STORE_LOCAL, .root = 5, .listed = true, .listing = 6, .validated_ns = 7
+	};
 	struct store_row got, again;
 	int n = 0;
 
@@ -170,7 +185,7 @@ static void test_store_round_trips_and_names_are_unique(void **state)
 static void test_settings_keep_bytes_and_their_limits(void **state)
 {
 	struct env *e = *state;
-	uint8_t buf[8] = {0};
+	uint8_t buf[8] = { 0 };
 	size_t len = 99;
 	uint64_t v = 1;
 
@@ -208,7 +223,7 @@ static int take_deferred(void *arg, const char *rid, const char *entry)
 static void test_deferred_entries_wait_for_parent_or_reason_and_may_be_taken(void **state)
 {
 	struct env *e = *state;
-	struct deferred_seen s = {.db = e->db};
+	struct deferred_seen s = { .db = e->db };
 	uint64_t n;
 	char *entry;
 
@@ -244,7 +259,7 @@ static int see_conflict(void *arg, const struct conflict_row *c)
 static void test_conflicts_are_listed_until_resolved(void **state)
 {
 	struct env *e = *state;
-	struct conflict_row c = {.store = 1, .kind = 2, .object = 3, .created_ns = 4};
+	struct conflict_row c = { .store = 1, .kind = 2, .object = 3, .created_ns = 4 };
 	char path[] = "a/b";
 	int n = 0;
 
@@ -268,7 +283,8 @@ static void append_three(struct db *db)
 	assert_int_equal(event_append(db, 3, "wipe", "{}"), 0);
 }
 
-static int count_event(void *arg, uint64_t id, int64_t time_ns, const char *kind, const char *detail)
+static int count_event(
+	void *arg, uint64_t id, int64_t time_ns, const char *kind, const char *detail)
 {
 	assert_int_equal(id, time_ns);
 	++*(int *)arg;

@@ -1,4 +1,5 @@
-/* Goal: rows of object, xattr and name keep what they were given and refuse what their contract refuses. */
+/* Goal: rows of object, xattr and name keep what they were given and refuse what their contract
+ * refuses. */
 #include "meta_fixture.h"
 
 #include "meta/name.h"
@@ -32,7 +33,7 @@ static int teardown(void **state)
 
 static uint64_t make_object(struct db *db, uint32_t mode)
 {
-	struct object_row o = {.store = 1, .version = 1, .mode = mode, .nlink = 1};
+	struct object_row o = { .store = 1, .version = 1, .mode = mode, .nlink = 1 };
 
 	assert_int_equal(object_insert(db, &o, NULL, 0), 0);
 	return o.id;
@@ -40,7 +41,7 @@ static uint64_t make_object(struct db *db, uint32_t mode)
 
 static struct name_row make_name(struct db *db, uint64_t parent, const char *text, uint64_t object)
 {
-	struct name_row n = {.store = 1, .parent = parent, .object = object};
+	struct name_row n = { .store = 1, .parent = parent, .object = object };
 
 	assert_true(row_filename_set(&n.name, text, strlen(text)));
 	assert_int_equal(name_insert(db, &n), 0);
@@ -50,9 +51,19 @@ static struct name_row make_name(struct db *db, uint64_t parent, const char *tex
 static void test_object_round_trips_every_column(void **state)
 {
 	struct env *e = *state;
-	struct object_row o = {.store = 3, .version = UINT64_MAX, .mode = 0100644, .uid = 0xfffffffe,
-		.gid = 7, .rdev = UINT64_C(1) << 63, .nlink = 9, .size = INT64_MAX, .atime_ns = -1,
-		.mtime_ns = INT64_MIN, .ctime_ns = 5, .btime_ns = 6, .map = 77};
+	struct object_row o = { .store = 3,
+		.version = UINT64_MAX,
+		.mode = 0100644,
+		.uid = 0xfffffffe,
+		.gid = 7,
+		.rdev = UINT64_C(1) << 63,
+		.nlink = 9,
+		.size = INT64_MAX,
+		.atime_ns = -1,
+		.mtime_ns = INT64_MIN,
+		.ctime_ns = 5,
+		.btime_ns = 6,
+		.map = 77 };
 	struct object_row got;
 
 	assert_int_equal(object_insert(e->db, &o, NULL, 0), 0);
@@ -75,7 +86,7 @@ static void test_object_round_trips_every_column(void **state)
 static void test_object_update_keeps_id_store_and_birth(void **state)
 {
 	struct env *e = *state;
-	struct object_row o = {.store = 3, .mode = 0100600, .btime_ns = 6}, got;
+	struct object_row o = { .store = 3, .mode = 0100600, .btime_ns = 6 }, got;
 
 	assert_int_equal(object_insert(e->db, &o, NULL, 0), 0);
 	o.store = 4;
@@ -93,7 +104,7 @@ static void test_object_update_keeps_id_store_and_birth(void **state)
 static void test_absent_object_is_enoent_everywhere(void **state)
 {
 	struct env *e = *state;
-	struct object_row o = {.id = 4711, .mode = 1}, got = {.mode = 42};
+	struct object_row o = { .id = 4711, .mode = 1 }, got = { .mode = 42 };
 	char *target = (char *)1;
 	size_t len;
 
@@ -118,7 +129,7 @@ static void test_object_id_is_never_given_twice(void **state)
 static void test_symlink_target_keeps_any_bytes(void **state)
 {
 	struct env *e = *state;
-	struct object_row o = {.mode = 0120777};
+	struct object_row o = { .mode = 0120777 };
 	const char bytes[] = "../\xff\xfe\x01 \n";
 	char *target;
 	size_t len;
@@ -215,7 +226,8 @@ static void test_filename_refuses_what_no_directory_can_hold(void **state)
 static void test_name_round_trips_every_column(void **state)
 {
 	struct env *e = *state;
-	struct name_row n = {.store = 2, .parent = 5, .object = 6, .has_sha256 = true, .seen = 8}, got;
+	struct name_row n = { .store = 2, .parent = 5, .object = 6, .has_sha256 = true, .seen = 8 },
+			got;
 
 	assert_true(row_filename_set(&n.name, "\xc3\xa4 \xff", 4));
 	assert_true(row_filename_set(&n.r_name, "old", 3));
@@ -257,7 +269,8 @@ static void test_name_without_origin_reads_back_empty(void **state)
 static void test_taken_place_is_eexist_and_the_transaction_goes_on(void **state)
 {
 	struct env *e = *state;
-	struct name_row a = make_name(e->db, OBJECT_ROOT, "a", 9), b = make_name(e->db, OBJECT_ROOT, "b", 10);
+	struct name_row a = make_name(e->db, OBJECT_ROOT, "a", 9),
+			b = make_name(e->db, OBJECT_ROOT, "b", 10);
 	struct name_row again = a, got;
 
 	assert_int_equal(name_insert(e->db, &again), -EEXIST);
@@ -270,7 +283,8 @@ static void test_taken_place_is_eexist_and_the_transaction_goes_on(void **state)
 static void test_same_rid_twice_in_a_store_is_eexist(void **state)
 {
 	struct env *e = *state;
-	struct name_row a = make_name(e->db, OBJECT_ROOT, "a", 9), b = make_name(e->db, OBJECT_ROOT, "b", 10);
+	struct name_row a = make_name(e->db, OBJECT_ROOT, "a", 9),
+			b = make_name(e->db, OBJECT_ROOT, "b", 10);
 
 	strcpy(a.rid.text, "same");
 	strcpy(b.rid.text, "same");
@@ -313,7 +327,7 @@ static int see(void *arg, const struct name_row *n, const struct object_row *o)
 	if (o)
 		assert_int_equal(o->id, n->object);
 	if (s->recurse && o && o->mode == 040755) {
-		struct seen inner = {.db = s->db};
+		struct seen inner = { .db = s->db };
 
 		assert_int_equal(name_each(s->db, o->id, 0, see, &inner), 0);
 		s->count += inner.count;
@@ -328,7 +342,7 @@ static int see(void *arg, const struct name_row *n, const struct object_row *o)
 static void test_each_goes_by_cookie_and_stops_when_told(void **state)
 {
 	struct env *e = *state;
-	struct seen s = {.db = e->db};
+	struct seen s = { .db = e->db };
 	uint64_t object = make_object(e->db, 0100644), third = 0;
 	char name[8];
 
@@ -340,16 +354,16 @@ static void test_each_goes_by_cookie_and_stops_when_told(void **state)
 	}
 	assert_int_equal(name_each(e->db, OBJECT_ROOT, 0, see, &s), 0);
 	assert_int_equal(s.count, 10);
-	s = (struct seen){.db = e->db, .last = third};
+	s = (struct seen){ .db = e->db, .last = third };
 	assert_int_equal(name_each(e->db, OBJECT_ROOT, third, see, &s), 0);
 	assert_int_equal(s.count, 7);
-	s = (struct seen){.db = e->db, .stop_at = third};
+	s = (struct seen){ .db = e->db, .stop_at = third };
 	assert_int_equal(name_each(e->db, OBJECT_ROOT, 0, see, &s), 0);
 	assert_int_equal(s.count, 3);
-	s = (struct seen){.db = e->db, .result = -EIO};
+	s = (struct seen){ .db = e->db, .result = -EIO };
 	assert_int_equal(name_each(e->db, OBJECT_ROOT, 0, see, &s), -EIO);
 	assert_int_equal(s.count, 1);
-	s = (struct seen){.db = e->db};
+	s = (struct seen){ .db = e->db };
 	assert_int_equal(name_each_of(e->db, object, see, &s), 0);
 	assert_int_equal(s.count, 10);
 }
@@ -357,7 +371,7 @@ static void test_each_goes_by_cookie_and_stops_when_told(void **state)
 static void test_each_may_be_nested_and_its_entries_removed(void **state)
 {
 	struct env *e = *state;
-	struct seen s = {.db = e->db, .recurse = true};
+	struct seen s = { .db = e->db, .recurse = true };
 	uint64_t dir = make_object(e->db, 040755), file = make_object(e->db, 0100644);
 
 	make_name(e->db, OBJECT_ROOT, "d1", dir);
@@ -366,7 +380,7 @@ static void test_each_may_be_nested_and_its_entries_removed(void **state)
 	make_name(e->db, OBJECT_ROOT, "z", file);
 	assert_int_equal(name_each(e->db, OBJECT_ROOT, 0, see, &s), 0);
 	assert_int_equal(s.count, 4);
-	s = (struct seen){.db = e->db, .remove = true};
+	s = (struct seen){ .db = e->db, .remove = true };
 	assert_int_equal(name_each(e->db, OBJECT_ROOT, 0, see, &s), 0);
 	assert_int_equal(s.count, 2);
 	assert_int_equal(name_any(e->db, OBJECT_ROOT), 0);
@@ -377,7 +391,7 @@ static void test_unseen_are_known_names_of_the_store_not_listed(void **state)
 {
 	struct env *e = *state;
 	struct name_row rows[4], n[4];
-	static const char *const texts[4] = {"a", "b", "c", "d"};
+	static const char *const texts[4] = { "a", "b", "c", "d" };
 	uint64_t count = 0;
 	size_t found = 9;
 

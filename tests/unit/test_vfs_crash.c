@@ -1,6 +1,6 @@
 /*
- * Goal: nothing acknowledged is lost by SIGKILL, nothing synced by power loss, a full disk or a failed
- * sync; and the index always opens.
+ * Goal: nothing acknowledged is lost by SIGKILL, nothing synced by power loss, a full disk or a
+ * failed sync; and the index always opens.
  *
  * More: CACHET_TEST_KILLS (50), CACHET_TEST_POWER (500), CACHET_TEST_SEED (1).
  */
@@ -28,7 +28,8 @@ static void child_commits(struct fixture *f, int fd, uint64_t n)
 
 		if (n % 7 == 0) {
 			memset(big, (int)n, sizeof(big));
-			if (db_begin(db) < 0 || setting_set(db, "big", big, sizeof(big)) < 0 || db_commit(db) < 0)
+			if (db_begin(db) < 0 || setting_set(db, "big", big, sizeof(big)) < 0 ||
+				db_commit(db) < 0)
 				_exit(3);
 		}
 		if (counter_commit(db, n) < 0)
@@ -45,7 +46,7 @@ static void child_commits(struct fixture *f, int fd, uint64_t n)
 /* Kills a writer at a random instant; returns the last commit it acknowledged. */
 static uint64_t kill_round(struct fixture *f, uint64_t n)
 {
-	struct timespec t = {.tv_nsec = 1000000 + (long)rand() % 25000000};
+	struct timespec t = { .tv_nsec = 1000000 + (long)rand() % 25000000 };
 	uint64_t acked = n, got;
 	int fds[2], status;
 	pid_t pid;
@@ -88,7 +89,8 @@ static void test_sigkill_loses_no_acknowledged_commit(void **state)
 		assert_int_equal(db_integrity_check(db), 0);
 		db_unlock(db);
 		db_close(db);
-		if (i % 2) /* the next writer goes on from the killed one's log, not from a closed one */
+		if (i % 2) /* the next writer goes on from the killed one's log, not from a closed
+			      one */
 			fixture_restore(&f, &killed);
 		image_done(&killed);
 		commits += (uint64_t)there - n;
@@ -112,7 +114,7 @@ static void test_sigkill_while_it_is_made_leaves_a_whole_index_or_none(void **st
 	unsigned rounds = fixture_times("CACHET_TEST_KILLS", 50);
 
 	for (unsigned i = 0; i < rounds; i++) {
-		struct timespec t = {.tv_nsec = (long)rand() % 12000000};
+		struct timespec t = { .tv_nsec = (long)rand() % 12000000 };
 		struct db_options o;
 		struct fixture f;
 		struct db *db;
@@ -156,10 +158,11 @@ struct story {
 
 static void acknowledge(struct story *s, uint64_t n, bool synced)
 {
-	s->acks[s->n_acks++] = (struct ack){record.n, n, synced};
+	s->acks[s->n_acks++] = (struct ack){ record.n, n, synced };
 }
 
-/* One life of an index: commits of all sizes, syncs, checkpoints of both kinds, a spilled roll-back. */
+/* One life of an index: commits of all sizes, syncs, checkpoints of both kinds, a spilled
+ * roll-back. */
 static void live(struct story *s)
 {
 	struct db *db;
@@ -179,7 +182,8 @@ static void live(struct story *s)
 		if (dice < 15) {
 			memset(big, (int)n, sizeof(big));
 			assert_int_equal(db_begin(db), 0);
-			assert_int_equal(setting_set(db, dice % 2 ? "big" : "huge", big, sizeof(big)), 0);
+			assert_int_equal(
+				setting_set(db, dice % 2 ? "big" : "huge", big, sizeof(big)), 0);
 			if (dice % 3)
 				assert_int_equal(db_commit(db), 0);
 			else
@@ -211,7 +215,7 @@ static void story_done(struct story *s)
 
 static struct bytes copy_of(const struct bytes *b)
 {
-	struct bytes c = {malloc(b->len + 1), b->len};
+	struct bytes c = { malloc(b->len + 1), b->len };
 
 	if (b->len)
 		memcpy(c.data, b->data, b->len);
@@ -220,7 +224,7 @@ static struct bytes copy_of(const struct bytes *b)
 
 static void assert_survives(struct story *s, size_t crash, unsigned percent)
 {
-	struct image i = {copy_of(&s->start.main), copy_of(&s->start.wal)};
+	struct image i = { copy_of(&s->start.main), copy_of(&s->start.wal) };
 	uint64_t synced = 0, begun = 1;
 	struct db_recovery rec;
 	int64_t there;
@@ -237,8 +241,8 @@ static void assert_survives(struct story *s, size_t crash, unsigned percent)
 	db = fixture_open(&s->f, &rec);
 	there = counter_read(db);
 	if (there < (int64_t)synced || there > (int64_t)begun)
-		print_error("crash %zu percent %u: %lld not in [%llu, %llu]\n", crash, percent, (long long)there,
-			(unsigned long long)synced, (unsigned long long)begun);
+		print_error("crash %zu percent %u: %lld not in [%llu, %llu]\n", crash, percent,
+			(long long)there, (unsigned long long)synced, (unsigned long long)begun);
 	assert_true(there >= (int64_t)synced && there <= (int64_t)begun);
 	assert_false(rec.durable_lost);
 	db_read(db);
@@ -250,14 +254,15 @@ static void assert_survives(struct story *s, size_t crash, unsigned percent)
 
 static void test_power_loss_loses_no_synced_commit_and_never_the_index(void **state)
 {
-	static const unsigned percents[] = {0, 30, 60, 90, 100};
+	static const unsigned percents[] = { 0, 30, 60, 90, 100 };
 	unsigned states = fixture_times("CACHET_TEST_POWER", 500), done = 0;
 	struct story s;
 
 	while (done < states) {
 		live(&s);
 		for (unsigned i = 0; i < 100 && done < states; i++, done++)
-			assert_survives(&s, (size_t)rand() % (record.n + 1), percents[done % ARRAY_SIZE(percents)]);
+			assert_survives(&s, (size_t)rand() % (record.n + 1),
+				percents[done % ARRAY_SIZE(percents)]);
 		story_done(&s);
 	}
 	print_message("%u states\n", done);
@@ -279,7 +284,7 @@ static void test_the_power_loss_model_notices_a_missing_sync(void **state)
 
 		if (!s.acks[a].synced)
 			continue;
-		i = (struct image){copy_of(&s.start.main), copy_of(&s.start.wal)};
+		i = (struct image){ copy_of(&s.start.main), copy_of(&s.start.wal) };
 		record_replay(&i.main, false, s.acks[a].op, 0);
 		record_replay(&i.wal, true, s.acks[a].op, 0);
 		fixture_restore(&s.f, &i);
@@ -296,7 +301,7 @@ static void test_the_power_loss_model_notices_a_missing_sync(void **state)
 
 static void test_after_a_failed_sync_the_log_is_written_again(void **state)
 {
-	struct story s = {.n_acks = 0};
+	struct story s = { .n_acks = 0 };
 	struct db *db;
 
 	fixture_init(&s.f);
@@ -322,7 +327,7 @@ static void test_after_a_failed_sync_the_log_is_written_again(void **state)
 
 static void test_after_a_failed_sync_a_checkpoint_writes_the_log_again(void **state)
 {
-	struct story s = {.n_acks = 0};
+	struct story s = { .n_acks = 0 };
 	struct db *db;
 
 	fixture_init(&s.f);
@@ -364,7 +369,8 @@ static void test_full_disk_fails_the_commit_and_keeps_all_before_it(void **state
 		while (r == 0);
 		assert_int_equal(r, -ENOSPC);
 		assert_int_equal(counter_read(db), n - 1);
-		assert_true(db_checkpoint(db, true) == -ENOSPC || room == 0 || db_wal_bytes(db) == 0);
+		assert_true(
+			db_checkpoint(db, true) == -ENOSPC || room == 0 || db_wal_bytes(db) == 0);
 		assert_int_equal(counter_read(db), n - 1);
 		record.budget = -1; /* somebody made room */
 		assert_int_equal(counter_commit(db, 99), 0);
@@ -443,7 +449,8 @@ static int setup(void **state)
 	srand(fixture_times("CACHET_TEST_SEED", 1));
 	if (r < 0)
 		return r;
-	/* The first index sets SQLite's page cache up; only then may SQLite be started by the record. */
+	/* The first index sets SQLite's page cache up; only then may SQLite be started by the
+	 * record. */
 	fixture_init(&f);
 	db_close(fixture_create(&f));
 	fixture_done(&f);

@@ -1,4 +1,5 @@
-/* Goal: pages of the main file: sealed, bound to their place, and no changed byte is ever served as data. */
+/* Goal: pages of the main file: sealed, bound to their place, and no changed byte is ever served as
+ * data. */
 #include "meta_fixture.h"
 
 #include <sqlite3.h>
@@ -9,7 +10,7 @@
 
 static struct page_keys keys_of(struct fixture *f)
 {
-	struct page_keys k = {0};
+	struct page_keys k = { 0 };
 
 	assert_int_equal(page_keys_init(&k, f->key), 0);
 	return k;
@@ -49,8 +50,8 @@ static int check_big(struct db *db)
 }
 
 /*
- * Opens and reads everything: an error, or exactly what was committed. A damage may be out of the way of these reads; the
- * check over everything must find it.
+ * Opens and reads everything: an error, or exactly what was committed. A damage may be out of the
+ * way of these reads; the check over everything must find it.
  */
 static void assert_seen(struct fixture *f)
 {
@@ -133,16 +134,18 @@ static void test_every_byte_of_every_page_is_authenticated(void **state)
 	fixture_done(&f);
 }
 
-/* A raw connection over the sealed VFS to a small index of its own, so that 16,384 openings are affordable. */
+/* A raw connection over the sealed VFS to a small index of its own, so that 16,384 openings are
+ * affordable. */
 static sqlite3 *raw_open(struct fixture *f, struct vfs **v, int flags)
 {
-	struct vfs_options o = {.key = f->key};
+	struct vfs_options o = { .key = f->key };
 	int reserve = PAGE_RESERVE;
 	sqlite3 *h;
 
 	assert_int_equal(vfs_new(&o, v), 0);
 	/* A damaged page 1 fails here already; the handle then fails at each use. */
-	(void)!sqlite3_open_v2(fixture_path(f, "raw.db"), &h, flags | SQLITE_OPEN_READWRITE, vfs_name(*v));
+	(void)!sqlite3_open_v2(
+		fixture_path(f, "raw.db"), &h, flags | SQLITE_OPEN_READWRITE, vfs_name(*v));
 	assert_non_null(h);
 	sqlite3_file_control(h, "main", SQLITE_FCNTL_RESERVE_BYTES, &reserve);
 	return h;
@@ -184,8 +187,10 @@ static void test_every_flipped_byte_of_a_small_index_is_an_error(void **state)
 
 	fixture_init(&f);
 	h = raw_open(&f, &v, SQLITE_OPEN_CREATE);
-	assert_int_equal(raw_exec(h, "PRAGMA journal_mode = MEMORY; CREATE TABLE t(id INTEGER PRIMARY KEY, text);"
-				     "INSERT INTO t VALUES(1, 'row one')"), SQLITE_OK);
+	assert_int_equal(raw_exec(h, "PRAGMA journal_mode = MEMORY; CREATE TABLE t(id INTEGER "
+				     "PRIMARY KEY, text);"
+				     "INSERT INTO t VALUES(1, 'row one')"),
+		SQLITE_OK);
 	assert_int_equal(raw_read(h, text, sizeof(text)), SQLITE_ROW);
 	raw_close(h, v);
 	b = fixture_read(&f, "raw.db");
@@ -234,11 +239,13 @@ static void test_swapped_pages_are_seen(void **state)
 		if (a == b)
 			continue;
 		memcpy(page, i.main.data + a * PAGE_SIZE_BYTES, PAGE_SIZE_BYTES);
-		memcpy(i.main.data + a * PAGE_SIZE_BYTES, i.main.data + b * PAGE_SIZE_BYTES, PAGE_SIZE_BYTES);
+		memcpy(i.main.data + a * PAGE_SIZE_BYTES, i.main.data + b * PAGE_SIZE_BYTES,
+			PAGE_SIZE_BYTES);
 		memcpy(i.main.data + b * PAGE_SIZE_BYTES, page, PAGE_SIZE_BYTES);
 		fixture_restore(&f, &i);
 		assert_seen(&f);
-		memcpy(i.main.data + b * PAGE_SIZE_BYTES, i.main.data + a * PAGE_SIZE_BYTES, PAGE_SIZE_BYTES);
+		memcpy(i.main.data + b * PAGE_SIZE_BYTES, i.main.data + a * PAGE_SIZE_BYTES,
+			PAGE_SIZE_BYTES);
 		memcpy(i.main.data + a * PAGE_SIZE_BYTES, page, PAGE_SIZE_BYTES);
 	}
 	image_done(&i);
@@ -344,7 +351,7 @@ static void test_page_1_torn_by_a_checkpoint_costs_nothing(void **state)
 	db_close(db);
 	after = fixture_image(&f);
 	for (size_t torn = 512; torn < PAGE_SIZE_BYTES; torn += 512) {
-		struct image i = {fixture_read(&f, DB_FILE), before.wal};
+		struct image i = { fixture_read(&f, DB_FILE), before.wal };
 
 		i.main.len = before.main.len;
 		memcpy(i.main.data, after.main.data, torn);
@@ -379,13 +386,14 @@ static sqlite3_file *file_of(sqlite3 *h)
 {
 	sqlite3_file *file = NULL;
 
-	assert_int_equal(sqlite3_file_control(h, "main", SQLITE_FCNTL_FILE_POINTER, &file), SQLITE_OK);
+	assert_int_equal(
+		sqlite3_file_control(h, "main", SQLITE_FCNTL_FILE_POINTER, &file), SQLITE_OK);
 	return file;
 }
 
 static void test_holes_are_filled_with_sealed_pages(void **state)
 {
-	uint8_t plain[PAGE_SIZE_BYTES] = {0};
+	uint8_t plain[PAGE_SIZE_BYTES] = { 0 };
 	struct page_keys k;
 	struct fixture f;
 	struct bytes b;
@@ -397,7 +405,8 @@ static void test_holes_are_filled_with_sealed_pages(void **state)
 	k = keys_of(&f);
 	h = raw_open(&f, &v, SQLITE_OPEN_CREATE);
 	file = file_of(h);
-	assert_int_equal(file->pMethods->xWrite(file, plain, PAGE_SIZE_BYTES, 4 * PAGE_SIZE_BYTES), SQLITE_OK);
+	assert_int_equal(file->pMethods->xWrite(file, plain, PAGE_SIZE_BYTES, 4 * PAGE_SIZE_BYTES),
+		SQLITE_OK);
 	assert_int_equal(file->pMethods->xTruncate(file, 8 * PAGE_SIZE_BYTES), SQLITE_OK);
 	assert_int_equal(vfs_main_bytes(v), 8 * PAGE_SIZE_BYTES);
 	raw_close(h, v);
@@ -420,7 +429,8 @@ static void test_any_range_inside_a_page_is_served_and_none_across(void **state)
 
 	fixture_init(&f);
 	h = raw_open(&f, &v, SQLITE_OPEN_CREATE);
-	assert_int_equal(raw_exec(h, "PRAGMA journal_mode = MEMORY; CREATE TABLE t(id)"), SQLITE_OK);
+	assert_int_equal(
+		raw_exec(h, "PRAGMA journal_mode = MEMORY; CREATE TABLE t(id)"), SQLITE_OK);
 	file = file_of(h);
 	assert_int_equal(file->pMethods->xRead(file, whole, PAGE_SIZE_BYTES, 0), SQLITE_OK);
 	assert_memory_equal(whole, "SQLite format 3", 16);
@@ -429,7 +439,8 @@ static void test_any_range_inside_a_page_is_served_and_none_across(void **state)
 			assert_int_equal(file->pMethods->xRead(file, part, len, at), SQLITE_OK);
 			assert_memory_equal(part, whole + at, (size_t)len);
 		}
-	assert_int_not_equal(file->pMethods->xRead(file, part, 20, PAGE_SIZE_BYTES - 10), SQLITE_OK);
+	assert_int_not_equal(
+		file->pMethods->xRead(file, part, 20, PAGE_SIZE_BYTES - 10), SQLITE_OK);
 	assert_int_not_equal(file->pMethods->xWrite(file, whole, 512, 0), SQLITE_OK);
 	raw_close(h, v);
 	fixture_done(&f);
@@ -446,7 +457,8 @@ static void test_nothing_is_mapped_and_only_powersafe_overwrite_is_claimed(void 
 	h = raw_open(&f, &v, SQLITE_OPEN_CREATE);
 	file = file_of(h);
 	assert_int_equal(file->pMethods->iVersion, 2);
-	assert_int_equal(file->pMethods->xDeviceCharacteristics(file), SQLITE_IOCAP_POWERSAFE_OVERWRITE);
+	assert_int_equal(
+		file->pMethods->xDeviceCharacteristics(file), SQLITE_IOCAP_POWERSAFE_OVERWRITE);
 	raw_close(h, v);
 	fixture_done(&f);
 }
@@ -462,7 +474,8 @@ static void test_copying_a_plain_database_in_is_refused(void **state)
 
 	fixture_init(&f);
 	assert_int_equal(sqlite3_open(":memory:", &plain), SQLITE_OK);
-	assert_int_equal(raw_exec(plain, "CREATE TABLE t(x); INSERT INTO t VALUES('CANARY-PLAIN')"), SQLITE_OK);
+	assert_int_equal(raw_exec(plain, "CREATE TABLE t(x); INSERT INTO t VALUES('CANARY-PLAIN')"),
+		SQLITE_OK);
 	h = raw_open(&f, &v, SQLITE_OPEN_CREATE);
 	assert_int_equal(raw_exec(h, "PRAGMA journal_mode = MEMORY"), SQLITE_OK);
 	b = sqlite3_backup_init(h, "main", plain, "main");
@@ -504,7 +517,8 @@ static void test_decrypted_pages_live_in_memory_left_out_of_dumps(void **state)
 			from = MAX_OF(a, (unsigned long)memory);
 			to = MIN_OF(b, (unsigned long)memory + len);
 		}
-		if (strncmp(line, "VmFlags:", 8) == 0 && from < to) {			assert_non_null(strstr(line, " dd"));
+		if (strncmp(line, "VmFlags:", 8) == 0 && from < to) {
+			assert_non_null(strstr(line, " dd"));
 			covered += to - from;
 		}
 	}
@@ -522,7 +536,8 @@ static int setup(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_decrypted_pages_live_in_memory_left_out_of_dumps), /* sets SQLite up */
+		cmocka_unit_test(
+			test_decrypted_pages_live_in_memory_left_out_of_dumps), /* sets SQLite up */
 		cmocka_unit_test(test_page_is_bound_to_its_number_and_key),
 		cmocka_unit_test(test_same_page_sealed_twice_differs),
 		cmocka_unit_test(test_every_byte_of_every_page_is_authenticated),

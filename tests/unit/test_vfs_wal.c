@@ -1,4 +1,5 @@
-/* Goal: the log: nothing in clear, exact recovery from any cut or flip, damage in the middle reported and kept. */
+/* Goal: the log: nothing in clear, exact recovery from any cut or flip, damage in the middle
+ * reported and kept. */
 #include "meta_fixture.h"
 
 #include <sqlite3.h>
@@ -8,11 +9,11 @@
 #include "meta/page.h"
 #include "meta/walscan.h"
 
-#define FRAME_AT(i) (PAGE_WAL_HEADER_LEN + (size_t)(i) * PAGE_FRAME_LEN)
+#define FRAME_AT(i) (PAGE_WAL_HEADER_LEN + (size_t)(i)*PAGE_FRAME_LEN)
 
 static struct page_keys keys_of(struct fixture *f)
 {
-	struct page_keys k = {0};
+	struct page_keys k = { 0 };
 
 	assert_int_equal(page_keys_init(&k, f->key), 0);
 	return k;
@@ -64,10 +65,11 @@ static void assert_recovers(struct fixture *f, uint64_t want, struct db_recovery
 	db_close(db);
 }
 
-/* What SQLite itself makes of the log, without schema and statements: 24,000 openings must be affordable. */
+/* What SQLite itself makes of the log, without schema and statements: 24,000 openings must be
+ * affordable. */
 static int64_t raw_counter(struct fixture *f)
 {
-	struct vfs_options o = {.key = f->key};
+	struct vfs_options o = { .key = f->key };
 	int64_t n = -2;
 	struct vfs *v;
 	sqlite3 *h;
@@ -76,10 +78,13 @@ static int64_t raw_counter(struct fixture *f)
 	assert_int_equal(vfs_new(&o, &v), 0);
 	(void)!sqlite3_open_v2(fixture_path(f, DB_FILE), &h, SQLITE_OPEN_READWRITE, vfs_name(v));
 	sqlite3_db_config(h, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
-	if (sqlite3_prepare_v2(h, "SELECT value FROM setting WHERE key = 'counter'", -1, &q, NULL) == SQLITE_OK) {
+	if (sqlite3_prepare_v2(h, "SELECT value FROM setting WHERE key = 'counter'", -1, &q,
+		    NULL) == SQLITE_OK) {
 		int rc = sqlite3_step(q);
 
-		n = rc == SQLITE_ROW ? (int64_t)load_le64(sqlite3_column_blob(q, 0)) : rc == SQLITE_DONE ? 0 : -3;
+		n = rc == SQLITE_ROW    ? (int64_t)load_le64(sqlite3_column_blob(q, 0))
+		    : rc == SQLITE_DONE ? 0
+					: -3;
 	}
 	sqlite3_finalize(q);
 	assert_int_equal(sqlite3_close(h), SQLITE_OK);
@@ -143,7 +148,8 @@ static void test_log_flipped_in_every_byte_of_the_last_frames_gives_the_commit_b
 		s = scan(&f, &k);
 		assert_int_equal(h.counters[s.committed], want);
 		/* Told whenever a commit behind it is lost. */
-		assert_int_equal(s.damaged, (at - PAGE_WAL_HEADER_LEN) / PAGE_FRAME_LEN + 1 < h.frames);
+		assert_int_equal(
+			s.damaged, (at - PAGE_WAL_HEADER_LEN) / PAGE_FRAME_LEN + 1 < h.frames);
 		assert_false(s.durable_lost);
 		fixture_flip(&f, DB_WAL_FILE, at);
 	}
@@ -315,6 +321,65 @@ static void test_torn_tail_is_cut_so_that_stale_commits_never_follow_new_ones(vo
 	history_done(&f, &h);
 }
 
+/* Any number of changes anywhere in the log, of any kind. */
+static void mutate(struct image *i, const struct image *origin)
+{
+	memcpy(i->wal.data, origin->wal.data, origin->wal.len);
+	i->wal.len = origin->wal.len;
+	for (int n = rand() % 4; n >= 0; n--) {
+		size_t at = (size_t)rand() % i->wal.len, to = (size_t)rand() % i->wal.len;
+		size_t len = MIN_OF((size_t)(1 << rand() % 13), i->wal.len - MAX_OF(at, to));
+
+		switch (rand() % 5) {
+		case 0:
+			i->wal.data[at] ^= (uint8_t)(1 + rand() % 255);
+			break;
+		case 1:
+			memmove(i->wal.data + to, i->wal.data + at, len);
+			break;
+		case 2:
+			memset(i->wal.data + at, rand() % 2 ? 0 : 0xff, len);
+			break;
+		case 3:
+			secret_random(i->wal.data + at, len);
+			break;
+		default:
+			i->wal.len = MAX_OF(at, 1U);
+			break;
+		}
+	}
+}
+
+static void test_whatever_is_done_to_the_log_a_whole_commit_comes_back(void **state)
+{
+	unsigned rounds = fixture_times("CACHET_TEST_MUTATIONS", 300);
+	struct image i;
+	struct history h;
+	struct fixture f;
+
+	make_history(&f, &h, true);
+	srand(fixture_times("CACHET_TEST_SEED", 1));
+	i = (struct image){ h.image.main, { malloc(h.image.wal.len), 0 } };
+	for (unsigned n = 0; n < rounds; n++) {
+		struct db_recovery rec;
+		int64_t there;
+		struct db *db;
+
+		mutate(&i, &h.image);
+		fixture_restore(&f, &i);
+		db = fixture_open(&f, &rec);
+		there = counter_read(db);
+		assert_true(there >= 0 && there <= 5);
+		assert_true(!rec.wal_damaged == !rec.quarantine[0]);
+		db_read(db);
+		assert_int_equal(db_integrity_check(db), 0);
+		db_unlock(db);
+		db_close(db);
+	}
+	free(i.wal.data);
+	history_done(&f, &h);
+}
+
 static void assert_absent(const struct bytes *b, const char *text)
 {
 	assert_null(memmem(b->data, b->len, text, strlen(text)));
@@ -322,7 +387,8 @@ static void assert_absent(const struct bytes *b, const char *text)
 
 static void test_texts_of_rows_are_in_no_file_while_the_log_is_live(void **state)
 {
-	static const char *const texts[] = {"CANARY-in-a-row", "SQLite format", "CREATE TABLE", "canary-key"};
+	static const char *const texts[] = { "CANARY-in-a-row", "SQLite format", "CREATE TABLE",
+		"canary-key" };
 	struct fixture f;
 	struct image i;
 	struct db *db;
@@ -333,7 +399,8 @@ static void test_texts_of_rows_are_in_no_file_while_the_log_is_live(void **state
 		memcpy(big + n, texts[0], 15);
 	db = fixture_create(&f);
 	for (int round = 0; round < 3; round++) {
-		for (size_t n = 500; n < sizeof(big); n += 1000) /* SQLite does not write what is unchanged */
+		for (size_t n = 500; n < sizeof(big);
+			n += 1000) /* SQLite does not write what is unchanged */
 			big[n] = (char)('a' + round);
 		assert_int_equal(db_begin(db), 0);
 		assert_int_equal(setting_set(db, "canary-key", big, sizeof(big)), 0);
@@ -355,7 +422,8 @@ static void test_texts_of_rows_are_in_no_file_while_the_log_is_live(void **state
 	fixture_done(&f);
 }
 
-/* The attack of the trial: a four-digit number in a known row, guessed from the frame's checksum. */
+/* The attack of the trial: a four-digit number in a known row, guessed from the frame's checksum.
+ */
 static void test_frame_header_does_not_confirm_a_guess_of_the_page(void **state)
 {
 	uint8_t plain[PAGE_FRAME_LEN], *sealed, *place;
@@ -378,15 +446,18 @@ static void test_frame_header_does_not_confirm_a_guess_of_the_page(void **state)
 	place = memmem(plain, sizeof(plain), "PIN=4217", 8);
 	assert_non_null(place);
 	for (int pin = 0; pin < 10000; pin++) {
-		uint32_t sum[2] = {page_load_be32(i.wal.data + 24), page_load_be32(i.wal.data + 28)};
+		uint32_t sum[2] = { page_load_be32(i.wal.data + 24),
+			page_load_be32(i.wal.data + 28) };
 		char text[16];
 
 		snprintf(text, sizeof(text), "%04d", pin);
 		memcpy(place + 4, text, 4);
 		page_checksum(false, plain, 8, sum);
 		page_checksum(false, plain + PAGE_FRAME_HEADER_LEN, PAGE_SIZE_BYTES, sum);
-		hits_on_disk += page_load_be32(sealed + 16) == sum[0] || page_load_be32(sealed + 20) == sum[1];
-		hits_on_plain += page_load_be32(plain + 16) == sum[0] && page_load_be32(plain + 20) == sum[1];
+		hits_on_disk += page_load_be32(sealed + 16) == sum[0] ||
+				page_load_be32(sealed + 20) == sum[1];
+		hits_on_plain += page_load_be32(plain + 16) == sum[0] &&
+				 page_load_be32(plain + 20) == sum[1];
 	}
 	assert_int_equal(hits_on_disk, 0);
 	assert_int_equal(hits_on_plain, 1); /* the attack works where the checksum is in clear */
@@ -405,15 +476,17 @@ static void test_no_plaintext_checksum_is_anywhere_in_the_log(void **state)
 	make_history(&f, &h, true);
 	k = keys_of(&f);
 	for (size_t n = 0; n < h.frames; n++) {
-		assert_int_equal(page_frame_open(&k, FRAME_AT(n), h.image.wal.data + FRAME_AT(n), plain), 0);
-		assert_null(memmem(h.image.wal.data + PAGE_WAL_HEADER_LEN, h.image.wal.len - PAGE_WAL_HEADER_LEN,
-			plain + 16, 8));
+		assert_int_equal(
+			page_frame_open(&k, FRAME_AT(n), h.image.wal.data + FRAME_AT(n), plain), 0);
+		assert_null(memmem(h.image.wal.data + PAGE_WAL_HEADER_LEN,
+			h.image.wal.len - PAGE_WAL_HEADER_LEN, plain + 16, 8));
 	}
 	page_keys_done(&k);
 	history_done(&f, &h);
 }
 
-/* A transaction larger than the page cache: frames replaced in place, checksums renewed at its end. */
+/* A transaction larger than the page cache: frames replaced in place, checksums renewed at its end.
+ */
 static void spill(struct db *db, uint64_t n)
 {
 	char key[16], value[1500];
@@ -422,7 +495,8 @@ static void spill(struct db *db, uint64_t n)
 	for (int pass = 0; pass < 3; pass++)
 		for (int row = 0; row < 120; row++) {
 			snprintf(key, sizeof(key), "row-%d", row);
-			memset(value, 'A' + (int)((n + (uint64_t)row + (uint64_t)pass) % 26), sizeof(value));
+			memset(value, 'A' + (int)((n + (uint64_t)row + (uint64_t)pass) % 26),
+				sizeof(value));
 			assert_int_equal(setting_set(db, key, value, sizeof(value)), 0);
 		}
 	assert_int_equal(setting_set_u64(db, "spilled", n), 0);
@@ -498,7 +572,8 @@ static void test_spilled_transaction_rolled_back_leaves_no_false_alarm(void **st
 	assert_int_equal(counter_read(db), 9);
 	assert_spilled(db, 1);
 	db_close(db);
-	/* The same with the new commit torn: what was rolled back is not mistaken for lost commits. */
+	/* The same with the new commit torn: what was rolled back is not mistaken for lost commits.
+	 */
 	fixture_restore(&f, &i);
 	fixture_flip(&f, DB_WAL_FILE, FRAME_AT(frames) + 1000);
 	db = fixture_open(&f, &rec);
@@ -538,13 +613,17 @@ static void test_ranges_of_a_frame_are_served_as_sqlite_wrote_them(void **state)
 	db = fixture_create(&f);
 	assert_int_equal(counter_commit(db, 3), 0);
 	assert_int_equal(counter_commit(db, 4), 0);
-	assert_int_equal(sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_JOURNAL_POINTER, &file), SQLITE_OK);
-	assert_int_equal(file->pMethods->xRead(file, whole, PAGE_FRAME_LEN, FRAME_AT(1)), SQLITE_OK);
+	assert_int_equal(
+		sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_JOURNAL_POINTER, &file),
+		SQLITE_OK);
+	assert_int_equal(
+		file->pMethods->xRead(file, whole, PAGE_FRAME_LEN, FRAME_AT(1)), SQLITE_OK);
 	assert_int_equal(file->pMethods->xRead(file, part, 8, FRAME_AT(1) + 16), SQLITE_OK);
 	assert_memory_equal(part, whole + 16, 8);
 	assert_int_equal(file->pMethods->xRead(file, part, 64, FRAME_AT(1) + 777), SQLITE_OK);
 	assert_memory_equal(part, whole + 777, 64);
-	assert_int_not_equal(file->pMethods->xRead(file, part, 64, FRAME_AT(1) + PAGE_FRAME_LEN - 8), SQLITE_OK);
+	assert_int_not_equal(
+		file->pMethods->xRead(file, part, 64, FRAME_AT(1) + PAGE_FRAME_LEN - 8), SQLITE_OK);
 	assert_int_not_equal(file->pMethods->xWrite(file, part, 64, FRAME_AT(1)), SQLITE_OK);
 	db_close(db);
 	fixture_done(&f);
@@ -558,15 +637,19 @@ static int setup(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_log_cut_at_every_byte_of_the_last_frames_gives_the_last_whole_commit),
-		cmocka_unit_test(test_log_flipped_in_every_byte_of_the_last_frames_gives_the_commit_before),
+		cmocka_unit_test(
+			test_log_cut_at_every_byte_of_the_last_frames_gives_the_last_whole_commit),
+		cmocka_unit_test(
+			test_log_flipped_in_every_byte_of_the_last_frames_gives_the_commit_before),
 		cmocka_unit_test(test_garbage_behind_the_last_commit_is_no_damage),
 		cmocka_unit_test(test_damage_in_the_middle_is_reported_and_kept),
-		cmocka_unit_test(test_damage_among_unsynced_commits_is_not_called_loss_of_durable_ones),
+		cmocka_unit_test(
+			test_damage_among_unsynced_commits_is_not_called_loss_of_durable_ones),
 		cmocka_unit_test(test_flipped_header_of_the_log_is_reported_and_kept),
 		cmocka_unit_test(test_moved_replayed_and_forged_frames_end_the_log),
 		cmocka_unit_test(test_frames_of_an_older_log_are_not_taken),
 		cmocka_unit_test(test_torn_tail_is_cut_so_that_stale_commits_never_follow_new_ones),
+		cmocka_unit_test(test_whatever_is_done_to_the_log_a_whole_commit_comes_back),
 		cmocka_unit_test(test_texts_of_rows_are_in_no_file_while_the_log_is_live),
 		cmocka_unit_test(test_frame_header_does_not_confirm_a_guess_of_the_page),
 		cmocka_unit_test(test_no_plaintext_checksum_is_anywhere_in_the_log),
