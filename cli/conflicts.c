@@ -67,16 +67,16 @@ const struct command command_conflicts_resolve = {
 
 static void print_line(const struct json *o)
 {
-	const char *kind = show_string(o, "kind"), *path = show_string(o, "path"),
-		   *other = show_string(o, "other_path");
+	const char *kind = show_string(o, "kind"), *origin = show_string(o, "origin_path"),
+		   *local = show_string(o, "local_path");
 	char age[SHOW_MAX];
 
 	printf("%6" PRIu64 "  %-13s  %-12s  ", show_u64(o, "id"), kind ? kind : "?",
 		show_age(show_i64(o, "created_ns"), age));
-	show_text(stdout, path ? path : "?");
-	if (other) {
+	show_text(stdout, origin ? origin : "?");
+	if (local && (!origin || strcmp(local, origin) != 0)) {
 		printf("  |  ");
-		show_text(stdout, other);
+		show_text(stdout, local);
 	}
 	printf("%s\n", show_bool(o, "resolved") ? "  (resolved)" : "");
 }
@@ -155,7 +155,7 @@ static const char *what_happened(const char *kind)
 
 static void print_one(const struct json *o)
 {
-	const char *path = show_string(o, "path"), *other = show_string(o, "other_path");
+	const char *origin = show_string(o, "origin_path"), *local = show_string(o, "local_path");
 	char age[SHOW_MAX];
 
 	printf("conflict  %" PRIu64 ", %s%s\n", show_u64(o, "id"),
@@ -163,9 +163,9 @@ static void print_one(const struct json *o)
 		show_bool(o, "resolved") ? ", resolved" : "");
 	printf("what      %s\n", what_happened(show_string(o, "kind")));
 	printf("origin's  ");
-	show_text(stdout, path ? path : "?");
+	show_text(stdout, origin ? origin : "?");
 	printf("\nyours     ");
-	show_text(stdout, other ? other : "the same file");
+	show_text(stdout, local ? local : "?");
 	putchar('\n');
 }
 

@@ -200,8 +200,8 @@ static int add_conflict(void *arg, const struct outbox_conflict *c)
 
 	json_set_u64(o, "id", c->id);
 	json_set_string(o, "kind", c->kind);
-	report_text(o, "path", c->path);
-	report_text(o, "other_path", c->other_path);
+	report_text(o, "local_path", c->path);
+	report_text(o, "origin_path", c->other_path);
 	json_set_i64(o, "created_ns", c->created_ns);
 	json_set_bool(o, "resolved", c->resolved);
 	return 0;

@@ -33,7 +33,8 @@ def bare(home):
             return r
 
         def left_behind(self):
-            return [p for p in (self.home / "state").rglob("*")] + list((self.home / "config").rglob("*.json")) \
+            volumes = [p for p in (self.home / "state").rglob("*") if p != self.home / "state" / "cachet"]
+            return volumes + list((self.home / "config").rglob("*.json")) \
                 + list((self.home / "config").rglob("*.key"))
     return Bare()
 
@@ -490,7 +491,7 @@ def test_a_conflict_is_listed_shown_and_settled(server, make_client):
     c.run("online")
     wait_for(lambda: c.status()["conflicts"] == 1)
     (entry,) = json.loads(c.run("conflicts", "ls", "--json").stdout)["conflicts"]
-    assert entry["path"].endswith("cv.txt")
+    assert entry["origin_path"] == "cv.txt" and entry["local_path"].startswith("cv (conflict ")
     assert "changed here" in c.run("conflicts", "show", str(entry["id"])).stdout
     c.run("conflicts", "resolve", str(entry["id"]))
     assert c.status()["conflicts"] == 0
