@@ -328,7 +328,8 @@ static void mutate(struct image *i, const struct image *origin)
 	i->wal.len = origin->wal.len;
 	for (int n = rand() % 4; n >= 0; n--) {
 		size_t at = (size_t)rand() % i->wal.len, to = (size_t)rand() % i->wal.len;
-		size_t len = MIN_OF((size_t)(1 << rand() % 13), i->wal.len - MAX_OF(at, to));
+		size_t want = (size_t)1 << rand() % 13;
+		size_t len = MIN_OF(want, i->wal.len - MAX_OF(at, to));
 
 		switch (rand() % 5) {
 		case 0:
