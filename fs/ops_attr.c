@@ -9,10 +9,6 @@
 #include "fs/fs_priv.h"
 #include "fs/handle.h"
 
-#define SET_TIMES                                                                                  \
-	(FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_ATIME_NOW | FUSE_SET_ATTR_MTIME |                     \
-		FUSE_SET_ATTR_MTIME_NOW | FUSE_SET_ATTR_CTIME)
-
 static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct fs *f = fs_of(req);
@@ -58,19 +54,37 @@ static unsigned attr_mask(const struct stat *st, int valid, struct tree_attr *se
 		set->mtime_ns = valid & FUSE_SET_ATTR_MTIME_NOW ? now : attr_ns(st->st_mtim);
 		mask |= TREE_SET_MTIME;
 	}
-	if (valid & FUSE_SET_ATTR_CTIME) {
-		set->ctime_ns = attr_ns(st->st_ctim);
-		mask |= TREE_SET_CTIME;
-	}
+	/* The kernel's change time is of a coarser clock than that of the pending data: taken over,
+	 * it would make the times set here look older than the data, and the next commit would put
+	 * its own in their place. */
 	return mask;
 }
 
-/* The kernel's own times of a file it has written: they belong to the next commit, not into a
- * transaction of their own. */
-static bool attr_is_writeback(int valid, const struct fuse_file_info *fi)
+/*
+ * With write-back caching the kernel keeps the times of a file and sends both when it has written
+ * the file, renamed or unlinked it. Times of what it has written belong to the next commit, not
+ * into a transaction of their own.
+ */
+static bool attr_is_kernels(int valid)
 {
-	return fi && (valid & FUSE_SET_ATTR_MTIME) && (valid & FUSE_SET_ATTR_CTIME) &&
-	       !(valid & ~(FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_CTIME));
+	return valid == (FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_CTIME);
+}
+
+static int attr_kernel_times(struct volume *v, const struct node *n, const struct stat *st,
+	struct fuse_file_info *fi, struct tree_attr *out)
+{
+	struct tree_attr set = { .mtime_ns = attr_ns(st->st_mtim) };
+	int r;
+
+	if (fi) {
+		r = file_set_mtime(handle_file(fi), set.mtime_ns);
+		return r ? r : tree_getattr(v, n->object, n->version, out);
+	}
+	r = tree_getattr(v, n->object, n->version, out);
+	/* After a rename or an unlink: the change time was set by that. */
+	if (r || out->nlink == 0 || out->mtime_ns == set.mtime_ns)
+		return r;
+	return tree_setattr(v, n->object, n->version, &set, TREE_SET_MTIME, out);
 }
 
 static int attr_truncate(
@@ -101,7 +115,7 @@ static int attr_kill(struct fs *f, const struct node *n, struct tree_attr *a)
 
 	if (mode & S_IXGRP)
 		mode &= ~(uint32_t)S_ISGID;
-	if (mode == a->mode || !S_ISREG(mode))
+	if (mode == a->mode || S_ISDIR(mode))
 		return 0;
 	set.mode = mode;
 	return tree_setattr(f->volume, n->object, n->version, &set, TREE_SET_MODE, a);
@@ -115,15 +129,11 @@ int ops_attr_kill_priv(struct fs *f, const struct node *n)
 	return r ? r : attr_kill(f, n, &a);
 }
 
-/* chown clears suid and sgid whoever asks, truncation unless root does; a mode that is set in the
- * same call stands. */
-static bool attr_must_kill(fuse_req_t req, int valid)
+/* The kernel says when a chown or truncation is to clear suid and sgid (libfuse calls the flag by
+ * an older name); a mode that is set in the same call stands. */
+static bool attr_must_kill(const struct fs *f, int valid)
 {
-	if (!fs_of(req)->kill_priv || (valid & FUSE_SET_ATTR_MODE))
-		return false;
-	if (valid & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID))
-		return true;
-	return (valid & FUSE_SET_ATTR_SIZE) && fuse_req_ctx(req)->uid != 0;
+	return f->kill_priv && (valid & FUSE_SET_ATTR_KILL_SUID) && !(valid & FUSE_SET_ATTR_MODE);
 }
 
 static int attr_set(fuse_req_t req, struct node *n, const struct stat *st, int valid,
@@ -138,10 +148,8 @@ static int attr_set(fuse_req_t req, struct node *n, const struct stat *st, int v
 		r = attr_truncate(req, n, (uint64_t)st->st_size, fi);
 	if (r)
 		return r;
-	if (attr_is_writeback(valid, fi)) {
-		r = file_set_mtime(handle_file(fi), attr_ns(st->st_mtim));
-		return r ? r : tree_getattr(v, n->object, n->version, out);
-	}
+	if (attr_is_kernels(valid))
+		return attr_kernel_times(v, n, st, fi, out);
 	mask = attr_mask(st, valid, &set);
 	if (mask == 0)
 		return tree_getattr(v, n->object, n->version, out);
@@ -161,7 +169,7 @@ static void op_setattr(
 		return;
 	}
 	r = attr_set(req, n, st, valid, fi, &a);
-	if (r == 0 && attr_must_kill(req, valid))
+	if (r == 0 && attr_must_kill(f, valid))
 		r = attr_kill(f, n, &a);
 	if (r)
 		fs_reply_code(req, r);
@@ -173,9 +181,9 @@ static void op_setattr(
 static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 {
 	struct fs *f = fs_of(req);
-	struct volume_status status = {0};
+	struct volume_status status = { 0 };
 	struct space_info space;
-	struct statvfs st = {.f_bsize = 4096, .f_frsize = 4096, .f_namemax = 255};
+	struct statvfs st = { .f_bsize = 4096, .f_frsize = 4096, .f_namemax = 255 };
 	uint64_t taken;
 
 	space_info(f->volume, &space);

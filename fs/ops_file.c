@@ -104,7 +104,7 @@ static void op_create(
 {
 	struct fs *f = fs_of(req);
 	const struct fuse_ctx *ctx = fuse_req_ctx(req);
-	struct tree_cred cred = {.uid = ctx->uid, .gid = ctx->gid};
+	struct tree_cred cred = { .uid = ctx->uid, .gid = ctx->gid };
 	uint64_t dir = fs_node(f, parent)->object;
 	struct tree_attr a;
 	struct file *file;
@@ -216,17 +216,43 @@ static void op_fallocate(
 	fs_reply_code(req, r);
 }
 
+/*
+ * The kernel does not send its dirty pages before it asks for holes, so a file just written would
+ * seem empty. It is made to by a notification: from this thread, as an exception, because the
+ * answer depends on it. It cannot wait for anything but WRITE requests of this file, which is whole
+ * and never needs the network; another thread takes them.
+ */
+static bool seek_flush(fuse_req_t req, fuse_ino_t ino)
+{
+	if (!loop_yield())
+		return false;
+	return fuse_lowlevel_notify_inval_inode(fs_of(req)->session, ino, 0, 0) == 0;
+}
+
+/* Without knowing what the kernel holds: no holes. */
+static int seek_all_data(struct file *file, uint64_t off, int whence, uint64_t *at)
+{
+	uint64_t size = file_size(file);
+
+	if (off >= size)
+		return -ENXIO;
+	*at = whence == SEEK_DATA ? off : size;
+	return 0;
+}
+
 static void op_lseek(
 	fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse_file_info *fi)
 {
+	struct file *file = handle_file(fi);
 	uint64_t at;
 	int r;
 
-	if (off < 0) {
-		fs_reply_code(req, -ENXIO);
-		return;
-	}
-	r = file_seek(handle_file(fi), (uint64_t)off, whence, &at);
+	if (off < 0)
+		r = -ENXIO;
+	else if (atomic_load(&fs_node(fs_of(req), ino)->writers) > 0 && !seek_flush(req, ino))
+		r = seek_all_data(file, (uint64_t)off, whence, &at);
+	else
+		r = file_seek(file, (uint64_t)off, whence, &at);
 	if (r)
 		fs_reply_code(req, r);
 	else

@@ -21,6 +21,7 @@ class Mount:
 
     def __init__(self, limit=0):
         self.home = pathlib.Path(tempfile.mkdtemp(prefix="cachet-fs-"))
+        self.home.chmod(0o711)  # another user may go through to the mount
         self.path = self.home / "mnt"
         self.state = self.home / "state"
         self.path.mkdir()
