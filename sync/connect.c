@@ -115,6 +115,7 @@ static void on_caps(void *arg, const struct origin_result *r, const struct origi
 	int e = 0;
 
 	s->connect_call = NULL;
+	s->probe_over_gen = s->probing_gen;
 	if (r->code) {
 		judge_probe(s, r);
 		return;
@@ -192,6 +193,7 @@ static uint64_t ask_caps(struct sync *s)
 	const struct origin_ops *ops = s->origin->ops;
 
 	link_probe_begun(&s->link);
+	s->probing_gen = s->poke_gen;
 	if (ops->capabilities(s->origin, on_caps, s, &s->connect_call)) {
 		s->link.probing = false;
 		back_off(s);
@@ -215,6 +217,8 @@ uint64_t connect_step(struct sync *s, uint64_t now_ms)
 		return SYNC_NEVER;
 	if (!link_usable(&s->link)) {
 		due = link_probe_due_ms(&s->link);
+		if (due != SYNC_NEVER && s->probing_gen < s->poke_gen)
+			due = now_ms; /* somebody asked since the last probe began */
 		return due <= now_ms ? ask_caps(s) : due;
 	}
 	due = s->connect_ms > s->pause_ms ? s->connect_ms : s->pause_ms;

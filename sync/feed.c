@@ -136,7 +136,10 @@ static void failed(struct feed *f)
 
 static void hold(struct feed *f)
 {
+	pthread_mutex_lock(&f->s->lock);
 	f->held = true;
+	f->held_gen = f->asked_gen;
+	pthread_mutex_unlock(&f->s->lock);
 	retry_later(f, HELD_MS);
 }
 
@@ -213,8 +216,10 @@ static void page_done(struct feed *f, const struct feed_job *k)
 {
 	page_taken(f, k);
 	f->failures = 0;
-	f->held = false;
 	f->next_ms = 0;
+	pthread_mutex_lock(&f->s->lock);
+	f->held = false;
+	pthread_mutex_unlock(&f->s->lock);
 	f->s->allow_deletes = f->s->allow_deletes && feed_any_held(f->s);
 	f->caught_up = !k->page.more;
 	if (!f->caught_up)

@@ -455,29 +455,45 @@ static bool take_want(struct sync *s, struct fetch_want *out, struct fetch_want 
 	return found;
 }
 
-static void fail_want(struct sync *s, const struct fetch_want *like, int code)
+static void answer_want(struct sync *s, const struct fetch_want *like, int code)
 {
 	struct fetch_transfer t = { .s = s, .object = like->object, .version = like->version };
 
 	answer(&t, like->off, like->off + 1, code);
 }
 
-static void serve(struct sync *s, struct fetch_want *w)
+/* What the reader found missing may have come since: 0 and len 0 then. */
+static int look_again(struct sync *s, struct fetch_want *w, struct file_range *missing)
 {
-	struct fetch_stream *st = stream_of(&s->fetch, w);
-	uint64_t end = clip(s, w, w->off, unit_end(w->off, next_window(st, w), w->end));
 	int r = 0;
 
 	if (!w->file)
 		r = file_open(s->volume, w->object, w->version, false, &w->file);
-	if (r) {
-		fail_want(s, w, r);
+	if (r)
+		return r;
+	r = file_missing(w->file, w->off, 1, w->end - w->off, missing);
+	if (r || !missing->len)
+		file_unref(w->file, false);
+	return r;
+}
+
+static void serve(struct sync *s, struct fetch_want *w)
+{
+	struct fetch_stream *st = stream_of(&s->fetch, w);
+	struct file_range missing;
+	uint64_t end;
+	int r = look_again(s, w, &missing);
+
+	if (r || !missing.len) {
+		answer_want(s, w, r);
 		return;
 	}
+	end = MIN_OF(w->end, missing.off + missing.len);
+	end = clip(s, w, w->off, unit_end(w->off, next_window(st, w), end));
 	st->next = end;
 	add_transfer(s, w, w->file, w->off, end);
 	if (!covering(s, w, w->off))
-		fail_want(s, w, -ENOMEM);
+		answer_want(s, w, -ENOMEM);
 }
 
 static void serve_wants(struct sync *s)

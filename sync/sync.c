@@ -87,6 +87,7 @@ void sync_publish(struct sync *s)
 	pthread_mutex_lock(&s->lock);
 	if (!s->asked.offline_set && !s->asked.token_set) { /* else what was asked for counts already */
 		s->verdict = link_verdict(&s->link);
+		s->probed_gen = s->probe_over_gen;
 		s->status.state = s->link.state;
 	}
 	s->status.last_contact_ns = s->link.last_contact_ns;
@@ -352,6 +353,7 @@ int sync_new(struct sync_options *o, struct sync **out, char **error)
 		s->debounce_ms = o->debounce_ms ? o->debounce_ms : SYNC_DEBOUNCE_MS;
 		link_init(&s->link, o->probe_max_ms, o->offline);
 		s->verdict = link_verdict(&s->link);
+		s->probed_gen = s->probe_over_gen;
 		s->status.state = s->link.state;
 		s->check_identity = true;
 		replay_init(s);
@@ -498,6 +500,16 @@ static bool is_idle(const struct sync *s, uint64_t gen)
 	return !f && s->stores_known && s->replay.quiet_gen >= gen;
 }
 
+/* Lock held: does the brake hold what was asked for since `gen`? */
+static bool is_held(const struct sync *s, uint64_t gen)
+{
+	const struct feed *f = s->feeds;
+
+	while (f && !(f->held && f->held_gen >= gen))
+		f = f->next;
+	return f || s->status.rolled_back_volume;
+}
+
 static int judge_idle(struct sync *s)
 {
 	struct outbox_counts c;
@@ -520,9 +532,9 @@ int sync_wait_idle(struct sync *s, unsigned timeout_ms)
 	gen = s->poke_gen;
 	s->waiters++;
 	while (!r && !is_idle(s, gen)) {
-		if (s->verdict)
-			r = s->verdict;
-		else if (s->status.deletes_held || s->status.rolled_back_volume)
+		if (s->verdict && (s->status.state == SYNC_FORCED || s->probed_gen >= gen))
+			r = s->verdict; /* found out after the call was made */
+		else if (is_held(s, gen))
 			r = CE_HELD;
 		else
 			r = sync_wait_change(s, &deadline, NULL);

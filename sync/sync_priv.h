@@ -39,7 +39,8 @@ struct feed {
 	bool relist;      /* the next request starts from nothing */
 	bool listing;     /* a listing from nothing is under way */
 	bool end_held;    /* only the end of the listing is missing: the brake holds it */
-	bool held;        /* the brake holds a page */
+	bool held;        /* the brake holds a page; with held_gen (asked_gen then) written under lock */
+	uint64_t held_gen;
 	bool start_over;  /* once the job under way has ended */
 	bool caught_up;   /* the last page was the last */
 	bool waiting;     /* the call is a long poll */
@@ -102,6 +103,7 @@ struct sync {
 	bool want_stores;
 	uint64_t connect_ms;
 	unsigned connect_failures;
+	uint64_t probing_gen, probe_over_gen; /* poke_gen when the latest, the last finished probe began */
 	uint64_t stores_ms;
 	uint64_t pause_ms;   /* Retry-After: for the whole origin */
 	bool abandon;        /* the link became unusable */
@@ -121,6 +123,7 @@ struct sync {
 	pthread_cond_t changed;
 	struct sync_status status;
 	int verdict;         /* link_verdict() */
+	uint64_t probed_gen; /* probe_over_gen, for this verdict */
 	unsigned waiters;    /* callers inside sync_fetch, sync_wait_… */
 	bool stores_known;
 	struct {
