@@ -48,10 +48,23 @@ void server_answer_error(struct answer *a, const char *instance, int code)
 	server_answer_problem(a, instance, server_problem_of(code), NULL, NULL);
 }
 
+/* Never asked for anything: there is no body in a 304. */
+static ssize_t no_body(void *cls, uint64_t at, char *buf, size_t max)
+{
+	(void)cls;
+	(void)at;
+	(void)buf;
+	(void)max;
+	return MHD_CONTENT_READER_END_WITH_ERROR;
+}
+
 static struct MHD_Response *build_body(struct answer *a)
 {
 	struct MHD_Response *response;
 
+	/* RFC 9110 section 8.6: the length a 304 names is that of the 200 it stands for. */
+	if (a->status == MHD_HTTP_NOT_MODIFIED)
+		return MHD_create_response_from_callback(a->len, 1, no_body, NULL, NULL);
 	if (a->fd >= 0) {
 		response = MHD_create_response_from_fd_at_offset64(a->len, a->fd, a->first);
 		if (response)

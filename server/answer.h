@@ -25,7 +25,7 @@ struct answer {
 	struct buffer text;
 	struct buffer record; /* value of Cachet-Record */
 	int fd;               /* or -1 */
-	uint64_t first, len;  /* of the file */
+	uint64_t first, len;  /* of the file; in a 304, len of the content not sent */
 	struct {
 		const char *name;
 		char value[ANSWER_VALUE_SIZE];

@@ -7,8 +7,9 @@
  * and dropped, when that is little (DRAIN_MAX); when it is much, the answer goes out at once. In the middle of a chunked
  * body of unknown length neither is possible: there the answer is written to the socket directly, and the connection closed.
  *
- * Time: libmicrohttpd ends connections that are silent for IDLE_TIMEOUT_S. A client that sends a byte now and then is
- * ended by server_http_tick() while in the header, and by too_slow() while in the body.
+ * Time: libmicrohttpd ends connections that are silent for the header timeout (also those whose client left in mid-body:
+ * the end of a stream that comes together with data is not always noticed before). A client that sends a byte now and
+ * then is ended by server_http_tick() while in the header, and by too_slow() while in the body.
  *
  * Connections that wait for the commit queue or the feed are suspended: they cost a descriptor and no thread.
  */
@@ -29,7 +30,6 @@
 #include "server/listen.h"
 
 #define DRAIN_MAX (256u << 10)
-#define IDLE_TIMEOUT_S 60u
 #define CONNECTIONS_MAX 2000u
 #define CONNECTION_MEMORY (64u << 10)
 #define MIN_BYTES_PER_MS 8u                /* slower bodies are ended after the grace */
@@ -481,7 +481,7 @@ static struct MHD_Daemon *start_daemon(struct server *s, int fd)
 	return MHD_start_daemon(flags, 0, NULL, NULL, handle, s, MHD_OPTION_EXTERNAL_LOGGER, no_log, NULL,
 		MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_THREAD_POOL_SIZE, s->threads,
 		MHD_OPTION_CONNECTION_LIMIT, MAX_OF(CONNECTIONS_MAX, s->threads),
-		MHD_OPTION_CONNECTION_TIMEOUT, IDLE_TIMEOUT_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+		MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)(s->header_timeout_ms / 1000), MHD_OPTION_CONNECTION_MEMORY_LIMIT,
 		(size_t)CONNECTION_MEMORY, MHD_OPTION_NOTIFY_COMPLETED, completed, s,
 		MHD_OPTION_NOTIFY_CONNECTION, connection_event, s, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes,
 		NULL, MHD_OPTION_ARRAY, tls, MHD_OPTION_END);

@@ -199,6 +199,8 @@ static void answer_content(struct request *r, const struct record *record, uint8
 	case RANGE_NOT_MODIFIED:
 		a->status = 304;
 		set_record_header(r, record);
+		/* A directory's content is its record. */
+		a->len = record->kind == RECORD_DIR ? a->record.len : record->size;
 		return;
 	case RANGE_PART:
 		a->status = 206;

@@ -29,7 +29,7 @@ struct server_options {
 	uint64_t max_record_bytes;  /* 0 = default 16 GiB */
 	uint64_t max_request_bytes; /* bound of JSON bodies; 0 = default 8 MiB */
 	unsigned threads;           /* 0 = default */
-	/* A connection may take this long to bring a request's header; 0 = 75. */
+	/* A connection may be silent this long, and take this long to bring a request's header; 0 = 75. */
 	unsigned header_timeout_s;
 	/* After this long a body must have come at 8 KB/s or more; 0 = 60. */
 	unsigned body_grace_s;
