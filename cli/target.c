@@ -59,7 +59,7 @@ int target_absolute(const char *path, char **out)
 	char *slash, *joined;
 	int r = by_text(path, &text);
 
-	if (r)
+	if (r || !text)
 		return r;
 	slash = strrchr(text, '/');
 	*slash = '\0';

@@ -110,7 +110,7 @@ int token_read(const char *file, struct secret **out, char **error)
 {
 	_cleanup_secret_ struct secret *line = NULL;
 	char *buf;
-	size_t len;
+	size_t len = 0;
 	int r = secret_new(TOKEN_MAX, &line);
 
 	if (r)

@@ -77,8 +77,8 @@ static int pick(char **names, size_t n, struct config **out, char **error)
 
 int config_load(const char *name, struct config **out, char **error)
 {
-	char **names;
-	size_t n;
+	char **names = NULL;
+	size_t n = 0;
 	int r;
 
 	if (name)
@@ -159,8 +159,8 @@ static void consider_name(struct best *b, const char *name, const char *path)
 int config_find(const char *path, struct config **out, char **mountpoint, char **error)
 {
 	struct best best = { 0 };
-	char **names;
-	size_t n;
+	char **names = NULL;
+	size_t n = 0;
 	int r = config_names(&names, &n);
 
 	if (r)
