@@ -23,7 +23,11 @@ struct content_blob {
 	bool pinned;
 };
 
-enum content_map_state { CONTENT_MAP_CURRENT = 0, CONTENT_MAP_SNAPSHOT = 1, CONTENT_MAP_SUPERSEDED = 2 };
+enum content_map_state {
+	CONTENT_MAP_CURRENT = 0,
+	CONTENT_MAP_SNAPSHOT = 1,
+	CONTENT_MAP_SUPERSEDED = 2
+};
 
 struct content_map {
 	uint64_t id;
@@ -59,8 +63,8 @@ int content_blob_delete(struct db *db, uint64_t id) MUST_CHECK;
 int content_blob_maps(struct db *db, uint64_t id, uint64_t *out) MUST_CHECK;
 int content_blob_total(struct db *db, uint64_t *alloc_bytes) MUST_CHECK;
 /*
- * Blobs that may go, least recently used first, after (used_s, id): not pinned, only maps in state current that
- * are clean: the object has no op and the map an etag, no undo rows. At most `max`.
+ * Blobs that may go, least recently used first, after (used_s, id): not pinned, only maps in state
+ * current that are clean: the object has no op and the map an etag, no undo rows. At most `max`.
  */
 int content_blob_evictable(struct db *db, int64_t after_used_s, uint64_t after_id,
 	struct content_blob *rows, size_t max, size_t *n) MUST_CHECK;
@@ -71,24 +75,31 @@ int content_map_update(struct db *db, const struct content_map *m) MUST_CHECK;
 /* With its chunk and undo rows. */
 int content_map_delete(struct db *db, uint64_t id) MUST_CHECK;
 /* A copy of map and chunk rows in `state`; *out is its id. Same blob, same slots. */
-int content_map_clone(struct db *db, uint64_t id, enum content_map_state state, uint64_t *out) MUST_CHECK;
-/* Ids of maps in state snapshot or superseded (garbage after a crash unless an op names it); at most max. Returns the count. */
+int content_map_clone(
+	struct db *db, uint64_t id, enum content_map_state state, uint64_t *out) MUST_CHECK;
+/* Ids of maps in state snapshot or superseded (garbage after a crash unless an op names it); at
+ * most max. Returns the count. */
 int content_map_stray(struct db *db, uint64_t *ids, size_t max) MUST_CHECK;
-int content_map_of_blob(struct db *db, uint64_t blob, uint64_t *ids, size_t max, size_t *n) MUST_CHECK;
+int content_map_of_blob(
+	struct db *db, uint64_t blob, uint64_t *ids, size_t max, size_t *n) MUST_CHECK;
 
 int content_chunk_put(struct db *db, uint64_t map, const struct content_chunk *c) MUST_CHECK;
-int content_chunk_get(struct db *db, uint64_t map, uint64_t idx, struct content_chunk *out) MUST_CHECK;
+int content_chunk_get(
+	struct db *db, uint64_t map, uint64_t idx, struct content_chunk *out) MUST_CHECK;
 int content_chunk_delete(struct db *db, uint64_t map, uint64_t idx) MUST_CHECK;
 /* idx >= from. */
 int content_chunk_delete_from(struct db *db, uint64_t map, uint64_t from) MUST_CHECK;
 typedef int content_chunk_fn(void *arg, const struct content_chunk *c);
 /* By idx, from `from` to the end; fn as name_each_fn. */
-int content_chunk_each(struct db *db, uint64_t map, uint64_t from, content_chunk_fn *fn, void *arg) MUST_CHECK;
+int content_chunk_each(
+	struct db *db, uint64_t map, uint64_t from, content_chunk_fn *fn, void *arg) MUST_CHECK;
 int content_chunk_count(struct db *db, uint64_t map, uint64_t *out) MUST_CHECK;
 
-/* Keeps what is there if (map, gen) already has a row: the state at the start of the generation counts. */
+/* Keeps what is there if (map, gen) already has a row: the state at the start of the generation
+ * counts. */
 int content_undo_put(struct db *db, const struct content_undo *u) MUST_CHECK;
-/* Saves the current row of (map, idx), or that there is none, under `gen`; keeps an existing one. */
+/* Saves the current row of (map, idx), or that there is none, under `gen`; keeps an existing one.
+ */
 int content_undo_chunk(struct db *db, uint64_t map, uint64_t gen, uint64_t idx) MUST_CHECK;
 /* The same for all idx >= from. */
 int content_undo_chunks_from(struct db *db, uint64_t map, uint64_t gen, uint64_t from) MUST_CHECK;
@@ -98,8 +109,10 @@ int content_undo_forget(struct db *db, uint64_t gen) MUST_CHECK;
 int content_undo_list(struct db *db, struct content_undo *rows, size_t max, size_t *n) MUST_CHECK;
 typedef int content_undo_fn(void *arg, bool present, const struct content_chunk *c);
 /* The chunks saved under (map, gen); `c->idx` is valid also when !present. */
-int content_undo_each(struct db *db, uint64_t map, uint64_t gen, content_undo_fn *fn, void *arg) MUST_CHECK;
-/* Puts (map, gen) back into map and chunk rows and drops its undo rows; the object's size and mtime are the caller's. */
+int content_undo_each(
+	struct db *db, uint64_t map, uint64_t gen, content_undo_fn *fn, void *arg) MUST_CHECK;
+/* Puts (map, gen) back into map and chunk rows and drops its undo rows; the object's size and mtime
+ * are the caller's. */
 int content_undo_apply(struct db *db, uint64_t map, uint64_t gen) MUST_CHECK;
 /* Every slot of `blob` that any map's chunk or undo row names. */
 typedef int content_slot_fn(void *arg, uint64_t slot);

@@ -2,26 +2,33 @@
  * The index: stock SQLite in WAL mode under a VFS that seals every page (meta/vfs.h).
  *
  * One connection, one lock. db_begin() takes the lock and starts a write transaction; db_commit()
- * or db_rollback() ends it and releases. db_read()/db_unlock() bracket reads outside a transaction. Row functions
- * (meta/object.h ...) assert that the caller holds the lock. The lock is never held across
- * network, FUSE replies or kernel notifications, and nobody takes another lock of the cache but
- * those documented as leaves while holding it.
+ * or db_rollback() ends it and releases. db_read()/db_unlock() bracket reads outside a transaction.
+ * Row functions (meta/object.h ...) assert that the caller holds the lock. The lock is never held
+ * across network, FUSE replies or kernel notifications, and nobody takes another lock of the cache
+ * but those documented as leaves while holding it.
  *
  * Durability. A commit writes the WAL and does not sync it: SIGKILL loses nothing, power loss may
- * lose the newest commits, in order, never a middle one. db_sync() makes all commits that ended before the call
- * durable. SQLite itself syncs the WAL only in db_checkpoint() and db_close(); before any sync of the WAL, ours or
- * SQLite's, the `before_sync` hook runs: the owner of the blobs syncs there what unsynced commits name.
- * db_sync() needs no lock and may run beside transactions, never beside another db_sync or db_checkpoint (it serialises itself);
- * the caller must not hold the index lock. When nothing was committed since the last sync it only runs the hook.
+ * lose the newest commits, in order, never a middle one. db_sync() makes all commits that ended
+ * before the call durable. SQLite itself syncs the WAL only in db_checkpoint() and db_close();
+ * before any sync of the WAL, ours or SQLite's, the `before_sync` hook runs: the owner of the blobs
+ * syncs there what unsynced commits name. db_sync() needs no lock and may run beside transactions,
+ * never beside another db_sync or db_checkpoint (it serialises itself); the caller must not hold
+ * the index lock. When nothing was committed since the last sync it only runs the hook.
  *
- * The hook runs with the index lock held when SQLite syncs (checkpoint, close) and without it in db_sync(); it must
- * take neither the index lock nor call db_*. A commit that ends while the hook or the sync runs may become durable without
- * the hook having seen it: what it names must be checked after an unclean boot (undo rows, meta/content.h).
+ * The hook runs without the index lock in db_sync(), and may run with it when SQLite syncs
+ * (checkpoint, close): it takes neither the index lock nor calls db_*. A commit that ends while the
+ * hook or the sync runs may become durable without the hook having seen it: what it names must be
+ * checked after an unclean boot (undo rows, meta/content.h). The header of a fresh log is synced
+ * without the hook: nothing of ours is in it.
  *
- * A failed commit is rolled back: db_commit then returns the error and the state before db_begin stands.
+ * The log grows until db_checkpoint(); nothing here calls that but db_close().
  *
- * Errors: CE_WRONG_KEY, CE_TAMPER (a page fails authentication), CE_CORRUPT, CE_FORMAT (newer schema), CE_INUSE,
- * -ENOSPC, -EIO... Crash: see meta/vfs.h.
+ * A failed commit is rolled back: db_commit then returns the error and the state before db_begin
+ * stands. An error of a row function may have ended the transaction already (full disk, I/O error):
+ * further changes then fail, and so does db_commit. The connection must not be carried across fork.
+ *
+ * Errors: CE_WRONG_KEY, CE_TAMPER (a page fails authentication), CE_CORRUPT, CE_FORMAT (newer
+ * schema), CE_INUSE, -ENOSPC, -EIO... Crash: see meta/vfs.h.
  */
 #ifndef CACHET_META_DB_H
 #define CACHET_META_DB_H
@@ -38,19 +45,23 @@
 struct db;
 
 struct db_options {
-	const char *dir;          /* absolute directory of the volume */
-	const struct secret *key; /* index key, 32 bytes; copied */
-	bool create;              /* make a new index; -EEXIST if there is one */
+	const char *dir;               /* absolute directory of the volume */
+	const struct secret *key;      /* index key, 32 bytes; copied */
+	bool create;                   /* make a new index; -EEXIST if there is one */
 	int (*before_sync)(void *arg); /* may be NULL; an error stops the sync */
 	void *before_sync_arg;
-	const char *base_vfs;     /* SQLite VFS beneath the sealed one; NULL = "unix-excl". For tests of crashes. */
+	const char *base_vfs; /* SQLite VFS beneath the sealed one; NULL = "unix-excl". For tests of
+				 crashes. */
 };
 
 /* What opening found; the caller reports it. */
 struct db_recovery {
-	bool wal_damaged;        /* an authentic commit follows a bad frame: commits are lost (after power loss: unsynced ones) */
-	bool durable_lost;       /* and one of them had been synced: not power loss, but a bad disk or tampering */
-	char quarantine[256];    /* where index and WAL were copied to before going on, relative to dir; "" if not */
+	bool wal_damaged;  /* an authentic commit follows a bad frame: commits are lost (after power
+			      loss: unsynced ones) */
+	bool durable_lost; /* and one of them had been synced: not power loss, but a bad disk or
+			      tampering */
+	char quarantine[256]; /* where index and WAL were copied to before going on, relative to
+				 dir; "" if not */
 };
 
 int db_open(const struct db_options *o, struct db **out, struct db_recovery *rec) MUST_CHECK;
@@ -71,7 +82,8 @@ void db_assert_locked(const struct db *db);
 void db_assert_txn(const struct db *db);
 
 int db_sync(struct db *db) MUST_CHECK;
-/* Moves the WAL into the main file; `truncate` empties it. -EBUSY never happens with one connection. */
+/* Moves the WAL into the main file; `truncate` empties it. -EBUSY never happens with one
+ * connection. */
 int db_checkpoint(struct db *db, bool truncate) MUST_CHECK;
 /* Bytes of the main file and the WAL now. Any thread, no lock. */
 uint64_t db_bytes(const struct db *db);

@@ -1,4 +1,5 @@
-/* Rows of `op`: the journal of operations not yet acknowledged by the origin. See meta/schema.h; what they mean: cache/journal.h. */
+/* Rows of `op`: the journal of operations not yet acknowledged by the origin. See meta/schema.h;
+ * what they mean: cache/journal.h. */
 #ifndef CACHET_META_OP_H
 #define CACHET_META_OP_H
 
@@ -7,10 +8,10 @@
 struct db;
 
 enum op_kind {
-	OP_PUT = 1,    /* make or replace the record of `name` with its content and attributes */
-	OP_ATTR = 2,   /* mode and times */
-	OP_MOVE = 3,   /* to (r_parent, r_name); other = the record it replaces there, if any */
-	OP_SWAP = 4,   /* exchange places with other */
+	OP_PUT = 1,  /* make or replace the record of `name` with its content and attributes */
+	OP_ATTR = 2, /* mode and times */
+	OP_MOVE = 3, /* to (r_parent, r_name); other = the record it replaces there, if any */
+	OP_SWAP = 4, /* exchange places with other */
 	OP_DELETE = 5,
 };
 

@@ -2,9 +2,10 @@
  * Things all row types share: sizes of the texts, borrowed text and bytes.
  *
  * A row struct filled by a query owns nothing and borrows nothing: texts are copied into its
- * fixed arrays. Longer values (symlink target, xattr value, deferred entry) are returned in memory the caller frees.
- * Row functions return 0, -ENOENT when there is no such row, -EEXIST when a unique key is taken, or an error of meta/db.h;
- * the caller holds the index lock (asserted), writers are inside a transaction (asserted).
+ * fixed arrays. Longer values (symlink target, xattr value, deferred entry) are returned in memory
+ * the caller frees. Row functions return 0, -ENOENT when there is no such row, -EEXIST when a
+ * unique key is taken, or an error of meta/db.h; the caller holds the index lock (asserted),
+ * writers are inside a transaction (asserted).
  */
 #ifndef CACHET_META_ROW_H
 #define CACHET_META_ROW_H

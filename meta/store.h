@@ -43,11 +43,11 @@ int deferred_put(struct db *db, uint64_t store, const char *rid, enum deferred_r
 int deferred_delete(struct db *db, uint64_t store, const char *rid) MUST_CHECK;
 /* The entry of one record; the caller frees. */
 int deferred_get(struct db *db, uint64_t store, const char *rid, char **entry) MUST_CHECK;
-/* Entries that wait for directory `parent_rid`, or (parent_rid NULL) all with `reason`: rid and entry; rows are read before fn runs,
- * so fn may change the table. */
+/* Entries that wait for directory `parent_rid`, or (parent_rid NULL) all with `reason`: rid and
+ * entry; rows are read before fn runs, so fn may change the table. */
 typedef int deferred_fn(void *arg, const char *rid, const char *entry);
-int deferred_each(struct db *db, uint64_t store, enum deferred_reason reason, const char *parent_rid,
-	deferred_fn *fn, void *arg) MUST_CHECK;
+int deferred_each(struct db *db, uint64_t store, enum deferred_reason reason,
+	const char *parent_rid, deferred_fn *fn, void *arg) MUST_CHECK;
 int deferred_count(struct db *db, enum deferred_reason reason, uint64_t *out) MUST_CHECK;
 
 struct conflict_row {
@@ -63,7 +63,8 @@ int conflict_resolve(struct db *db, uint64_t id, int64_t now_ns) MUST_CHECK;
 typedef int conflict_fn(void *arg, const struct conflict_row *c);
 int conflict_each(struct db *db, bool open_only, conflict_fn *fn, void *arg) MUST_CHECK;
 
-/* Appends; hash = SHA-256(previous hash ‖ fields), docs/format.md. `detail` is JSON without names or content. */
+/* Appends; hash = SHA-256(previous hash ‖ fields), docs/format.md. `detail` is JSON without names
+ * or content. */
 int event_append(struct db *db, int64_t time_ns, const char *kind, const char *detail) MUST_CHECK;
 typedef int event_fn(void *arg, uint64_t id, int64_t time_ns, const char *kind, const char *detail);
 int event_each(struct db *db, uint64_t after, event_fn *fn, void *arg) MUST_CHECK;

@@ -35,6 +35,7 @@ static struct {
 	bool on;
 	int64_t budget;     /* bytes that may still be written; < 0: no limit */
 	int fail_wal_syncs; /* how many of the next ones fail */
+	int fail_in;        /* the call that many from now fails, once; 0: none */
 } record;
 
 struct record_file {
@@ -70,6 +71,11 @@ static void record_add(
 	}
 }
 
+static inline bool record_fails(void)
+{
+	return record.fail_in > 0 && --record.fail_in == 0;
+}
+
 static int record_close(sqlite3_file *f)
 {
 	return record_real(f)->pMethods->xClose(record_real(f));
@@ -77,6 +83,8 @@ static int record_close(sqlite3_file *f)
 
 static int record_read(sqlite3_file *f, void *buf, int len, sqlite3_int64 at)
 {
+	if (record_fails())
+		return SQLITE_IOERR_READ;
 	return record_real(f)->pMethods->xRead(record_real(f), buf, len, at);
 }
 
@@ -84,6 +92,8 @@ static int record_write(sqlite3_file *f, const void *buf, int len, sqlite3_int64
 {
 	int fits = len;
 
+	if (record_fails())
+		return SQLITE_IOERR_WRITE;
 	if (record.budget >= 0) {
 		fits = (int)MIN_OF((int64_t)len, record.budget);
 		record.budget -= fits;
@@ -100,12 +110,18 @@ static int record_write(sqlite3_file *f, const void *buf, int len, sqlite3_int64
 
 static int record_truncate(sqlite3_file *f, sqlite3_int64 size)
 {
+	if (record_fails())
+		return SQLITE_IOERR_TRUNCATE;
 	record_add(f, RECORD_TRUNCATE, NULL, 0, (uint64_t)size);
 	return record_real(f)->pMethods->xTruncate(record_real(f), size);
 }
 
 static int record_sync(sqlite3_file *f, int flags)
 {
+	if (record_fails()) {
+		record_add(f, RECORD_SYNC_FAILED, NULL, 0, 0);
+		return SQLITE_IOERR_FSYNC;
+	}
 	if (((struct record_file *)f)->wal && record.fail_wal_syncs > 0) {
 		record.fail_wal_syncs--;
 		record_add(f, RECORD_SYNC_FAILED, NULL, 0, 0);
@@ -215,6 +231,7 @@ static inline void record_stop(void)
 	record.on = false;
 	record.budget = -1;
 	record.fail_wal_syncs = 0;
+	record.fail_in = 0;
 }
 
 static void record_extend(struct bytes *b, size_t len)

@@ -441,6 +441,67 @@ static void test_full_disk_while_it_is_made_leaves_nothing(void **state)
 	}
 }
 
+/* Ten commits with syncs and checkpoints between; returns the last that was acknowledged. */
+static uint64_t ten_commits(struct db *db)
+{
+	uint64_t acked = 0;
+	char big[30000];
+
+	for (uint64_t n = 1; n <= 10; n++) {
+		memset(big, (int)n, sizeof(big));
+		if (n % 4 == 0 && db_begin(db) == 0) {
+			if (setting_set(db, "big", big, sizeof(big)) < 0)
+				db_rollback(db);
+			else
+				(void)!db_commit(db);
+		}
+		if (counter_commit(db, n) == 0)
+			acked = n;
+		if (n % 3 == 0)
+			(void)!db_sync(db);
+		if (n % 5 == 0)
+			(void)!db_checkpoint(db, n == 5);
+	}
+	return acked;
+}
+
+static void test_any_one_call_that_fails_costs_no_acknowledged_commit(void **state)
+{
+	int calls = 0;
+	bool fired = true;
+
+	for (; fired; calls++) {
+		struct fixture f;
+		struct db *db = NULL;
+		uint64_t acked = 0;
+
+		fixture_init(&f);
+		db_close(fixture_create(&f));
+		f.options.base_vfs = "record";
+		record.fail_in = calls + 1;
+		if (db_open(&f.options, &db, NULL) == 0) {
+			(void)!db_exec(db, "PRAGMA cache_size = 8");
+			acked = ten_commits(db);
+			fired = record.fail_in == 0;
+			record.fail_in = 0;
+			assert_int_equal(counter_read(db), acked);
+			assert_true(acked >= 8);
+			db_close(db);
+		}
+		record.fail_in = 0;
+		f.options.base_vfs = NULL;
+		db = fixture_open(&f, NULL);
+		assert_int_equal(counter_read(db), acked);
+		db_read(db);
+		assert_int_equal(db_integrity_check(db), 0);
+		db_unlock(db);
+		db_close(db);
+		fixture_done(&f);
+	}
+	print_message("%d calls\n", calls - 1);
+	assert_true(calls > 50);
+}
+
 static int setup(void **state)
 {
 	int r = secret_init(false);
@@ -467,6 +528,7 @@ int main(void)
 		cmocka_unit_test(test_the_power_loss_model_notices_a_missing_sync),
 		cmocka_unit_test(test_after_a_failed_sync_the_log_is_written_again),
 		cmocka_unit_test(test_after_a_failed_sync_a_checkpoint_writes_the_log_again),
+		cmocka_unit_test(test_any_one_call_that_fails_costs_no_acknowledged_commit),
 		cmocka_unit_test(test_full_disk_fails_the_commit_and_keeps_all_before_it),
 		cmocka_unit_test(test_full_disk_in_a_large_transaction_ends_it_whole),
 		cmocka_unit_test(test_full_disk_while_it_is_made_leaves_nothing),
