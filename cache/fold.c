@@ -408,8 +408,6 @@ static bool place_of(const struct name_row *n, const struct fold_rows *rows, con
 	*parent = &n->r_parent;
 	*name = &n->r_name;
 	for (size_t i = 0; i + 1 < rows->n; i++) {
-		if (!rows->rows[i].r_name.len && fold_row_is_shadow(&rows->rows[i]))
-			return false;
 		if (rows->rows[i].r_name.len) {
 			*parent = &rows->rows[i].r_parent;
 			*name = &rows->rows[i].r_name;
@@ -478,7 +476,7 @@ static int append_move(struct volume *v, const struct name_row *n, const struct 
 		return op_insert(v->db, &op);
 	op.other_rid = over->rid;
 	op.other_etag = over->etag;
-	return fold_row_double(v, &op, over->object);
+	return fold_row_double(v, &op, over->object, NULL, NULL);
 }
 
 static int move_record(struct volume *v, const struct name_row *n, const struct row_rid *parent,

@@ -2,7 +2,9 @@
  * Journal rows, one record's at a time. For fold*.c, outbox*.c and remote*.c. Inside the transaction.
  *
  * A row about two records (a MOVE that replaces another, a SWAP) has a shadow behind it (seq + 1): a row of the same kind
- * under the other record's id, without a name, never sent. It makes the other record pending, and goes with its row.
+ * under the other record's id, never sent, with the seq of its row in `name` (0 in all others). It makes the other record pending, and goes
+ * with its row. That of a SWAP has the place the other record goes to, and outlives its row: the answer to a swap tells one record's ETag, the
+ * other's comes with the feed, and until then nothing that is based on it can be sent.
  */
 #ifndef CACHET_CACHE_FOLD_PRIV_H
 #define CACHET_CACHE_FOLD_PRIV_H
@@ -38,7 +40,8 @@ int fold_row_delete_other(struct volume *v, const struct op_row *op) MUST_CHECK;
 /* All rows of a record go. */
 int fold_rows_clear(struct volume *v, uint64_t store, const char *rid) MUST_CHECK;
 /* A row and its shadow. op->seq is that of the row. */
-int fold_row_double(struct volume *v, struct op_row *op, uint64_t other_object) MUST_CHECK;
+int fold_row_double(struct volume *v, struct op_row *op, uint64_t other_object, const struct row_rid *other_parent,
+	const struct row_filename *other_name) MUST_CHECK;
 
 void fold_row_place(struct op_row *op, const struct row_rid *parent, const struct row_filename *name);
 

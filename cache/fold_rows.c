@@ -42,7 +42,7 @@ bool fold_row_is_double(const struct op_row *op)
 
 bool fold_row_is_shadow(const struct op_row *op)
 {
-	return fold_row_is_double(op) && !op->r_name.len;
+	return op->name != 0;
 }
 
 bool fold_row_is_make(const struct op_row *op)
@@ -137,7 +137,8 @@ int fold_rows_clear(struct volume *v, uint64_t store, const char *rid)
 	return r;
 }
 
-int fold_row_double(struct volume *v, struct op_row *op, uint64_t other_object)
+int fold_row_double(struct volume *v, struct op_row *op, uint64_t other_object, const struct row_rid *other_parent,
+	const struct row_filename *other_name)
 {
 	struct op_row shadow;
 	int r = op_insert(v->db, op);
@@ -146,6 +147,9 @@ int fold_row_double(struct volume *v, struct op_row *op, uint64_t other_object)
 		return r;
 	fold_row_init(&shadow, op->kind, op->store, op->other_rid.text, other_object, &op->other_etag);
 	shadow.other_rid = op->rid;
+	shadow.name = op->seq;
+	if (other_name)
+		fold_row_place(&shadow, other_parent, other_name);
 	return op_insert(v->db, &shadow);
 }
 

@@ -25,15 +25,16 @@ static int one_step(struct volume *v, const struct name_row *a, const struct nam
 	return r;
 }
 
-static int swap_row(struct volume *v, const struct name_row *a, const struct name_row *b, const struct row_rid *parent)
+static int swap_row(struct volume *v, const struct name_row *a, const struct name_row *b, const struct row_rid *a_parent,
+	const struct row_rid *b_parent)
 {
 	struct op_row op;
 
 	fold_row_init(&op, OP_SWAP, a->store, a->rid.text, a->object, &a->etag);
-	fold_row_place(&op, parent, &b->name);
+	fold_row_place(&op, b_parent, &b->name);
 	op.other_rid = b->rid;
 	op.other_etag = b->etag;
-	return fold_row_double(v, &op, b->object);
+	return fold_row_double(v, &op, b->object, a_parent, &a->name);
 }
 
 static int move_row(struct volume *v, const struct name_row *n, const struct row_rid *parent,
@@ -88,7 +89,7 @@ static int swap_records(struct volume *v, const struct name_row *a, const struct
 	if (r)
 		return r;
 	if (one)
-		return swap_row(v, a, b, b_parent);
+		return swap_row(v, a, b, a_parent, b_parent);
 	r = keep_parents(v, a, a_parent);
 	if (!r)
 		r = keep_parents(v, b, b_parent);

@@ -74,32 +74,59 @@ static int ack_name(struct volume *v, const struct op_row *row, const struct rem
 	return r ? r : content_is_there(v, &n, old.text, row->kind == OP_PUT);
 }
 
-/* Of a swap the answer has one record. The other's place is known, its ETag comes with the feed. */
-static int ack_other(struct volume *v, const struct op_row *row, const struct name_row *before)
+/* Of a swap the answer has one record. The other's place is known; its shadow waits for the feed, unless that was faster. */
+static int ack_swap(struct volume *v, const struct op_row *row, const struct remote_record *rec)
 {
+	bool newer = false;
+	struct op_row shadow;
 	struct name_row other;
-	int r = name_by_rid(v->db, row->store, row->other_rid.text, &other);
+	int r = op_get(v->db, row->seq + 1, &shadow);
 
 	if (r)
 		return r == -ENOENT ? 0 : r;
-	other.r_parent = before->r_parent;
-	other.r_name = before->r_name;
-	return name_update(v->db, &other);
+	r = name_by_rid(v->db, row->store, row->other_rid.text, &other);
+	if (!r) {
+		other.r_parent = shadow.r_parent;
+		other.r_name = shadow.r_name;
+		r = name_update(v->db, &other);
+	}
+	if (r && r != -ENOENT)
+		return r;
+	r = remote_stale_newer(v, row->store, row->other_rid.text, rec->seq, &newer);
+	if (r || newer)
+		return r ? r : op_delete(v->db, shadow.seq);
+	memcpy(shadow.key, row->key, sizeof(shadow.key));
+	shadow.state = OP_INFLIGHT;
+	return op_update(v->db, &shadow);
+}
+
+int outbox_ack_shadow(struct volume *v, const struct op_row *shadow, const struct remote_record *rec)
+{
+	int r = op_delete(v->db, shadow->seq);
+
+	if (r)
+		return r;
+	remote_stale_note(v, shadow->store, shadow->rid.text, rec->seq);
+	r = ack_name(v, shadow, rec);
+	return r ? r : outbox_rebase(v, shadow->store, shadow->rid.text, rec->etag);
+}
+
+static int remove_row(struct volume *v, const struct op_row *row, const struct remote_record *rec)
+{
+	int r = row->kind == OP_SWAP ? ack_swap(v, row, rec) : 0;
+
+	if (r)
+		return r;
+	return row->kind == OP_SWAP ? op_delete(v->db, row->seq) : fold_row_delete(v, row);
 }
 
 int outbox_ack_row(struct volume *v, const struct op_row *row, const struct remote_record *rec)
 {
-	struct name_row before;
 	int r;
 
-	if (row->kind == OP_SWAP && !name_by_rid(v->db, row->store, row->rid.text, &before)) {
-		r = ack_other(v, row, &before);
-		if (r)
-			return r;
-	}
 	if (!rec && row->kind != OP_DELETE)
 		return -EINVAL;
-	r = fold_row_delete(v, row);
+	r = remove_row(v, row, rec);
 	if (r)
 		return r;
 	if (rec)

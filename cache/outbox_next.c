@@ -164,9 +164,17 @@ static int want_place(struct walk *w, const struct op_row *row, const struct row
 static int want_move(struct walk *w, const struct op_row *row)
 {
 	struct object_row o;
+	struct op_row shadow;
 	struct name_row n;
-	int r = name_by_rid(w->v->db, row->store, row->rid.text, &n);
+	int r;
 
+	if (row->kind == OP_SWAP) {
+		if (row->state != OP_REFUSED)
+			want(w, key('m', row->store, "", NULL), true, true);
+		r = op_get(w->v->db, row->seq + 1, &shadow);
+		return r ? r : want_place(w, row, &shadow.r_parent, &shadow.r_name);
+	}
+	r = name_by_rid(w->v->db, row->store, row->rid.text, &n);
 	if (r == -ENOENT) {
 		if (row->state != OP_REFUSED)
 			want(w, key('s', row->store, "", NULL), true, false);
@@ -269,6 +277,18 @@ static int take(struct walk *w, const struct op_row *row)
 	return 0;
 }
 
+/* It may wait alone, when its row is done. */
+static int hold_shadow(struct walk *w, const struct op_row *row)
+{
+	int r = 0;
+
+	if (w->table.used + 2 * WANTS_MAX > w->table.size / 2)
+		r = grow(&w->table);
+	if (!r)
+		slot_of(&w->table, key('i', row->store, row->rid.text, NULL))->flags |= HELD_ALONE;
+	return r;
+}
+
 static int walk_row(void *arg, const struct op_row *row)
 {
 	struct walk *w = arg;
@@ -276,7 +296,7 @@ static int walk_row(void *arg, const struct op_row *row)
 	int index = -1, r = 0;
 
 	if (fold_row_is_shadow(row))
-		return 0;
+		return hold_shadow(w, row);
 	w->underway |= row->state == OP_INFLIGHT;
 	if (w->n == w->max || (++w->rows > ROWS_MAX && (w->n || w->underway))) {
 		w->more = true;

@@ -20,6 +20,8 @@ int outbox_fill(struct volume *v, const struct op_row *row, struct outbox_op *op
 
 /* The origin has done `row` and now has `record` (NULL for DELETE). Inside the transaction. */
 int outbox_ack_row(struct volume *v, const struct op_row *row, const struct remote_record *record) MUST_CHECK;
+/* The other record of a swap of ours, as the feed has it. */
+int outbox_ack_shadow(struct volume *v, const struct op_row *shadow, const struct remote_record *record) MUST_CHECK;
 /* Later rows of the record are based on `etag` now. */
 int outbox_rebase(struct volume *v, uint64_t store, const char *rid, const char *etag) MUST_CHECK;
 

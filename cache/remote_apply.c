@@ -29,13 +29,40 @@ static int acknowledge(struct remote_pass *p, const struct remote_record *rec, c
 	return 0;
 }
 
-/* *done: the rows of the record decide what becomes of the entry. */
-static int meet_rows(struct remote_pass *p, const struct remote_record *rec, bool *done)
+/* The other record of a swap of ours: its ETag was waited for. Anything else that was done to it since ends the wait, too. */
+static int end_swap(struct remote_pass *p, const struct remote_record *rec, bool *done)
 {
 	_cleanup_rows_ struct fold_rows rows = { 0 };
 	int r = fold_rows_get(p->v, p->store.id, rec->id, &rows);
 
-	if (!r)
+	for (size_t i = 0; !r && i < rows.n; i++) {
+		const struct op_row *shadow = &rows.rows[i];
+		struct op_row row = *shadow;
+
+		if (shadow->kind != OP_SWAP || !fold_row_is_shadow(shadow))
+			continue;
+		r = op_get(p->v->db, shadow->name, &row);
+		if (r && r != -ENOENT)
+			break;
+		if (rec->has_key && !rec->deleted && !memcmp(row.key, rec->key, sizeof(row.key))) {
+			*done = true;
+			p->report.echoes++;
+			return outbox_ack_shadow(p->v, shadow, rec);
+		}
+		r = r == -ENOENT ? op_delete(p->v->db, shadow->seq) : 0;
+	}
+	return r;
+}
+
+/* *done: the rows of the record decide what becomes of the entry. */
+static int meet_rows(struct remote_pass *p, const struct remote_record *rec, bool *done)
+{
+	_cleanup_rows_ struct fold_rows rows = { 0 };
+	int r = end_swap(p, rec, done);
+
+	if (!r && !*done)
+		r = fold_rows_get(p->v, p->store.id, rec->id, &rows);
+	if (!r && !*done)
 		r = acknowledge(p, rec, &rows, done);
 	if (r || *done || !rows.n)
 		return r;

@@ -157,7 +157,8 @@ static int sweep(struct remote_pass *p, struct ids *ids)
 			if (!done)
 				ids->id[before - ++kept] = ids->id[i];
 		}
-		memmove(ids->id, ids->id + before - kept, kept * sizeof(*ids->id));
+		if (kept)
+			memmove(ids->id, ids->id + before - kept, kept * sizeof(*ids->id));
 		ids->n = kept;
 	} while (!r && ids->n && ids->n < before);
 	for (size_t i = 0; !r && i < ids->n; i++) {

@@ -38,16 +38,37 @@ bool remote_stale_is(struct volume *v, uint64_t store, const struct remote_recor
 	return a->hash == hash && rec->seq < a->seq;
 }
 
-int remote_stale_drop(struct volume *v, uint64_t store, const char *rid, uint64_t seq)
+/* The sequence number of the deferred entry; -ENOENT. */
+static int deferred_seq(struct volume *v, uint64_t store, const char *rid, uint64_t *seq)
 {
 	_cleanup_free_ char *entry = NULL;
 	_cleanup_record_ struct remote_record rec = { 0 };
 	int r = deferred_get(v->db, store, rid, &entry);
 
-	if (r)
-		return r == -ENOENT ? 0 : r;
-	r = remote_record_load(entry, &rec);
-	if (r || rec.seq > seq)
+	if (!r)
+		r = remote_record_load(entry, &rec);
+	if (!r)
+		*seq = rec.seq;
+	return r;
+}
+
+int remote_stale_newer(struct volume *v, uint64_t store, const char *rid, uint64_t seq, bool *out)
+{
+	uint64_t deferred = 0;
+	int r = deferred_seq(v, store, rid, &deferred);
+
+	if (r && r != -ENOENT)
 		return r;
+	*out = !r && deferred > seq;
+	return 0;
+}
+
+int remote_stale_drop(struct volume *v, uint64_t store, const char *rid, uint64_t seq)
+{
+	uint64_t deferred;
+	int r = deferred_seq(v, store, rid, &deferred);
+
+	if (r || deferred > seq)
+		return r == -ENOENT ? 0 : r;
 	return deferred_delete(v->db, store, rid);
 }
