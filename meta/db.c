@@ -348,28 +348,20 @@ void db_close(struct db *db)
 	db_free(db);
 }
 
-static int db_new(const char *dir, struct db **out)
+static struct db *db_new(void)
 {
 	pthread_mutexattr_t attr;
 	struct db *db = calloc(1, sizeof(*db));
 
 	if (!db)
-		return -ENOMEM;
+		return NULL;
 	pthread_mutexattr_init(&attr);
 	pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_ERRORCHECK);
 	pthread_mutex_init(&db->lock, &attr);
 	pthread_mutex_init(&db->sync_mutex, &attr);
 	pthread_mutexattr_destroy(&attr);
-	db->lock_fd = -1;
-	db->dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (db->dirfd < 0) {
-		int r = -errno;
-
-		db_free(db);
-		return r;
-	}
-	*out = db;
-	return 0;
+	db->lock_fd = db->dirfd = -1;
+	return db;
 }
 
 static int set_limits(struct db *db)
@@ -523,13 +515,17 @@ static int open_existing(struct db *db, const struct db_options *o, struct db_re
 
 int db_open(const struct db_options *o, struct db **out, struct db_recovery *rec)
 {
-	_cleanup_(db_freep) struct db *db = NULL;
+	_cleanup_(db_freep) struct db *db = db_new();
 	struct db_recovery found = { 0 };
-	int r;
+	int r = 0;
 
+	if (!db)
+		return -ENOMEM;
 	arena_setup();
-	r = db_new(o->dir, &db);
-	if (r == 0 && o->create)
+	db->dirfd = open(o->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (db->dirfd < 0)
+		return -errno;
+	if (o->create)
 		r = create(db, o);
 	if (r == 0)
 		r = open_existing(db, o, &found);

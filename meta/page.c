@@ -9,6 +9,7 @@
 #define ALG AEAD_XCHACHA20POLY1305
 #define PAGE_AAD_LEN 8
 #define FRAME_AAD_LEN 28
+#define NOT_A_STRING __attribute__((nonstring))
 
 static int derive(const struct secret *index_key, const char *label, struct secret **out)
 {
@@ -50,7 +51,9 @@ void page_keys_done(struct page_keys *k)
 
 static void page_aad(uint32_t pgno, uint8_t aad[static PAGE_AAD_LEN])
 {
-	memcpy(aad, PAGE_AAD, 4);
+	static const char label[4] NOT_A_STRING = PAGE_AAD;
+
+	memcpy(aad, label, sizeof(label));
 	store_le32(aad + 4, pgno);
 }
 
@@ -87,7 +90,9 @@ bool page_reserve_clear(const uint8_t plain[static PAGE_SIZE_BYTES])
 
 static void frame_aad(uint64_t offset, const uint8_t *header, uint8_t aad[static FRAME_AAD_LEN])
 {
-	memcpy(aad, PAGE_FRAME_AAD, 4);
+	static const char label[4] NOT_A_STRING = PAGE_FRAME_AAD;
+
+	memcpy(aad, label, sizeof(label));
 	memcpy(aad + 4, header, PAGE_FRAME_SEALED_OFFSET);
 	store_le64(aad + 20, offset);
 }

@@ -150,7 +150,7 @@ int recover_prepare(int dirfd, int main_fd, const struct secret *key, struct db_
 {
 	_cleanup_fd_ int wal_fd = openat(dirfd, DB_WAL_FILE, O_RDWR | O_CLOEXEC);
 	_cleanup_(page_keys_done) struct page_keys keys = { 0 };
-	struct walscan scan;
+	struct walscan scan = { 0 };
 	int r;
 
 	if (wal_fd < 0 && errno != ENOENT)

@@ -7,7 +7,7 @@
 #include "meta/db_priv.h"
 
 static const char *const texts[STMT_COUNT] = {
-#define STMT(id, sql) [STMT_##id] = sql,
+#define STMT(id, sql) [STMT_##id] = (sql),
 	STMT_TABLE(STMT)
 #undef STMT
 };
