@@ -88,7 +88,7 @@ static int find_by_path(const char *path, struct target *t, char **error)
 
 	if (!r)
 		r = config_find(absolute, &t->config, &t->mountpoint, error);
-	if (r)
+	if (r || !t->mountpoint)
 		return r;
 	below = absolute + strlen(t->mountpoint);
 	while (*below == '/')
