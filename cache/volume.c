@@ -56,6 +56,7 @@ static void volume_free(struct volume *v)
 	v->db = NULL;
 	durable_free(v);
 	scan_free(v);
+	live_free(v);
 	chunkcache_free(v->chunkcache);
 	pool_free(v->pool);
 	keys_free(v);

@@ -83,7 +83,10 @@ static inline void cf_store(struct content_fixture *f)
 
 static inline void cf_paths(struct content_fixture *f)
 {
-	*f = (struct content_fixture){ .top = "/tmp/cachet-content-XXXXXX" };
+	const char *base = getenv("TMPDIR");
+
+	*f = (struct content_fixture){ .limit = 0 };
+	snprintf(f->top, sizeof(f->top), "%.40s/cachet-content-XXXXXX", base ? base : "/tmp");
 	secret_allow_unlocked();
 	assert_non_null(mkdtemp(f->top));
 	snprintf(f->dir, sizeof(f->dir), "%s/volume", f->top);
