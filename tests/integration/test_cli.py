@@ -220,6 +220,18 @@ def test_mount_options_as_mount_8_gives_them(make_client):
     assert "frob" in fails(c, USAGE, "mount", "-o", "frob", "default", str(c.mnt))
 
 
+def test_the_helper_of_mount_8(make_client):
+    c = make_client()
+    helper = pathlib.Path(__file__).resolve().parents[2] / "data" / "mount.cachet"
+    (c.home / "bin").mkdir()
+    (c.home / "bin" / "cachet").symlink_to(BIN)
+    env = {**c.env, "PATH": f"{c.home / 'bin'}:{c.env['PATH']}"}
+    r = subprocess.run([str(helper), "default", str(c.mnt), "-s", "-o", "rw,offline"], env=env, capture_output=True,
+                       stdin=subprocess.DEVNULL, timeout=60)
+    assert r.returncode == 0, r.stderr
+    assert is_mounted(c.mnt) and c.status()["state"] == "forced"
+
+
 def test_a_dead_mount_is_replaced(client):
     (client.mnt / "x").write_bytes(b"x")
     client.sigkill()
