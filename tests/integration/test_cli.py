@@ -229,7 +229,7 @@ def test_the_helper_of_mount_8(make_client):
     r = subprocess.run([str(helper), "default", str(c.mnt), "-s", "-o", "rw,offline"], env=env, capture_output=True,
                        stdin=subprocess.DEVNULL, timeout=60)
     assert r.returncode == 0, r.stderr
-    assert is_mounted(c.mnt) and c.status()["state"] == "forced"
+    assert is_mounted(c.mnt) and c.status()["state"] == "forced-offline"
 
 
 def test_a_dead_mount_is_replaced(client):
