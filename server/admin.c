@@ -1,4 +1,6 @@
 /* Administration of a data directory, with or without a server running on it. */
+#include "server/admin.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -6,7 +8,6 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/io.h"
-#include "server/admin.h"
 #include "server/server.h"
 #include "server/tokens.h"
 #include "server/wire.h"
@@ -26,8 +27,8 @@ int server_admin_open(const char *dir, struct store_db **out, char **error)
 		return server_admin_explain(error, r, "cannot open the data directory");
 	r = server_store_open(dir, out);
 	if (r == CE_FORMAT)
-		return server_admin_explain(error, r,
-			"the database is not one of this server, or of a newer version");
+		return server_admin_explain(
+			error, r, "the database is not one of this server, or of a newer version");
 	return r ? server_admin_explain(error, r, "cannot open the database") : 0;
 }
 
@@ -57,14 +58,16 @@ int server_store_add(const char *dir, const char *store, char **error)
 	return r ? r : server_admin_add_store(db, store, error);
 }
 
-int server_token_add(const char *dir, const char *account, const char *store, bool read_only, char **token, char **error)
+int server_token_add(const char *dir, const char *account, const char *store, bool read_only,
+	char **token, char **error)
 {
 	_cleanup_store_ struct store_db *db = NULL;
 	int r;
 
 	*error = NULL;
 	if (!*account || strlen(account) > WIRE_NAME_MAX)
-		return server_admin_explain(error, CE_USAGE, "an account's name has 1 to 255 bytes");
+		return server_admin_explain(
+			error, CE_USAGE, "an account's name has 1 to 255 bytes");
 	r = server_admin_open(dir, &db, error);
 	if (r)
 		return r;

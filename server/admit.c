@@ -40,7 +40,8 @@ struct collected {
 	bool twice;
 };
 
-static enum MHD_Result collect(void *cls, enum MHD_ValueKind kind, const char *name, const char *value)
+static enum MHD_Result collect(
+	void *cls, enum MHD_ValueKind kind, const char *name, const char *value)
 {
 	struct collected *c = cls;
 
@@ -58,31 +59,38 @@ static enum MHD_Result collect(void *cls, enum MHD_ValueKind kind, const char *n
 
 static void check_header(struct request *r, const char *url)
 {
-	struct collected c = {.r = r};
+	struct collected c = { .r = r };
 
 	MHD_get_connection_values(r->conn, MHD_HEADER_KIND, collect, &c);
 	if (strlen(url) > URI_MAX_BYTES)
 		server_http_refuse(r, PROBLEM_URI_TOO_LONG, "an address has at most 4096 bytes");
 	if (c.bytes > HEADERS_MAX_BYTES || c.count > HEADERS_MAX_COUNT)
-		server_http_refuse(r, PROBLEM_HEADERS_TOO_LARGE, "a header has at most 64 lines and 16384 bytes");
+		server_http_refuse(r, PROBLEM_HEADERS_TOO_LARGE,
+			"a header has at most 64 lines and 16384 bytes");
 	if (c.twice)
-		server_http_refuse(r, PROBLEM_BAD_REQUEST, "a header line that stands alone came twice");
+		server_http_refuse(
+			r, PROBLEM_BAD_REQUEST, "a header line that stands alone came twice");
 	if (!r->headers[HEADER_HOST])
 		server_http_refuse(r, PROBLEM_BAD_REQUEST, "there is no Host line");
-	if (r->headers[HEADER_CONTENT_ENCODING] && strcasecmp(r->headers[HEADER_CONTENT_ENCODING], "identity") != 0)
-		server_http_refuse(r, PROBLEM_MEDIA_TYPE, "bodies are taken without content coding");
+	if (r->headers[HEADER_CONTENT_ENCODING] &&
+		strcasecmp(r->headers[HEADER_CONTENT_ENCODING], "identity") != 0)
+		server_http_refuse(
+			r, PROBLEM_MEDIA_TYPE, "bodies are taken without content coding");
 }
 
-/* Two framings in one request are how requests are smuggled past a proxy: refused, whoever would win. */
+/* Two framings in one request are how requests are smuggled past a proxy: refused, whoever would
+ * win. */
 static uint64_t check_framing(struct request *r)
 {
-	const char *coding = r->headers[HEADER_TRANSFER_ENCODING], *length = r->headers[HEADER_CONTENT_LENGTH];
+	const char *coding = r->headers[HEADER_TRANSFER_ENCODING],
+		   *length = r->headers[HEADER_CONTENT_LENGTH];
 	uint64_t n = 0;
 
 	if (coding && length)
 		server_http_refuse(r, PROBLEM_BAD_REQUEST, "the length of the body is said twice");
 	if (coding && strcasecmp(coding, "chunked") != 0)
-		server_http_refuse(r, PROBLEM_LENGTH_REQUIRED, "only chunked transfer coding is taken");
+		server_http_refuse(
+			r, PROBLEM_LENGTH_REQUIRED, "only chunked transfer coding is taken");
 	if (coding)
 		return ADMIT_LENGTH_UNKNOWN;
 	if (length && server_wire_u64(length, &n))
@@ -96,18 +104,21 @@ static void check_token(struct request *r, struct store_db *db)
 	int rc;
 
 	if (!value || strncasecmp(value, "Bearer ", 7) != 0) {
-		server_http_refuse(r, PROBLEM_UNAUTHORIZED, "send the token as authorization: bearer");
+		server_http_refuse(
+			r, PROBLEM_UNAUTHORIZED, "send the token as authorization: bearer");
 		return;
 	}
 	rc = server_tokens_check(db, value + 7 + strspn(value + 7, " "), &r->access);
 	if (rc == CE_AUTH)
-		server_http_refuse(r, PROBLEM_UNAUTHORIZED, "the token is unknown or no longer valid");
+		server_http_refuse(
+			r, PROBLEM_UNAUTHORIZED, "the token is unknown or no longer valid");
 	else if (rc)
 		server_http_fail(r, rc);
 }
 
 /* One segment of the path against one of the pattern; both end at '/' or NUL. */
-static bool match_segment(const char *pattern, size_t plen, const char *path, size_t len, char *store, char *id)
+static bool match_segment(
+	const char *pattern, size_t plen, const char *path, size_t len, char *store, char *id)
 {
 	char raw[3 * WIRE_ID_MAX + 1], *out;
 	size_t n;
@@ -119,8 +130,8 @@ static bool match_segment(const char *pattern, size_t plen, const char *path, si
 	if (len < sizeof(raw)) {
 		memcpy(raw, path, len);
 		raw[len] = 0;
-		if (server_wire_percent_decode(raw, out, WIRE_ID_MAX + 1, &n) || !server_wire_is_id(out) ||
-			strlen(out) != n)
+		if (server_wire_percent_decode(raw, out, WIRE_ID_MAX + 1, &n) ||
+			!server_wire_is_id(out) || strlen(out) != n)
 			*out = 0;
 	}
 	return true;
@@ -161,8 +172,8 @@ static void find_route(struct request *r, const char *method, const char *url, c
 			r->route = route;
 			return;
 		}
-		snprintf(allowed + used, sizeof(allowed) - used, "%s%s%s", used ? ", " : "", route->method,
-			strcmp(route->method, "GET") != 0 ? "" : ", HEAD");
+		snprintf(allowed + used, sizeof(allowed) - used, "%s%s%s", used ? ", " : "",
+			route->method, strcmp(route->method, "GET") != 0 ? "" : ", HEAD");
 	}
 	if (*allowed)
 		refuse_method(r, allowed);
@@ -199,7 +210,8 @@ static void check_length(struct request *r, uint64_t length)
 		server_http_refuse(r, PROBLEM_TOO_LARGE, "max_record_bytes");
 }
 
-static void check_rights(struct request *r, struct store_db *db, const char *method, const char *url)
+static void check_rights(
+	struct request *r, struct store_db *db, const char *method, const char *url)
 {
 	char store[WIRE_ID_MAX + 1] = "";
 
@@ -207,7 +219,8 @@ static void check_rights(struct request *r, struct store_db *db, const char *met
 	if (!r->answer.status)
 		find_route(r, method, url, store);
 	if (!r->answer.status && strstr(r->route->path, "{id}") && !r->id[0])
-		server_http_refuse(r, PROBLEM_BAD_REQUEST, "a record id has 1 to 64 characters of A-Z a-z 0-9 _ -");
+		server_http_refuse(r, PROBLEM_BAD_REQUEST,
+			"a record id has 1 to 64 characters of A-Z a-z 0-9 _ -");
 	if (!r->answer.status && (r->route->flags & ROUTE_STORE))
 		check_store(r, db, store);
 }

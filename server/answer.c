@@ -5,7 +5,7 @@
 
 void server_answer_init(struct answer *a)
 {
-	*a = (struct answer){.fd = -1};
+	*a = (struct answer){ .fd = -1 };
 }
 
 void server_answer_done(struct answer *a)
@@ -29,8 +29,8 @@ void server_answer_header(struct answer *a, const char *name, const char *fmt, .
 	a->n_headers++;
 }
 
-void server_answer_problem(struct answer *a, const char *instance, enum problem p, const char *detail,
-	const struct record *record)
+void server_answer_problem(struct answer *a, const char *instance, enum problem p,
+	const char *detail, const struct record *record)
 {
 	server_answer_done(a);
 	a->status = server_problem_status(p);
@@ -38,7 +38,8 @@ void server_answer_problem(struct answer *a, const char *instance, enum problem 
 	if (server_problem_print(&a->text, p, detail, instance, record))
 		a->text.len = 0;
 	if (p == PROBLEM_UNAUTHORIZED)
-		server_answer_header(a, MHD_HTTP_HEADER_WWW_AUTHENTICATE, "Bearer realm=\"cachet\"");
+		server_answer_header(
+			a, MHD_HTTP_HEADER_WWW_AUTHENTICATE, "Bearer realm=\"cachet\"");
 	if (p == PROBLEM_BUSY)
 		server_answer_header(a, MHD_HTTP_HEADER_RETRY_AFTER, "1");
 }
@@ -73,9 +74,10 @@ static struct MHD_Response *build_body(struct answer *a)
 	}
 	if (!a->text.data)
 		return MHD_create_response_from_buffer(0, "", MHD_RESPMEM_PERSISTENT);
-	response = MHD_create_response_from_buffer(a->text.len, a->text.data, MHD_RESPMEM_MUST_FREE);
+	response =
+		MHD_create_response_from_buffer(a->text.len, a->text.data, MHD_RESPMEM_MUST_FREE);
 	if (response)
-		a->text = (struct buffer){0};
+		a->text = (struct buffer){ 0 };
 	return response;
 }
 

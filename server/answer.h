@@ -1,6 +1,7 @@
 /*
- * An answer being put together: status, headers, and a body that is a text or a part of an open file.
- * Setting a problem throws away what was there. Out of memory ends in status 500 without a body.
+ * An answer being put together: status, headers, and a body that is a text or a part of an open
+ * file. Setting a problem throws away what was there. Out of memory ends in status 500 without a
+ * body.
  */
 #ifndef CACHET_SERVER_ANSWER_H
 #define CACHET_SERVER_ANSWER_H
@@ -35,10 +36,11 @@ struct answer {
 
 void server_answer_init(struct answer *a);
 void server_answer_done(struct answer *a);
-void server_answer_header(struct answer *a, const char *name, const char *fmt, ...) PRINTF_LIKE(3, 4);
+void server_answer_header(struct answer *a, const char *name, const char *fmt, ...)
+	PRINTF_LIKE(3, 4);
 /* `detail`, `record` may be NULL. */
-void server_answer_problem(struct answer *a, const char *instance, enum problem p, const char *detail,
-	const struct record *record);
+void server_answer_problem(struct answer *a, const char *instance, enum problem p,
+	const char *detail, const struct record *record);
 /* For an internal error code. */
 void server_answer_error(struct answer *a, const char *instance, int code);
 /* Takes the text and the descriptor out of the answer; NULL when memory is short. */

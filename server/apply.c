@@ -1,12 +1,14 @@
 /*
  * Theory of operation.
  *
- * Each of put, patch and delete goes the same way: load the record and check its precondition; work out the place the
- * record is to have and check that (parent, loop, the record it replaces, who stands there); then write. `struct work`
- * carries what was found. A check that refuses fills the outcome and returns REFUSED, which unwinds to server_apply()
- * and becomes 0 there: an answer, not an error.
+ * Each of put, patch and delete goes the same way: load the record and check its precondition; work
+ * out the place the record is to have and check that (parent, loop, the record it replaces, who
+ * stands there); then write. `struct work` carries what was found. A check that refuses fills the
+ * outcome and returns REFUSED, which unwinds to server_apply() and becomes 0 there: an answer, not
+ * an error.
  *
- * Every row written takes the next number of the store's feed, so a change that replaces or swaps takes two.
+ * Every row written takes the next number of the store's feed, so a change that replaces or swaps
+ * takes two.
  */
 #include "server/apply.h"
 
@@ -85,7 +87,8 @@ static int check_no_loop(struct work *w, int64_t dir, int64_t n)
 
 	for (unsigned depth = 0; n; depth++) {
 		if (n == dir || depth == DEPTH_MAX)
-			return refuse(w, PROBLEM_LOOP, n == dir ? NULL : "the tree is too deep", NULL);
+			return refuse(
+				w, PROBLEM_LOOP, n == dir ? NULL : "the tree is too deep", NULL);
 		r = server_records_parent(w->tx->db, n, &n);
 		if (r)
 			return r;
@@ -103,9 +106,11 @@ static int check_replaced(struct work *w)
 	if (o->parent_n != w->record.parent_n || strcmp(o->name, w->record.name) != 0)
 		return refuse(w, PROBLEM_PRECONDITION, "the record to replace stands elsewhere", o);
 	if (o->kind == RECORD_DIR && w->record.kind != RECORD_DIR)
-		return refuse(w, PROBLEM_PLACE_TAKEN, "a directory is replaced by a directory only", o);
+		return refuse(
+			w, PROBLEM_PLACE_TAKEN, "a directory is replaced by a directory only", o);
 	if (o->kind != RECORD_DIR && w->record.kind == RECORD_DIR)
-		return refuse(w, PROBLEM_NOT_A_DIRECTORY, "a directory replaces a directory only", o);
+		return refuse(
+			w, PROBLEM_NOT_A_DIRECTORY, "a directory replaces a directory only", o);
 	if (o->kind != RECORD_DIR)
 		return 0;
 	r = server_records_has_child(w->tx->db, o->store, o->n);
@@ -115,7 +120,8 @@ static int check_replaced(struct work *w)
 static int check_free(struct work *w)
 {
 	struct record there;
-	int r = server_records_by_place(w->tx->db, w->c->store, w->record.parent_n, w->record.name, &there);
+	int r = server_records_by_place(
+		w->tx->db, w->c->store, w->record.parent_n, w->record.name, &there);
 
 	if (r == -ENOENT)
 		return 0;
@@ -210,7 +216,8 @@ static int check_body(struct work *w)
 	if (w->record.kind != RECORD_SYMLINK)
 		return 0;
 	if (b->len > WIRE_TARGET_MAX)
-		return refuse(w, PROBLEM_TOO_LARGE, "the target of a symlink has at most 4095 bytes", NULL);
+		return refuse(w, PROBLEM_TOO_LARGE,
+			"the target of a symlink has at most 4095 bytes", NULL);
 	if (!b->len || memchr(b->small.data, 0, b->len))
 		return refuse(w, PROBLEM_BAD_REQUEST, "the target of a symlink is text", NULL);
 	return 0;
@@ -253,7 +260,8 @@ static int store_body(struct work *w, bool created)
 	if (w->record.kind == RECORD_DIR)
 		return 0;
 	if (!b->in_file)
-		r = server_records_put_data(db, w->record.n, b->small.data ? b->small.data : "", b->len);
+		r = server_records_put_data(
+			db, w->record.n, b->small.data ? b->small.data : "", b->len);
 	else if (!created && !w->old_in_file)
 		r = server_records_delete_data(db, w->record.n);
 	if (!r && w->old_in_file)
@@ -270,7 +278,8 @@ static int load_for_put(struct work *w)
 	if (!c->create) {
 		r = load_matching(w, c->id, c->if_match, rec);
 		if (!r && c->kind && c->kind != rec->kind)
-			return refuse(w, PROBLEM_BAD_REQUEST, "the kind of a record does not change", NULL);
+			return refuse(w, PROBLEM_BAD_REQUEST,
+				"the kind of a record does not change", NULL);
 		return r;
 	}
 	r = server_records_by_id(w->tx->db, c->store, c->id, rec);
@@ -278,7 +287,7 @@ static int load_for_put(struct work *w)
 		return refuse(w, PROBLEM_PRECONDITION, NULL, rec);
 	if (r != -ENOENT)
 		return r;
-	*rec = (struct record){.store = c->store, .kind = c->kind ? c->kind : RECORD_FILE};
+	*rec = (struct record){ .store = c->store, .kind = c->kind ? c->kind : RECORD_FILE };
 	rec->mode = rec->kind == RECORD_DIR ? 0755 : 0644;
 	snprintf(rec->id, sizeof(rec->id), "%s", c->id);
 	return 0;
@@ -383,7 +392,7 @@ static int replay(struct tx *tx, struct change *c)
 		const void *digest = sqlite3_column_blob(q, 0);
 		const char *etag = (const char *)sqlite3_column_text(q, 2);
 		bool same = sqlite3_column_bytes(q, 0) == sizeof(c->digest) && digest &&
-			!memcmp(digest, c->digest, sizeof(c->digest));
+			    !memcmp(digest, c->digest, sizeof(c->digest));
 
 		c->out.replayed = same;
 		c->out.status = (unsigned)sqlite3_column_int(q, 1);
@@ -416,7 +425,7 @@ static int remember(struct tx *tx, const struct change *c)
 
 static int dispatch(struct tx *tx, struct change *c)
 {
-	struct work w = {.tx = tx, .c = c};
+	struct work w = { .tx = tx, .c = c };
 	int r = server_tx_store(tx, c->store, &w.store);
 
 	if (r)

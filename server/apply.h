@@ -1,11 +1,12 @@
 /*
  * The rules of the protocol: what a change does to a store (docs/protocol.md, "Calls" and "Rules").
  *
- * server_apply() first looks whether the idempotency key was answered before. Otherwise it checks everything, and writes
- * only when nothing can refuse the change any more: a refused change has written nothing, so no savepoint is needed.
+ * server_apply() first looks whether the idempotency key was answered before. Otherwise it checks
+ * everything, and writes only when nothing can refuse the change any more: a refused change has
+ * written nothing, so no savepoint is needed.
  *
- * Returns 0 with c->out filled, also when the change was refused. A negative code means the transaction cannot go on
- * (no space, I/O error): the caller rolls it back.
+ * Returns 0 with c->out filled, also when the change was refused. A negative code means the
+ * transaction cannot go on (no space, I/O error): the caller rolls it back.
  */
 #ifndef CACHET_SERVER_APPLY_H
 #define CACHET_SERVER_APPLY_H

@@ -16,7 +16,8 @@ static int take_operation(struct request *r, struct change *c, const struct json
 	c->account = r->access.account;
 	c->store = r->store.n;
 	c->has_device = r->headers[HEADER_DEVICE] != NULL;
-	if (c->has_device && bytes_from_hex(r->headers[HEADER_DEVICE], c->device, sizeof(c->device))) {
+	if (c->has_device &&
+		bytes_from_hex(r->headers[HEADER_DEVICE], c->device, sizeof(c->device))) {
 		server_http_refuse(r, PROBLEM_BAD_REQUEST, "cachet-device is 32 hex digits");
 		return 0;
 	}
@@ -36,7 +37,8 @@ static int take_operations(struct request *r, const struct json *ops)
 	r->batch = calloc(n + 1, sizeof(*r->batch));
 	if (!r->batch)
 		return -ENOMEM;
-	for (const struct json *e = json_first(ops); !rc && !r->answer.status && e; e = json_next(e)) {
+	for (const struct json *e = json_first(ops); !rc && !r->answer.status && e;
+		e = json_next(e)) {
 		/* Counted first: what was begun is freed. */
 		r->n_batch++;
 		rc = take_operation(r, &r->batch[r->n_batch - 1], e, r->n_batch - 1);
@@ -50,7 +52,8 @@ static void parse(struct request *r)
 	const struct json *ops;
 	int rc;
 
-	if (json_parse(r->json.data ? r->json.data : "", r->json.len, &root) || json_get_array(root, "ops", &ops)) {
+	if (json_parse(r->json.data ? r->json.data : "", r->json.len, &root) ||
+		json_get_array(root, "ops", &ops)) {
 		server_http_refuse(r, PROBLEM_BAD_REQUEST, "the body is not {\"ops\":[...]}");
 		return;
 	}
@@ -73,7 +76,8 @@ void server_batch_finish(struct request *r)
 static int print_result(struct buffer *b, const struct outcome *out)
 {
 	int rc = buffer_printf(b, "{\"status\":%u,%s\"%s\":", out->status,
-		out->replayed ? "\"replayed\":true," : "", out->status < 300 ? "record" : "problem");
+		out->replayed ? "\"replayed\":true," : "",
+		out->status < 300 ? "record" : "problem");
 
 	if (!rc)
 		rc = buffer_append(b, out->text.data, out->text.len);

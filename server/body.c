@@ -46,7 +46,7 @@ static int make_fan_out(int content_fd)
 
 int server_body_open_dirs(int dir_fd, struct body_dirs *out)
 {
-	struct body_dirs dirs = {-1, -1};
+	struct body_dirs dirs = { -1, -1 };
 	int r = open_dir(dir_fd, "tmp", &dirs.tmp_fd);
 
 	if (!r)
@@ -79,7 +79,7 @@ static void file_path(const uint8_t *file, char out[static PATH_SIZE])
 
 void server_body_init(struct body *b, const struct body_dirs *dirs, uint64_t max)
 {
-	*b = (struct body){.dirs = dirs, .max = max, .fd = -1};
+	*b = (struct body){ .dirs = dirs, .max = max, .fd = -1 };
 }
 
 static int spill(struct body *b)
@@ -122,7 +122,8 @@ int server_body_write(struct body *b, const void *data, size_t len)
 	if (!r)
 		r = FAILPOINT("server-body-write");
 	if (!r)
-		r = b->in_file ? io_write_full(b->fd, data, len) : buffer_append(&b->small, data, len);
+		r = b->in_file ? io_write_full(b->fd, data, len)
+			       : buffer_append(&b->small, data, len);
 	if (r)
 		return r;
 	b->len += len;
@@ -193,7 +194,8 @@ void server_body_done(struct body *b)
 	buffer_done(&b->small);
 }
 
-int server_body_open(const struct body_dirs *dirs, const uint8_t file[static RECORD_FILE_LEN], int *out_fd)
+int server_body_open(
+	const struct body_dirs *dirs, const uint8_t file[static RECORD_FILE_LEN], int *out_fd)
 {
 	char path[PATH_SIZE];
 	int fd;
@@ -255,7 +257,8 @@ static int sweep_dir(int parent_fd, const char *name, const struct buffer *named
 		if (bytes_from_hex(e->d_name, file, sizeof(file)))
 			continue;
 		if (named && named->len &&
-			bsearch(file, named->data, named->len / RECORD_FILE_LEN, RECORD_FILE_LEN, compare_files))
+			bsearch(file, named->data, named->len / RECORD_FILE_LEN, RECORD_FILE_LEN,
+				compare_files))
 			continue;
 		if (!unlinkat(fd, e->d_name, 0))
 			(*removed)++;
@@ -266,7 +269,7 @@ static int sweep_dir(int parent_fd, const char *name, const struct buffer *named
 
 int server_body_sweep(const struct body_dirs *dirs, struct store_db *db, uint64_t *removed)
 {
-	struct buffer named = {0};
+	struct buffer named = { 0 };
 	uint64_t n = 0;
 	char name[3];
 	int r = load_named(db, &named);

@@ -4,15 +4,16 @@
  *     server_body_init(&b, &dirs, max);
  *     r = server_body_write(&b, data, len);    // as it comes; CE_TOO_LARGE beyond max
  *     r = server_body_finish(&b);              // length and SHA-256 are now known
- *     r = server_body_sync(&b);                // a content file is on the disk under its final name
+ *     r = server_body_sync(&b);                // a content file is on the disk under its final
+ * name
  *     ... COMMIT of the row that names it ...
  *     server_body_keep(&b);
  *     server_body_done(&b);                    // a file that was not kept is removed
  *
- * Up to RECORD_INLINE_MAX bytes stay in memory and go into the row. More goes to tmp/ and, synced, by rename to
- * content/xx/ (xx: first byte of its random name); the directory is synced too. A content file is written once and
- * never changed: a reader that has it open keeps its snapshot. A crash leaves files that no row names;
- * server_body_sweep() removes them at the next start.
+ * Up to RECORD_INLINE_MAX bytes stay in memory and go into the row. More goes to tmp/ and, synced,
+ * by rename to content/xx/ (xx: first byte of its random name); the directory is synced too. A
+ * content file is written once and never changed: a reader that has it open keeps its snapshot. A
+ * crash leaves files that no row names; server_body_sweep() removes them at the next start.
  *
  * Threads: one at a time per body.
  */
@@ -36,9 +37,9 @@ struct body {
 	struct buffer small;
 	struct kdf_sha256 *hash;
 	uint8_t sha256[32];
-	int fd;                        /* of the temporary file, -1 = none */
-	uint64_t written_back;         /* up to here write-back was started */
-	bool in_file, in_place, kept;  /* has a file; under its final name; a durable row names it */
+	int fd;                       /* of the temporary file, -1 = none */
+	uint64_t written_back;        /* up to here write-back was started */
+	bool in_file, in_place, kept; /* has a file; under its final name; a durable row names it */
 	uint8_t file[RECORD_FILE_LEN]; /* its name */
 };
 
@@ -53,12 +54,14 @@ int server_body_sync(struct body *b) MUST_CHECK;
 void server_body_keep(struct body *b);
 void server_body_done(struct body *b);
 
-/* A descriptor of content file `file`; -ENOENT when it was replaced meanwhile: look the record up again. */
+/* A descriptor of content file `file`; -ENOENT when it was replaced meanwhile: look the record up
+ * again. */
 int server_body_open(const struct body_dirs *dirs, const uint8_t file[static RECORD_FILE_LEN],
 	int *out_fd) MUST_CHECK;
 void server_body_unlink(const struct body_dirs *dirs, const uint8_t file[static RECORD_FILE_LEN]);
 
 /* Removes everything in tmp/ and every content file no row names. Only while nobody writes. */
-int server_body_sweep(const struct body_dirs *dirs, struct store_db *db, uint64_t *removed) MUST_CHECK;
+int server_body_sweep(
+	const struct body_dirs *dirs, struct store_db *db, uint64_t *removed) MUST_CHECK;
 
 #endif

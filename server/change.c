@@ -6,7 +6,7 @@
 
 void server_change_init(struct change *c, const struct body_dirs *dirs, uint64_t max_bytes)
 {
-	*c = (struct change){0};
+	*c = (struct change){ 0 };
 	server_body_init(&c->body, dirs, max_bytes);
 }
 
@@ -21,24 +21,29 @@ void server_change_refuse(struct change *c, enum problem p, const char *detail)
 void server_change_check(struct change *c)
 {
 	bool changes_root = !strcmp(c->id, RECORD_ROOT_ID) ||
-		(c->replaces.set && !strcmp(c->replaces.id, RECORD_ROOT_ID)) ||
-		(c->swap.set && !strcmp(c->swap.id, RECORD_ROOT_ID));
+			    (c->replaces.set && !strcmp(c->replaces.id, RECORD_ROOT_ID)) ||
+			    (c->swap.set && !strcmp(c->swap.id, RECORD_ROOT_ID));
 
 	if (!c->has_key)
-		server_change_refuse(c, PROBLEM_BAD_REQUEST, "a change needs an idempotency key of 32 hex digits");
+		server_change_refuse(c, PROBLEM_BAD_REQUEST,
+			"a change needs an idempotency key of 32 hex digits");
 	if (!c->create && !c->if_match[0])
 		server_change_refuse(c, PROBLEM_PRECONDITION_REQUIRED, NULL);
 	if (c->create && (c->if_match[0] || c->op != CHANGE_PUT))
-		server_change_refuse(c, PROBLEM_BAD_REQUEST, "if-none-match is for making a record, alone");
+		server_change_refuse(
+			c, PROBLEM_BAD_REQUEST, "if-none-match is for making a record, alone");
 	if (changes_root)
-		server_change_refuse(c, PROBLEM_BAD_REQUEST, "the root directory cannot be changed");
+		server_change_refuse(
+			c, PROBLEM_BAD_REQUEST, "the root directory cannot be changed");
 	if (c->create && (!c->has_parent || !c->has_name))
-		server_change_refuse(c, PROBLEM_BAD_REQUEST, "a new record needs its parent and name");
+		server_change_refuse(
+			c, PROBLEM_BAD_REQUEST, "a new record needs its parent and name");
 	if (c->swap.set && (c->has_parent || c->has_name || c->replaces.set))
 		server_change_refuse(c, PROBLEM_BAD_REQUEST, "swap stands alone");
 	if ((c->swap.set && !strcmp(c->swap.id, c->id)) ||
 		(c->replaces.set && !strcmp(c->replaces.id, c->id)))
-		server_change_refuse(c, PROBLEM_BAD_REQUEST, "a record cannot replace or swap itself");
+		server_change_refuse(
+			c, PROBLEM_BAD_REQUEST, "a record cannot replace or swap itself");
 	if (c->kind == RECORD_DIR && c->body.len)
 		server_change_refuse(c, PROBLEM_BAD_REQUEST, "a directory has no content");
 }
@@ -60,7 +65,7 @@ static int add_text(struct buffer *b, const char *text)
 
 static int add_number(struct buffer *b, bool set, uint64_t value)
 {
-	uint8_t v[9] = {set};
+	uint8_t v[9] = { set };
 
 	store_le64(v + 1, set ? value : 0);
 	return add(b, v, sizeof(v));
@@ -109,7 +114,7 @@ static int describe(const struct change *c, struct buffer *b)
 
 int server_change_seal(struct change *c)
 {
-	struct buffer text = {0};
+	struct buffer text = { 0 };
 	int r;
 
 	server_change_check(c);

@@ -1,7 +1,9 @@
 /*
- * A change: one mutation of one record as a client asked for it, alone or in a batch, and its answer.
+ * A change: one mutation of one record as a client asked for it, alone or in a batch, and its
+ * answer.
  *
- * The same change has the same digest however it was sent, so a repeat in a batch of what was sent alone is recognised.
+ * The same change has the same digest however it was sent, so a repeat in a batch of what was sent
+ * alone is recognised.
  */
 #ifndef CACHET_SERVER_CHANGE_H
 #define CACHET_SERVER_CHANGE_H

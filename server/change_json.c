@@ -12,8 +12,8 @@ static void bad(struct change *c, const char *detail)
 }
 
 /* True when the member is there and a text shorter than `size`, which is copied. */
-static bool take_text(struct change *c, const struct json *o, const char *key, char *out, size_t size,
-	const char *detail)
+static bool take_text(struct change *c, const struct json *o, const char *key, char *out,
+	size_t size, const char *detail)
 {
 	const char *text;
 
@@ -42,7 +42,8 @@ static void take_name(struct change *c, const struct json *o)
 	memcpy(c->name, name, strlen(name) + 1);
 }
 
-static void take_other(struct change *c, const struct json *o, const char *key, struct change_other *out)
+static void take_other(
+	struct change *c, const struct json *o, const char *key, struct change_other *out)
 {
 	static const char detail[] = "replaces and swap are {\"id\", \"etag\"}";
 	const struct json *other;
@@ -64,7 +65,8 @@ void server_change_json_attributes(struct change *c, const struct json *o)
 {
 	uint64_t mode;
 
-	c->has_parent = take_text(c, o, "parent", c->parent, sizeof(c->parent), "parent is not a record id");
+	c->has_parent = take_text(
+		c, o, "parent", c->parent, sizeof(c->parent), "parent is not a record id");
 	if (c->has_parent && !server_wire_is_id(c->parent))
 		bad(c, "parent is not a record id");
 	take_name(c, o);
@@ -106,7 +108,8 @@ static void take_identity(struct change *c, const struct json *o)
 {
 	char key[2 * WIRE_KEY_LEN + 1];
 
-	if (!take_text(c, o, "id", c->id, sizeof(c->id), "id is not a record id") || !server_wire_is_id(c->id))
+	if (!take_text(c, o, "id", c->id, sizeof(c->id), "id is not a record id") ||
+		!server_wire_is_id(c->id))
 		bad(c, "id is not a record id");
 	c->has_key = take_text(c, o, "key", key, sizeof(key), "key is 32 hex digits");
 	if (c->has_key && bytes_from_hex(key, c->key, sizeof(c->key)))
@@ -120,7 +123,8 @@ static void take_precondition(struct change *c, const struct json *o)
 {
 	char star[2] = "";
 
-	if (take_text(c, o, "if_match", c->if_match, sizeof(c->if_match), "if_match is a list of entity tags") &&
+	if (take_text(c, o, "if_match", c->if_match, sizeof(c->if_match),
+		    "if_match is a list of entity tags") &&
 		!server_wire_is_etag_list(c->if_match))
 		bad(c, "if_match is a list of entity tags");
 	if (!take_text(c, o, "if_none_match", star, sizeof(star), "if_none_match is *"))

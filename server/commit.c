@@ -1,12 +1,14 @@
 /*
  * Theory of operation.
  *
- * Two lists under one lock: `to_sync` for the helpers, `to_write` for the writer. Every job passes through to_write
- * exactly once and is then done. `pending` counts jobs submitted and not done; stop waits for it to become 0.
+ * Two lists under one lock: `to_sync` for the helpers, `to_write` for the writer. Every job passes
+ * through to_write exactly once and is then done. `pending` counts jobs submitted and not done;
+ * stop waits for it to become 0.
  *
- * The write-ahead log is checkpointed by a thread of its own (passive: it never blocks the writer) once it has
- * CHECKPOINT_PAGES. Under steady load a passive checkpoint never sees the end of the log, so the log would grow; beyond
- * CHECKPOINT_FORCE_PAGES the writer does it itself, between two transactions, when the rest is short.
+ * The write-ahead log is checkpointed by a thread of its own (passive: it never blocks the writer)
+ * once it has CHECKPOINT_PAGES. Under steady load a passive checkpoint never sees the end of the
+ * log, so the log would grow; beyond CHECKPOINT_FORCE_PAGES the writer does it itself, between two
+ * transactions, when the rest is short.
  */
 #include "server/commit.h"
 
@@ -271,7 +273,8 @@ static int count_pages(void *arg, sqlite3 *db, const char *name, int pages)
 
 static void checkpoint(struct store_db *db)
 {
-	sqlite3_wal_checkpoint_v2(server_store_handle(db), NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+	sqlite3_wal_checkpoint_v2(
+		server_store_handle(db), NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
 }
 
 static void *writer_main(void *arg)

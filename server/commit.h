@@ -2,19 +2,21 @@
  * The commit queue: one writer for all changes, and few helpers that sync uploads before it.
  *
  *     server_commit_start(&options, &queue);
- *     r = server_commit_submit(queue, job);     // any thread; job->done is called once, later, from the writer
- *     server_commit_stop(queue);                // finishes everything submitted, then refuses
- *     server_commit_free(queue);
+ *     r = server_commit_submit(queue, job);     // any thread; job->done is called once, later,
+ * from the writer server_commit_stop(queue);                // finishes everything submitted, then
+ * refuses server_commit_free(queue);
  *
- * A job is a list of changes (a single request, or a batch) or a function. Jobs whose bodies are files go to a helper
- * first (sync, rename, directory sync). The writer then takes all jobs that wait, applies them in one transaction,
- * and COMMITs once, which syncs the log: all of them become durable together, and only then is `done` called. While it
- * syncs, the next ones gather; the busier the server, the more changes share a sync.
+ * A job is a list of changes (a single request, or a batch) or a function. Jobs whose bodies are
+ * files go to a helper first (sync, rename, directory sync). The writer then takes all jobs that
+ * wait, applies them in one transaction, and COMMITs once, which syncs the log: all of them become
+ * durable together, and only then is `done` called. While it syncs, the next ones gather; the
+ * busier the server, the more changes share a sync.
  *
- * When the transaction fails, every job is tried alone, so one bad job cannot take others with it. A job that fails
- * alone has job->result < 0 and nothing of it is stored.
+ * When the transaction fails, every job is tried alone, so one bad job cannot take others with it.
+ * A job that fails alone has job->result < 0 and nothing of it is stored.
  *
- * Files released by a transaction are unlinked after it, by a helper. A crash before that leaves rubbish, removed at start.
+ * Files released by a transaction are unlinked after it, by a helper. A crash before that leaves
+ * rubbish, removed at start.
  *
  * Threads: submit from any. `done` must not block and must not submit.
  */

@@ -16,9 +16,9 @@
 
 struct feed {
 	struct server *s;
-	struct store_db *db;     /* the ticker's: looks for commits of other processes */
-	int64_t last_poll_ms;    /* the ticker's */
-	int64_t data_version;    /* the ticker's */
+	struct store_db *db;  /* the ticker's: looks for commits of other processes */
+	int64_t last_poll_ms; /* the ticker's */
+	int64_t data_version; /* the ticker's */
 
 	pthread_mutex_t lock; /* guards what follows; taken before libmicrohttpd's own */
 	uint64_t generation;
@@ -201,7 +201,8 @@ static bool parse_cursor(struct request *r, const char *text)
 	return true;
 }
 
-static uint64_t number_parameter(struct request *r, const char *name, uint64_t fallback, uint64_t max)
+static uint64_t number_parameter(
+	struct request *r, const char *name, uint64_t fallback, uint64_t max)
 {
 	char text[24];
 	const char *value = server_http_query(r, name, text, sizeof(text));
@@ -291,8 +292,9 @@ static int print_page(struct request *r, struct store_db *db)
 		return n;
 	if (!full)
 		last = store.seq;
-	rc = buffer_printf(&r->answer.text, "],\"cursor\":\"%08x.%llu.%llu\",\"more\":%s,\"records\":%llu}",
-		r->s->tag, (unsigned long long)last,
+	rc = buffer_printf(&r->answer.text,
+		"],\"cursor\":\"%08x.%llu.%llu\",\"more\":%s,\"records\":%llu}", r->s->tag,
+		(unsigned long long)last,
 		(unsigned long long)(q->from_start ? store.purged_seq : q->base),
 		last < store.seq ? "true" : "false", (unsigned long long)store.records);
 	return rc ? rc : n;
@@ -325,7 +327,8 @@ void server_feed_answer(struct request *r)
 		generation = f->generation;
 		pthread_mutex_unlock(&f->lock);
 		n = query(r);
-		if (n || r->answer.status || clock_boot_ms() >= r->feed.deadline_ms || atomic_load(&r->s->stopping))
+		if (n || r->answer.status || clock_boot_ms() >= r->feed.deadline_ms ||
+			atomic_load(&r->s->stopping))
 			break;
 	} while (!wait_for_change(f, r, generation));
 	if (r->suspended)

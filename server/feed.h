@@ -1,14 +1,15 @@
 /*
  * The change feed and its long poll.
  *
- * A poll without news is suspended and put on a list; server_feed_changed() (from the writer, after a commit) resumes those
- * of the stores that changed, server_feed_tick() those whose time is over and those whose store another process changed.
- * The query is made again after each resume, so waking too often costs a query and loses nothing. `generation` closes
- * the gap between the query and the list: it counts commits, and a poll that sees it moved queries again.
+ * A poll without news is suspended and put on a list; server_feed_changed() (from the writer, after
+ * a commit) resumes those of the stores that changed, server_feed_tick() those whose time is over
+ * and those whose store another process changed. The query is made again after each resume, so
+ * waking too often costs a query and loses nothing. `generation` closes the gap between the query
+ * and the list: it counts commits, and a poll that sees it moved queries again.
  *
- * Cursors: TAG.SEQ.BASE. TAG marks the epoch. BASE is the highest number of a forgotten tombstone when this client
- * started from nothing: it cannot have what was deleted before. So a cursor is good while the store has forgotten no
- * tombstone beyond max(SEQ, BASE).
+ * Cursors: TAG.SEQ.BASE. TAG marks the epoch. BASE is the highest number of a forgotten tombstone
+ * when this client started from nothing: it cannot have what was deleted before. So a cursor is
+ * good while the store has forgotten no tombstone beyond max(SEQ, BASE).
  *
  * Threads: any.
  */

@@ -17,7 +17,8 @@ static int forget_keys(struct tx *tx, int64_t before_ns, bool *more)
 }
 
 /* The highest number of the store's oldest tombstones, 0 when none is old enough. */
-static int oldest_tombstones(struct tx *tx, int64_t store, int64_t before_ns, uint64_t *top, bool *more)
+static int oldest_tombstones(
+	struct tx *tx, int64_t store, int64_t before_ns, uint64_t *top, bool *more)
 {
 	sqlite3_stmt *q = server_store_statement(tx->db, SQL_TOMBSTONE_PURGE_TOP);
 	int r;
@@ -57,7 +58,7 @@ static int forget_tombstones(struct tx *tx, int64_t store, int64_t before_ns, bo
 int server_house_step(struct tx *tx, const struct house_limits *limits, bool *more)
 {
 	sqlite3_stmt *q = server_store_statement(tx->db, SQL_STORE_LIST);
-	struct buffer stores = {0};
+	struct buffer stores = { 0 };
 	struct store_row row;
 	int r;
 
@@ -72,8 +73,8 @@ int server_house_step(struct tx *tx, const struct house_limits *limits, bool *mo
 	if (!r)
 		r = forget_keys(tx, limits->keys_before_ns, more);
 	for (size_t i = 0; !r && i < stores.len / sizeof(row); i++)
-		r = forget_tombstones(tx, ((struct store_row *)stores.data)[i].n, limits->tombstones_before_ns,
-			more);
+		r = forget_tombstones(tx, ((struct store_row *)stores.data)[i].n,
+			limits->tombstones_before_ns, more);
 	buffer_done(&stores);
 	return r;
 }

@@ -1,17 +1,21 @@
 /*
  * Theory of operation.
  *
- * libmicrohttpd calls handle() for a request: once when the header is in, then with each piece of the body, then with no
- * data when the body is complete, and again after a resume. It takes an answer only in the first call (and then closes
- * the connection) or in the last ones. So a refusal found early waits in r->answer while what is left of the body is read
- * and dropped, when that is little (DRAIN_MAX); when it is much, the answer goes out at once. In the middle of a chunked
- * body of unknown length neither is possible: there the answer is written to the socket directly, and the connection closed.
+ * libmicrohttpd calls handle() for a request: once when the header is in, then with each piece of
+ * the body, then with no data when the body is complete, and again after a resume. It takes an
+ * answer only in the first call (and then closes the connection) or in the last ones. So a refusal
+ * found early waits in r->answer while what is left of the body is read and dropped, when that is
+ * little (DRAIN_MAX); when it is much, the answer goes out at once. In the middle of a chunked body
+ * of unknown length neither is possible: there the answer is written to the socket directly, and
+ * the connection closed.
  *
- * Time: libmicrohttpd ends connections that are silent for the header timeout (also those whose client left in mid-body:
- * the end of a stream that comes together with data is not always noticed before). A client that sends a byte now and
- * then is ended by server_http_tick() while in the header, and by too_slow() while in the body.
+ * Time: libmicrohttpd ends connections that are silent for the header timeout (also those whose
+ * client left in mid-body: the end of a stream that comes together with data is not always noticed
+ * before). A client that sends a byte now and then is ended by server_http_tick() while in the
+ * header, and by too_slow() while in the body.
  *
- * Connections that wait for the commit queue or the feed are suspended: they cost a descriptor and no thread.
+ * Connections that wait for the commit queue or the feed are suspended: they cost a descriptor and
+ * no thread.
  */
 #include "server/http.h"
 
@@ -32,24 +36,24 @@
 #define DRAIN_MAX (256u << 10)
 #define CONNECTIONS_MAX 2000u
 #define CONNECTION_MEMORY (64u << 10)
-#define MIN_BYTES_PER_MS 8u                /* slower bodies are ended after the grace */
-#define JSON_BUDGET (256ULL << 20)         /* all JSON bodies in memory at one time */
+#define MIN_BYTES_PER_MS 8u        /* slower bodies are ended after the grace */
+#define JSON_BUDGET (256ULL << 20) /* all JSON bodies in memory at one time */
 #define PEM_MAX (256u << 10)
 
 struct connection {
 	struct connection *prev, *next;
 	int fd;
-	bool busy;          /* has a request past its header */
-	int64_t since_ms;   /* not busy since */
+	bool busy;        /* has a request past its header */
+	int64_t since_ms; /* not busy since */
 };
 
 struct http {
 	struct MHD_Daemon *mhd;
 	struct secret *tls_key;
 	char *tls_cert;
-	atomic_uint requests;         /* under way */
+	atomic_uint requests; /* under way */
 	atomic_uint_fast64_t json_reserved;
-	pthread_mutex_t lock;         /* guards the list and its members; a leaf */
+	pthread_mutex_t lock;          /* guards the list and its members; a leaf */
 	struct connection connections; /* head of the list */
 };
 
@@ -71,7 +75,8 @@ struct wanted {
 	unsigned times;
 };
 
-static enum MHD_Result find_parameter(void *cls, enum MHD_ValueKind kind, const char *name, const char *value)
+static enum MHD_Result find_parameter(
+	void *cls, enum MHD_ValueKind kind, const char *name, const char *value)
 {
 	struct wanted *w = cls;
 
@@ -85,13 +90,14 @@ static enum MHD_Result find_parameter(void *cls, enum MHD_ValueKind kind, const 
 
 const char *server_http_query(struct request *r, const char *name, char *out, size_t size)
 {
-	struct wanted w = {.name = name};
+	struct wanted w = { .name = name };
 	size_t len;
 
 	MHD_get_connection_values(r->conn, MHD_GET_ARGUMENT_KIND, find_parameter, &w);
 	if (!w.times)
 		return NULL;
-	if (w.times == 1 && !server_wire_percent_decode(w.value, out, size, &len) && strlen(out) == len)
+	if (w.times == 1 && !server_wire_percent_decode(w.value, out, size, &len) &&
+		strlen(out) == len)
 		return out;
 	server_http_refuse(r, PROBLEM_BAD_REQUEST, "a query parameter is not as it should be");
 	return NULL;
@@ -175,8 +181,9 @@ static enum MHD_Result send_answer(struct request *r)
 }
 
 /*
- * The answer to a body that will not end, past libmicrohttpd: it takes no answer in mid-body. Nothing else is being
- * written on this connection, which is closed after it. With TLS the client sees the connection end.
+ * The answer to a body that will not end, past libmicrohttpd: it takes no answer in mid-body.
+ * Nothing else is being written on this connection, which is closed after it. With TLS the client
+ * sees the connection end.
  */
 static enum MHD_Result last_words(struct request *r)
 {
@@ -287,7 +294,8 @@ static enum MHD_Result body_in(struct request *r)
 	} else if (!r->answer.status && resumed) {
 		r->route->resumed(r);
 	}
-	/* A suspended request is answered when it is resumed, even if the answer is here already. */
+	/* A suspended request is answered when it is resumed, even if the answer is here already.
+	 */
 	if (r->suspended)
 		return MHD_YES;
 	if (!r->answer.status)
@@ -315,8 +323,8 @@ static void set_busy(struct http *h, struct MHD_Connection *conn, bool busy)
 	pthread_mutex_unlock(&h->lock);
 }
 
-static enum MHD_Result handle(void *cls, struct MHD_Connection *conn, const char *url, const char *method,
-	const char *version, const char *data, size_t *len, void **state)
+static enum MHD_Result handle(void *cls, struct MHD_Connection *conn, const char *url,
+	const char *method, const char *version, const char *data, size_t *len, void **state)
 {
 	struct server *s = cls;
 	struct request *r = *state;
@@ -338,7 +346,8 @@ static enum MHD_Result handle(void *cls, struct MHD_Connection *conn, const char
 	return ok;
 }
 
-static void completed(void *cls, struct MHD_Connection *conn, void **state, enum MHD_RequestTerminationCode code)
+static void completed(
+	void *cls, struct MHD_Connection *conn, void **state, enum MHD_RequestTerminationCode code)
 {
 	struct server *s = cls;
 
@@ -354,7 +363,8 @@ static void completed(void *cls, struct MHD_Connection *conn, void **state, enum
 
 static void opened(struct http *h, struct MHD_Connection *conn, void **context)
 {
-	const union MHD_ConnectionInfo *info = MHD_get_connection_info(conn, MHD_CONNECTION_INFO_CONNECTION_FD);
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(conn, MHD_CONNECTION_INFO_CONNECTION_FD);
 	struct connection *c = info ? calloc(1, sizeof(*c)) : NULL;
 
 	if (!c)
@@ -400,7 +410,8 @@ void server_http_tick(struct server *s)
 	int64_t limit = clock_boot_ms() - s->header_timeout_ms;
 
 	pthread_mutex_lock(&h->lock);
-	/* The descriptor is open as long as the connection is in the list: `closed` comes before its close. */
+	/* The descriptor is open as long as the connection is in the list: `closed` comes before
+	 * its close. */
 	for (struct connection *c = h->connections.next; c != &h->connections; c = c->next)
 		if (!c->busy && c->since_ms < limit)
 			shutdown(c->fd, SHUT_RDWR);
@@ -409,7 +420,8 @@ void server_http_tick(struct server *s)
 
 /* ---- start and stop ---- */
 
-/* The path stays as it was sent: it is decoded strictly where it is used (a NUL in it would end it silently). */
+/* The path stays as it was sent: it is decoded strictly where it is used (a NUL in it would end it
+ * silently). */
 static size_t keep_escapes(void *cls, struct MHD_Connection *conn, char *text)
 {
 	(void)cls;
@@ -464,13 +476,13 @@ static int load_tls(struct server *s, char **error)
 static struct MHD_Daemon *start_daemon(struct server *s, int fd)
 {
 	struct http *h = s->http;
-	unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG |
-		MHD_USE_TURBO;
+	unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME |
+			 MHD_USE_ERROR_LOG | MHD_USE_TURBO;
 	struct MHD_OptionItem tls[] = {
-		{MHD_OPTION_HTTPS_MEM_CERT, 0, h->tls_cert},
-		{MHD_OPTION_HTTPS_MEM_KEY, 0, h->tls_key ? secret_bytes(h->tls_key) : NULL},
-		{MHD_OPTION_HTTPS_PRIORITIES, 0, "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"},
-		{MHD_OPTION_END, 0, NULL},
+		{ MHD_OPTION_HTTPS_MEM_CERT, 0, h->tls_cert },
+		{ MHD_OPTION_HTTPS_MEM_KEY, 0, h->tls_key ? secret_bytes(h->tls_key) : NULL },
+		{ MHD_OPTION_HTTPS_PRIORITIES, 0, "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2" },
+		{ MHD_OPTION_END, 0, NULL },
 	};
 
 	if (!h->tls_cert)
@@ -478,13 +490,14 @@ static struct MHD_Daemon *start_daemon(struct server *s, int fd)
 	else
 		flags |= MHD_USE_TLS;
 	/* The logger is first, so that it is in place for whatever the others say. */
-	return MHD_start_daemon(flags, 0, NULL, NULL, handle, s, MHD_OPTION_EXTERNAL_LOGGER, no_log, NULL,
-		MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_THREAD_POOL_SIZE, s->threads,
+	return MHD_start_daemon(flags, 0, NULL, NULL, handle, s, MHD_OPTION_EXTERNAL_LOGGER, no_log,
+		NULL, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_THREAD_POOL_SIZE, s->threads,
 		MHD_OPTION_CONNECTION_LIMIT, MAX_OF(CONNECTIONS_MAX, s->threads),
-		MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)(s->header_timeout_ms / 1000), MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-		(size_t)CONNECTION_MEMORY, MHD_OPTION_NOTIFY_COMPLETED, completed, s,
-		MHD_OPTION_NOTIFY_CONNECTION, connection_event, s, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes,
-		NULL, MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
+		MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)(s->header_timeout_ms / 1000),
+		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
+		MHD_OPTION_NOTIFY_COMPLETED, completed, s, MHD_OPTION_NOTIFY_CONNECTION,
+		connection_event, s, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL,
+		MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
 }
 
 static int new_http(struct server *s)
@@ -515,7 +528,8 @@ int server_http_start(struct server *s, uint16_t *port, char **error)
 		return r;
 	s->http->mhd = start_daemon(s, fd);
 	if (!s->http->mhd) {
-		if (asprintf(error, "cannot start serving%s", s->tls_cert ? ": is the certificate valid?" : "") < 0)
+		if (asprintf(error, "cannot start serving%s",
+			    s->tls_cert ? ": is the certificate valid?" : "") < 0)
 			*error = NULL;
 		return -EINVAL;
 	}

@@ -1,13 +1,14 @@
 /*
  * HTTP: libmicrohttpd on one side, handlers on the other.
  *
- * A request goes through: header checks, token, route (routes.c), store and access, declared length; then the route's
- * `begin` (headers only), the body, the route's `finish`. A handler answers by filling r->answer. `finish` may instead
- * suspend the request (a job of the commit queue, the feed); when somebody resumes it, the route's
- * `resumed` is called. Everything of one request runs in the thread of its connection; only resuming comes from others.
+ * A request goes through: header checks, token, route (routes.c), store and access, declared
+ * length; then the route's `begin` (headers only), the body, the route's `finish`. A handler
+ * answers by filling r->answer. `finish` may instead suspend the request (a job of the commit
+ * queue, the feed); when somebody resumes it, the route's `resumed` is called. Everything of one
+ * request runs in the thread of its connection; only resuming comes from others.
  *
- * Refusals are sent when the request is wholly read, so that the connection can be used again, unless the rest is long:
- * then at once, and the connection is closed.
+ * Refusals are sent when the request is wholly read, so that the connection can be used again,
+ * unless the rest is long: then at once, and the connection is closed.
  */
 #ifndef CACHET_SERVER_HTTP_H
 #define CACHET_SERVER_HTTP_H
@@ -87,8 +88,8 @@ struct request {
 
 	int64_t started_ms;
 	uint64_t received, dropped; /* bytes of body; of those, after it was refused */
-	bool finished;  /* the body is in and `finish` was called */
-	bool suspended; /* somebody will resume it */
+	bool finished;              /* the body is in and `finish` was called */
+	bool suspended;             /* somebody will resume it */
 	struct buffer json;
 	uint64_t reserved; /* of the server's budget for JSON bodies */
 
@@ -116,9 +117,11 @@ void server_http_tick(struct server *s);
 /* For handlers. */
 void server_http_refuse(struct request *r, enum problem p, const char *detail);
 void server_http_fail(struct request *r, int code);
-/* The value of a query parameter, percent-decoded, or NULL; refuses the request when it is given twice or badly. */
+/* The value of a query parameter, percent-decoded, or NULL; refuses the request when it is given
+ * twice or badly. */
 const char *server_http_query(struct request *r, const char *name, char *out, size_t size);
-/* Suspends it; exactly one server_http_resume() must follow, and may come before this returns to the caller's caller. */
+/* Suspends it; exactly one server_http_resume() must follow, and may come before this returns to
+ * the caller's caller. */
 void server_http_suspend(struct request *r);
 void server_http_resume(struct request *r);
 /* Suspends it and hands r->job to the commit queue; job.done resumes. */

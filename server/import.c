@@ -1,9 +1,10 @@
 /*
  * Theory of operation.
  *
- * The tree is walked depth first. What differs from the store becomes a change, as a client would send it; changes gather
- * in a group, whose files are synced before the write lock is taken, and which is one transaction: a running server
- * waits for milliseconds only. A change that is refused (a client was faster) is skipped, and so is what is below it.
+ * The tree is walked depth first. What differs from the store becomes a change, as a client would
+ * send it; changes gather in a group, whose files are synced before the write lock is taken, and
+ * which is one transaction: a running server waits for milliseconds only. A change that is refused
+ * (a client was faster) is skipped, and so is what is below it.
  *
  * A crash leaves the groups that were committed; doing it again does the rest.
  */
@@ -31,7 +32,8 @@
 #define GROUP_BYTES_MAX (64ULL << 20)
 #define DEPTH_MAX 256
 #define READ_SIZE (256u << 10)
-#define NEW_DIRECTORY (-1) /* row of a directory that is only in the group yet: it has no children */
+#define NEW_DIRECTORY                                                                              \
+	(-1) /* row of a directory that is only in the group yet: it has no children */
 
 struct import {
 	struct store_db *db;
@@ -154,7 +156,8 @@ static int64_t mtime_of(const struct stat *st)
 
 static int read_file(struct import *im, const struct entry *e, struct body *b)
 {
-	_cleanup_fd_ int fd = openat(e->dir_fd, e->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	_cleanup_fd_ int fd =
+		openat(e->dir_fd, e->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	ssize_t n;
 	int r = 0;
 
@@ -191,9 +194,11 @@ static bool is_same(const struct entry *e, const struct body *b)
 {
 	const struct record *t = &e->there;
 
-	if (!t->n || t->kind != e->kind || t->mode != (e->st.st_mode & 07777) || t->mtime_ns != mtime_of(&e->st))
+	if (!t->n || t->kind != e->kind || t->mode != (e->st.st_mode & 07777) ||
+		t->mtime_ns != mtime_of(&e->st))
 		return false;
-	return e->kind == RECORD_DIR || (t->size == b->len && !memcmp(t->sha256, b->sha256, sizeof(t->sha256)));
+	return e->kind == RECORD_DIR ||
+	       (t->size == b->len && !memcmp(t->sha256, b->sha256, sizeof(t->sha256)));
 }
 
 static void give_id(char out[static WIRE_ID_MAX + 1])
@@ -313,7 +318,7 @@ static int walk(struct import *im, int fd, int64_t parent_n, const char *parent_
 		return r;
 	}
 	while (!r && (d = readdir(dir))) {
-		struct entry e = {.name = d->d_name, .dir_fd = fd, .parent_id = parent_id};
+		struct entry e = { .name = d->d_name, .dir_fd = fd, .parent_id = parent_id };
 
 		if (!strcmp(d->d_name, ".") || !strcmp(d->d_name, ".."))
 			continue;
@@ -382,14 +387,14 @@ static int run(struct import *im, int data_fd, const char *store, const char *fr
 	return r;
 }
 
-int server_import(const char *dir, const char *store, const char *from, struct server_import_report *report,
-	char **error)
+int server_import(const char *dir, const char *store, const char *from,
+	struct server_import_report *report, char **error)
 {
 	_cleanup_store_ struct store_db *db = NULL;
 	_cleanup_free_ struct import *im = NULL;
 	_cleanup_free_ char *buffer = malloc(READ_SIZE);
 	_cleanup_fd_ int data_fd = -1;
-	struct server_import_report done = {0};
+	struct server_import_report done = { 0 };
 	int r;
 
 	*error = NULL;
@@ -407,7 +412,8 @@ int server_import(const char *dir, const char *store, const char *from, struct s
 	im->report = &done;
 	r = data_fd < 0 ? -errno : run(im, data_fd, store, from);
 	if (r)
-		return server_admin_explain(error, r, r == CE_INUSE ? "another import is running" : "cannot import");
+		return server_admin_explain(
+			error, r, r == CE_INUSE ? "another import is running" : "cannot import");
 	*report = done;
 	return 0;
 }

@@ -70,18 +70,21 @@ static bool parse(const char *where, union address *out, socklen_t *len, bool *l
 
 static int open_socket(const union address *a, socklen_t len, int *out_fd)
 {
-	_cleanup_fd_ int fd = socket(a->any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	_cleanup_fd_ int fd =
+		socket(a->any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	int on = 1;
 
 	if (fd < 0)
 		return -errno;
-	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) || bind(fd, &a->any, len) || listen(fd, 511))
+	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) || bind(fd, &a->any, len) ||
+		listen(fd, 511))
 		return -errno;
 	*out_fd = steal_fd(&fd);
 	return 0;
 }
 
-int server_listen_open(const char *where, bool loopback_only, int *out_fd, uint16_t *port, char **error)
+int server_listen_open(
+	const char *where, bool loopback_only, int *out_fd, uint16_t *port, char **error)
 {
 	union address a;
 	socklen_t len;
@@ -89,10 +92,12 @@ int server_listen_open(const char *where, bool loopback_only, int *out_fd, uint1
 	int fd = -1, r;
 
 	if (!parse(where, &a, &len, &loopback))
-		return fail(error, CE_USAGE, "the address to listen on is not HOST:PORT with a numeric address");
+		return fail(error, CE_USAGE,
+			"the address to listen on is not HOST:PORT with a numeric address");
 	if (loopback_only && !loopback)
 		return fail(error, CE_USAGE,
-			"without a TLS certificate only loopback addresses (127.0.0.1, [::1]) are served");
+			"without a TLS certificate only loopback addresses (127.0.0.1, [::1]) are "
+			"served");
 	r = open_socket(&a, len, &fd);
 	if (r) {
 		if (asprintf(error, "cannot listen there: %s", strerror(-r)) < 0)

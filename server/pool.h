@@ -1,6 +1,6 @@
 /*
- * A pool of read connections: one per thread that reads at the same time, kept open. A connection taken is the caller's
- * alone until it is given back, without a transaction open on it.
+ * A pool of read connections: one per thread that reads at the same time, kept open. A connection
+ * taken is the caller's alone until it is given back, without a transaction open on it.
  */
 #ifndef CACHET_SERVER_POOL_H
 #define CACHET_SERVER_POOL_H

@@ -1,6 +1,7 @@
 /*
- * Problems: every refusal the server knows, in one table (problem.c) of status, type and title, and their JSON
- * (RFC 9457). Handlers name a problem and say in one sentence what was wrong; details never repeat a client's text.
+ * Problems: every refusal the server knows, in one table (problem.c) of status, type and title, and
+ * their JSON (RFC 9457). Handlers name a problem and say in one sentence what was wrong; details
+ * never repeat a client's text.
  */
 #ifndef CACHET_SERVER_PROBLEM_H
 #define CACHET_SERVER_PROBLEM_H
@@ -46,7 +47,8 @@ unsigned server_problem_status(enum problem p);
 /* The problem of an internal error: no space, busy, or the server's own fault. */
 enum problem server_problem_of(int code);
 
-/* {"type":…,"title":…,"status":…,"detail":…,"instance_id":…[,"record":…]}; `detail`, `record` may be NULL. */
+/* {"type":…,"title":…,"status":…,"detail":…,"instance_id":…[,"record":…]}; `detail`, `record` may
+ * be NULL. */
 int server_problem_print(struct buffer *b, enum problem p, const char *detail, const char *instance,
 	const struct record *record) MUST_CHECK;
 

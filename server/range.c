@@ -5,9 +5,9 @@
 
 #include "server/wire.h"
 
-static const char *const day_names[] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
-static const char *const month_names[] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug",
-	"Sep", "Oct", "Nov", "Dec"};
+static const char *const day_names[] = { "Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat" };
+static const char *const month_names[] = { "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug",
+	"Sep", "Oct", "Nov", "Dec" };
 
 void server_range_date(time_t t, char out[RANGE_DATE_LEN])
 {
@@ -17,15 +17,15 @@ void server_range_date(time_t t, char out[RANGE_DATE_LEN])
 		t = 0;
 		gmtime_r(&t, &tm);
 	}
-	snprintf(out, RANGE_DATE_LEN, "%s, %02u %s %04u %02u:%02u:%02u GMT", day_names[tm.tm_wday % 7],
-		(unsigned)tm.tm_mday % 100, month_names[tm.tm_mon % 12],
+	snprintf(out, RANGE_DATE_LEN, "%s, %02u %s %04u %02u:%02u:%02u GMT",
+		day_names[tm.tm_wday % 7], (unsigned)tm.tm_mday % 100, month_names[tm.tm_mon % 12],
 		(unsigned)(tm.tm_year + 1900) % 10000, (unsigned)tm.tm_hour % 100,
 		(unsigned)tm.tm_min % 100, (unsigned)tm.tm_sec % 100);
 }
 
 bool server_range_parse_date(const char *text, time_t *out)
 {
-	struct tm tm = {0};
+	struct tm tm = { 0 };
 	char again[RANGE_DATE_LEN];
 	const char *end = strptime(text, "%a, %d %b %Y %H:%M:%S GMT", &tm);
 	time_t t;
@@ -109,7 +109,7 @@ enum range_verdict server_range_evaluate(const struct range_request *q, const ch
 		if (server_wire_etag_in(q->if_none_match, etag, true))
 			return RANGE_NOT_MODIFIED;
 	} else if (q->if_modified_since && server_range_parse_date(q->if_modified_since, &t) &&
-		modified <= t) {
+		   modified <= t) {
 		return RANGE_NOT_MODIFIED;
 	}
 	*first = 0;

@@ -1,8 +1,10 @@
 /*
- * Conditional and ranged requests on a record's content, after RFC 9110 sections 13 and 14. Pure functions.
+ * Conditional and ranged requests on a record's content, after RFC 9110 sections 13 and 14. Pure
+ * functions.
  *
- * What is deliberately simpler than the RFC allows: one range per request (several are answered whole), and a date
- * in If-Range never matches, because a time of one second is no strong validator.
+ * What is deliberately simpler than the RFC allows: one range per request (several are answered
+ * whole), and a date in If-Range never matches, because a time of one second is no strong
+ * validator.
  */
 #ifndef CACHET_SERVER_RANGE_H
 #define CACHET_SERVER_RANGE_H
@@ -29,7 +31,8 @@ enum range_verdict {
 	RANGE_UNSATISFIABLE, /* 416 */
 };
 
-/* Order of evaluation: RFC 9110 section 13.2.2. `size` is that of the content, `modified` in seconds since 1970. */
+/* Order of evaluation: RFC 9110 section 13.2.2. `size` is that of the content, `modified` in
+ * seconds since 1970. */
 enum range_verdict server_range_evaluate(const struct range_request *q, const char *etag,
 	time_t modified, uint64_t size, uint64_t *first, uint64_t *len);
 

@@ -66,12 +66,15 @@ void server_read_capabilities(struct request *r)
 		return;
 	if (!rc)
 		rc = buffer_printf(&r->answer.text,
-			"{\"protocol\":1,\"instance\":\"%s\",\"epoch\":\"%s\",\"server\":\"cachet " CACHET_VERSION
-			"\",\"time_ns\":\"%lld\",\"last_seq\":%llu,\"idempotency_days\":%d,\"limits\":{"
-			"\"max_record_bytes\":%llu,\"max_request_bytes\":%llu,\"max_batch\":%d,\"max_wait_s\":%d}}",
+			"{\"protocol\":1,\"instance\":\"%s\",\"epoch\":\"%s\",\"server\":"
+			"\"cachet " CACHET_VERSION "\",\"time_ns\":\"%lld\",\"last_seq\":%llu,"
+						   "\"idempotency_days\":%d,\"limits\":{"
+			"\"max_record_bytes\":%llu,\"max_request_bytes\":%llu,\"max_batch\":%d,"
+			"\"max_wait_s\":%d}}",
 			s->instance, s->epoch, (long long)clock_wall_ns(), (unsigned long long)seq,
 			SERVER_IDEMPOTENCY_DAYS, (unsigned long long)s->max_record_bytes,
-			(unsigned long long)s->max_request_bytes, SERVER_MAX_BATCH, SERVER_MAX_WAIT_S);
+			(unsigned long long)s->max_request_bytes, SERVER_MAX_BATCH,
+			SERVER_MAX_WAIT_S);
 	set_json(r, rc);
 }
 
@@ -89,7 +92,8 @@ static int print_stores(struct request *r, struct store_db *db)
 		server_records_read_store(q, &row);
 		if (r->access.store && r->access.store != row.n)
 			continue;
-		rc = buffer_printf(b, "%s{\"id\":\"%s\",\"mode\":\"%s\",\"records\":%llu,\"bytes\":%llu}",
+		rc = buffer_printf(b,
+			"%s{\"id\":\"%s\",\"mode\":\"%s\",\"records\":%llu,\"bytes\":%llu}",
 			some ? "," : "", row.id, r->access.read_only ? "ro" : "rw",
 			(unsigned long long)row.records, (unsigned long long)row.bytes);
 		some = true;
@@ -115,8 +119,8 @@ void server_read_stores(struct request *r)
 /* ---- GET, HEAD of a record ---- */
 
 /*
- * The record with its body: inline in *data, or an open content file in *fd. A file that was replaced between the two
- * looks is found under its new name by looking again.
+ * The record with its body: inline in *data, or an open content file in *fd. A file that was
+ * replaced between the two looks is found under its new name by looking again.
  */
 static int load(struct request *r, const char *id, struct record *record, uint8_t **data, int *fd)
 {
@@ -168,7 +172,9 @@ static void set_body(struct request *r, uint8_t **data, int *fd, uint64_t first,
 		a->len = len;
 	} else if (*data) {
 		memmove(*data, *data + first, len);
-		a->text = (struct buffer){.data = (char *)steal_ptr(data), .len = len, .cap = len + 1};
+		a->text = (struct buffer){
+			.data = (char *)steal_ptr(data), .len = len, .cap = len + 1
+		};
 	}
 }
 
@@ -187,7 +193,8 @@ static void answer_content(struct request *r, const struct record *record, uint8
 	uint64_t first, len;
 
 	server_records_etag(record, etag);
-	switch (server_range_evaluate(&q, etag, record->changed_at / NS_PER_SEC, record->size, &first, &len)) {
+	switch (server_range_evaluate(
+		&q, etag, record->changed_at / NS_PER_SEC, record->size, &first, &len)) {
 	case RANGE_FAILED:
 		refuse_with_record(r, PROBLEM_PRECONDITION, record);
 		return;
@@ -287,7 +294,7 @@ static int print_one(struct request *r, const char *id, uint64_t *total)
 	if (rc)
 		return rc;
 	with_content = record.kind != RECORD_DIR && record.size <= SERVER_GET_INLINE_MAX &&
-		*total + record.size <= SERVER_GET_TOTAL_MAX;
+		       *total + record.size <= SERVER_GET_TOTAL_MAX;
 	rc = buffer_printf(b, "{\"record\":");
 	if (!rc)
 		rc = server_records_print(b, &record, false);
@@ -325,7 +332,8 @@ void server_read_many(struct request *r)
 	const struct json *ids;
 	int rc;
 
-	if (json_parse(r->json.data ? r->json.data : "", r->json.len, &root) || json_get_array(root, "ids", &ids)) {
+	if (json_parse(r->json.data ? r->json.data : "", r->json.len, &root) ||
+		json_get_array(root, "ids", &ids)) {
 		server_http_refuse(r, PROBLEM_BAD_REQUEST, "the body is not {\"ids\":[...]}");
 		return;
 	}

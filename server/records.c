@@ -6,7 +6,7 @@
 
 #include "base/error.h"
 
-static const char *const kind_names[] = {"", "file", "dir", "symlink"};
+static const char *const kind_names[] = { "", "file", "dir", "symlink" };
 
 const char *server_records_kind_name(enum record_kind kind)
 {
@@ -48,7 +48,8 @@ void server_records_read(sqlite3_stmt *q, struct record *out)
 	out->parent_n = sqlite3_column_int64(q, 3);
 	copy_text(q, 4, out->parent, sizeof(out->parent));
 	copy_text(q, 5, out->name, sizeof(out->name));
-	out->kind = kind >= RECORD_FILE && kind <= RECORD_SYMLINK ? (enum record_kind)kind : RECORD_FILE;
+	out->kind = kind >= RECORD_FILE && kind <= RECORD_SYMLINK ? (enum record_kind)kind
+								  : RECORD_FILE;
 	out->size = (uint64_t)sqlite3_column_int64(q, 7);
 	if (!copy_blob(q, 8, out->sha256, sizeof(out->sha256)))
 		memset(out->sha256, 0, sizeof(out->sha256));
@@ -74,7 +75,7 @@ static int read_one(struct store_db *db, sqlite3_stmt *q, struct record *out)
 
 void server_records_root(int64_t store, struct record *out)
 {
-	*out = (struct record){.store = store, .kind = RECORD_DIR, .mode = 0755};
+	*out = (struct record){ .store = store, .kind = RECORD_DIR, .mode = 0755 };
 	snprintf(out->id, sizeof(out->id), RECORD_ROOT_ID);
 }
 
@@ -87,8 +88,8 @@ int server_records_by_id(struct store_db *db, int64_t store, const char *id, str
 	return read_one(db, q, out);
 }
 
-int server_records_by_place(struct store_db *db, int64_t store, int64_t parent, const char *name,
-	struct record *out)
+int server_records_by_place(
+	struct store_db *db, int64_t store, int64_t parent, const char *name, struct record *out)
 {
 	sqlite3_stmt *q = server_store_statement(db, SQL_RECORD_BY_PLACE);
 
@@ -98,8 +99,8 @@ int server_records_by_place(struct store_db *db, int64_t store, int64_t parent, 
 	return read_one(db, q, out);
 }
 
-int server_records_with_data(struct store_db *db, int64_t store, const char *id, struct record *out,
-	uint8_t **data)
+int server_records_with_data(
+	struct store_db *db, int64_t store, const char *id, struct record *out, uint8_t **data)
 {
 	sqlite3_stmt *q = server_store_statement(db, SQL_RECORD_WITH_DATA);
 	uint8_t *copy = NULL;
@@ -117,7 +118,8 @@ int server_records_with_data(struct store_db *db, int64_t store, const char *id,
 			copy = malloc(len + 1);
 			if (copy)
 				memcpy(copy, blob, len);
-			/* The row and its body are one state of the database, so the lengths agree. */
+			/* The row and its body are one state of the database, so the lengths agree.
+			 */
 			r = !copy ? -ENOMEM : len != out->size ? CE_CORRUPT : 1;
 		}
 	}

@@ -1,6 +1,7 @@
 /*
- * Records and stores as rows: reading, writing, and their JSON. No rules here (server/apply.h has them).
- * All calls run on the caller's connection, in the caller's transaction. -ENOENT: no such row.
+ * Records and stores as rows: reading, writing, and their JSON. No rules here (server/apply.h has
+ * them). All calls run on the caller's connection, in the caller's transaction. -ENOENT: no such
+ * row.
  */
 #ifndef CACHET_SERVER_RECORDS_H
 #define CACHET_SERVER_RECORDS_H
@@ -52,7 +53,8 @@ const char *server_records_kind_name(enum record_kind kind);
 enum record_kind server_records_kind(const char *name);
 
 void server_records_root(int64_t store, struct record *out);
-int server_records_by_id(struct store_db *db, int64_t store, const char *id, struct record *out) MUST_CHECK;
+int server_records_by_id(
+	struct store_db *db, int64_t store, const char *id, struct record *out) MUST_CHECK;
 int server_records_by_place(struct store_db *db, int64_t store, int64_t parent, const char *name,
 	struct record *out) MUST_CHECK;
 /* Also the inline body: *data is allocated when the body is in the row (NULL otherwise). */
@@ -65,12 +67,14 @@ int server_records_has_child(struct store_db *db, int64_t store, int64_t n) MUST
 /* Inserts when r->n is 0 (and sets it), else rewrites the row. */
 int server_records_save(struct store_db *db, struct record *r) MUST_CHECK;
 int server_records_unplace(struct store_db *db, int64_t n) MUST_CHECK;
-int server_records_put_data(struct store_db *db, int64_t n, const void *data, size_t len) MUST_CHECK;
+int server_records_put_data(
+	struct store_db *db, int64_t n, const void *data, size_t len) MUST_CHECK;
 int server_records_delete_data(struct store_db *db, int64_t n) MUST_CHECK;
 /* The record of a row of SQL_RECORD_FEED and its like. */
 void server_records_read(sqlite3_stmt *q, struct record *out);
 
-int server_records_store_by_id(struct store_db *db, const char *id, struct store_row *out) MUST_CHECK;
+int server_records_store_by_id(
+	struct store_db *db, const char *id, struct store_row *out) MUST_CHECK;
 int server_records_store_by_n(struct store_db *db, int64_t n, struct store_row *out) MUST_CHECK;
 int server_records_store_save(struct store_db *db, const struct store_row *row) MUST_CHECK;
 void server_records_read_store(sqlite3_stmt *q, struct store_row *out);

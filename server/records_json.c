@@ -1,6 +1,7 @@
 /*
- * JSON of a record, written by hand: a feed page has ten thousand of them, and a tree of nodes for each costs five
- * times as much as the rows themselves. ASCII only, so that the same text can be a header value.
+ * JSON of a record, written by hand: a feed page has ten thousand of them, and a tree of nodes for
+ * each costs five times as much as the rows themselves. ASCII only, so that the same text can be a
+ * header value.
  */
 #include "server/records.h"
 
@@ -38,7 +39,7 @@ static char *put_wide(char *out, const uint8_t **in)
 		*in += 3;
 	} else {
 		c = (uint32_t)(p[0] & 0x07) << 18 | (uint32_t)(p[1] & 0x3f) << 12 |
-			(uint32_t)(p[2] & 0x3f) << 6 | (p[3] & 0x3f);
+		    (uint32_t)(p[2] & 0x3f) << 6 | (p[3] & 0x3f);
 		*in += 4;
 		c -= 0x10000;
 		out = put_unit(out, 0xd800 + (c >> 10));

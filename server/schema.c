@@ -3,23 +3,26 @@
 /*
  * Version 1.
  *
- * All of this is truth; nothing can be rebuilt from elsewhere. Beside the database, `content/` holds the bodies above
- * 16 KiB, one immutable file each, named by the 16 random bytes in records.file; a file no row names is rubbish of a
- * crash and is removed at start. Times are nanoseconds since 1970.
+ * All of this is truth; nothing can be rebuilt from elsewhere. Beside the database, `content/`
+ * holds the bodies above 16 KiB, one immutable file each, named by the 16 random bytes in
+ * records.file; a file no row names is rubbish of a crash and is removed at start. Times are
+ * nanoseconds since 1970.
  */
 static const char version_1[] =
 	/*
-	 * One row. `instance` names the data for ever. `epoch` is drawn anew whenever the data may have gone back
-	 * (restore); clients then start over. Both 16 random bytes.
+	 * One row. `instance` names the data for ever. `epoch` is drawn anew whenever the data may
+	 * have gone back (restore); clients then start over. Both 16 random bytes.
 	 */
 	"CREATE TABLE server (one INTEGER PRIMARY KEY CHECK (one = 1), instance BLOB NOT NULL,"
 	" epoch BLOB NOT NULL, created_at INTEGER NOT NULL) STRICT;"
 
 	/*
-	 * `seq`: the number of the store's latest change. `purged_seq`: the highest number of a tombstone that was
-	 * forgotten; a cursor before it is answered 410. `records`, `bytes`: of what is not deleted.
+	 * `seq`: the number of the store's latest change. `purged_seq`: the highest number of a
+	 * tombstone that was forgotten; a cursor before it is answered 410. `records`, `bytes`: of
+	 * what is not deleted.
 	 */
-	"CREATE TABLE stores (n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, created_at INTEGER NOT NULL,"
+	"CREATE TABLE stores (n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, created_at INTEGER "
+	"NOT NULL,"
 	" seq INTEGER NOT NULL DEFAULT 0, purged_seq INTEGER NOT NULL DEFAULT 0,"
 	" records INTEGER NOT NULL DEFAULT 0, bytes INTEGER NOT NULL DEFAULT 0) STRICT;"
 
@@ -27,30 +30,34 @@ static const char version_1[] =
 	" created_at INTEGER NOT NULL) STRICT;"
 
 	/*
-	 * `hash` is SHA-256 of the token, which is 256 random bits: no salt is needed and nothing here opens
-	 * anything. `lookup` is its first 8 bytes as a number, found by index; the whole is compared in constant time.
-	 * `store` NULL: all stores.
+	 * `hash` is SHA-256 of the token, which is 256 random bits: no salt is needed and nothing
+	 * here opens anything. `lookup` is its first 8 bytes as a number, found by index; the whole
+	 * is compared in constant time. `store` NULL: all stores.
 	 */
-	"CREATE TABLE tokens (n INTEGER PRIMARY KEY, account INTEGER NOT NULL REFERENCES accounts(n),"
+	"CREATE TABLE tokens (n INTEGER PRIMARY KEY, account INTEGER NOT NULL REFERENCES "
+	"accounts(n),"
 	" store INTEGER REFERENCES stores(n), read_only INTEGER NOT NULL, lookup INTEGER NOT NULL,"
 	" hash BLOB NOT NULL UNIQUE, created_at INTEGER NOT NULL, expires_at INTEGER,"
 	" revoked_at INTEGER) STRICT;"
 	"CREATE INDEX tokens_lookup ON tokens (lookup);"
 
 	/* `last_seq`: the highest Cachet-Seq this device sent. */
-	"CREATE TABLE devices (account INTEGER NOT NULL, device BLOB NOT NULL, last_seq INTEGER NOT NULL,"
+	"CREATE TABLE devices (account INTEGER NOT NULL, device BLOB NOT NULL, last_seq INTEGER "
+	"NOT NULL,"
 	" seen_at INTEGER NOT NULL, PRIMARY KEY (account, device)) STRICT, WITHOUT ROWID;"
 
 	/*
-	 * `parent`: the row of the parent directory, 0 = the store's root. `kind`: 1 file, 2 directory, 3 symlink.
-	 * `seq`: its place in the feed; `tag`: the epoch's mark when it was changed (the ETag is made of the two).
-	 * `key`: of the change that made this state. `file`: name of the content file, NULL = in `contents` or empty.
-	 * `deleted` 1: a tombstone, of which only id, parent, name, kind, seq, tag, key, changed_at mean anything.
+	 * `parent`: the row of the parent directory, 0 = the store's root. `kind`: 1 file, 2
+	 * directory, 3 symlink. `seq`: its place in the feed; `tag`: the epoch's mark when it was
+	 * changed (the ETag is made of the two). `key`: of the change that made this state. `file`:
+	 * name of the content file, NULL = in `contents` or empty. `deleted` 1: a tombstone, of
+	 * which only id, parent, name, kind, seq, tag, key, changed_at mean anything.
 	 */
 	"CREATE TABLE records (n INTEGER PRIMARY KEY, store INTEGER NOT NULL REFERENCES stores(n),"
 	" id TEXT NOT NULL, parent INTEGER NOT NULL, name TEXT NOT NULL, kind INTEGER NOT NULL,"
 	" size INTEGER NOT NULL, sha256 BLOB, mode INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,"
-	" seq INTEGER NOT NULL, tag INTEGER NOT NULL, key BLOB, changed_at INTEGER NOT NULL, file BLOB,"
+	" seq INTEGER NOT NULL, tag INTEGER NOT NULL, key BLOB, changed_at INTEGER NOT NULL, file "
+	"BLOB,"
 	" deleted INTEGER NOT NULL) STRICT;"
 	"CREATE UNIQUE INDEX records_id ON records (store, id);"
 	/* Two records never share a place: the rule is kept here, whatever the code does. */
@@ -61,15 +68,17 @@ static const char version_1[] =
 	"CREATE INDEX records_tombstones ON records (store, seq) WHERE deleted = 1;"
 
 	/* Bodies up to 16 KiB: their sync is the transaction's own. */
-	"CREATE TABLE contents (n INTEGER PRIMARY KEY REFERENCES records(n), data BLOB NOT NULL) STRICT;"
+	"CREATE TABLE contents (n INTEGER PRIMARY KEY REFERENCES records(n), data BLOB NOT NULL) "
+	"STRICT;"
 
 	/*
-	 * Answers by idempotency key, kept at least 30 days. `digest`: SHA-256 of the request, to tell a repeat from
-	 * another request under the same key. Rows are in order of time; only the small index is in order of keys.
+	 * Answers by idempotency key, kept at least 30 days. `digest`: SHA-256 of the request, to
+	 * tell a repeat from another request under the same key. Rows are in order of time; only
+	 * the small index is in order of keys.
 	 */
 	"CREATE TABLE replays (n INTEGER PRIMARY KEY, account INTEGER NOT NULL, key BLOB NOT NULL,"
 	" digest BLOB NOT NULL, status INTEGER NOT NULL, etag TEXT NOT NULL, body TEXT NOT NULL,"
 	" at INTEGER NOT NULL) STRICT;"
 	"CREATE UNIQUE INDEX replays_key ON replays (key, account);";
 
-const char *const server_schema_steps[SCHEMA_VERSION] = {version_1};
+const char *const server_schema_steps[SCHEMA_VERSION] = { version_1 };

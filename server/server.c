@@ -47,7 +47,8 @@ static char *copy_or_null(const char *text)
 static int take_options(struct server *s, const struct server_options *o, char **error)
 {
 	if (!o->dir || !o->listen || !o->tls_cert != !o->tls_key)
-		return explain(error, CE_USAGE, "a directory and an address are needed; certificate and key go together");
+		return explain(error, CE_USAGE,
+			"a directory and an address are needed; certificate and key go together");
 	s->dir = strdup(o->dir);
 	s->listen = strdup(o->listen);
 	s->tls_cert = copy_or_null(o->tls_cert);
@@ -57,7 +58,8 @@ static int take_options(struct server *s, const struct server_options *o, char *
 	s->max_record_bytes = o->max_record_bytes ? o->max_record_bytes : MAX_RECORD_BYTES;
 	s->max_request_bytes = o->max_request_bytes ? o->max_request_bytes : MAX_REQUEST_BYTES;
 	s->threads = o->threads ? o->threads : THREADS;
-	s->header_timeout_ms = 1000LL * (o->header_timeout_s ? o->header_timeout_s : HEADER_TIMEOUT_S);
+	s->header_timeout_ms =
+		1000LL * (o->header_timeout_s ? o->header_timeout_s : HEADER_TIMEOUT_S);
 	s->body_grace_ms = 1000LL * (o->body_grace_s ? o->body_grace_s : BODY_GRACE_S);
 	return 0;
 }
@@ -121,7 +123,8 @@ static int open_data(struct server *s, char **error)
 	if (!r)
 		r = server_pool_take(s->pool, &db);
 	if (r == CE_FORMAT)
-		return explain(error, r, "the database is not one of this server, or of a newer version");
+		return explain(
+			error, r, "the database is not one of this server, or of a newer version");
 	if (r)
 		return explain(error, r, "cannot open the database");
 	r = read_names(s, db);
@@ -188,8 +191,8 @@ static bool house_once(struct server *s)
 {
 	int64_t now_ns = clock_wall_ns();
 	struct house_job h = {
-		.job = {.run = house_run, .done = house_done},
-		.limits = {now_ns - KEYS_KEPT_NS, now_ns - TOMBSTONES_KEPT_NS},
+		.job = { .run = house_run, .done = house_done },
+		.limits = { now_ns - KEYS_KEPT_NS, now_ns - TOMBSTONES_KEPT_NS },
 	};
 
 	h.job.arg = &h;
@@ -290,8 +293,9 @@ static void stop_ticker(struct server *s)
 }
 
 /*
- * The order matters: libmicrohttpd must not be stopped while a connection is suspended, so first nobody can be
- * suspended any more (feed, commit queue), then those that were have their answers, then it is stopped.
+ * The order matters: libmicrohttpd must not be stopped while a connection is suspended, so first
+ * nobody can be suspended any more (feed, commit queue), then those that were have their answers,
+ * then it is stopped.
  */
 void server_stop(struct server *s, unsigned grace_ms)
 {

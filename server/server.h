@@ -4,8 +4,8 @@
  * A data directory belongs to one server at a time (flock). server_open() opens or makes it;
  * server_start() listens and serves in its own threads; server_stop() answers what is under way,
  * commits, closes. Every 2xx is sent after file, directory and row are synced, one sync per batch:
- * SIGKILL or power loss at any instant loses no acknowledged write, and what was not acknowledged is
- * wholly there or not at all.
+ * SIGKILL or power loss at any instant loses no acknowledged write, and what was not acknowledged
+ * is wholly there or not at all.
  *
  * *error is a sentence for the user (the caller frees), set on failure.
  * Threads: one caller for open/start/stop; the administration calls may run while it serves, also
@@ -22,14 +22,15 @@
 struct server;
 
 struct server_options {
-	const char *dir;            /* data directory; made if missing */
-	const char *listen;         /* "127.0.0.1:8080", "[::1]:0"; port 0 = a free one */
-	const char *tls_cert;       /* PEM files, or NULL: then only loopback addresses are accepted */
+	const char *dir;      /* data directory; made if missing */
+	const char *listen;   /* "127.0.0.1:8080", "[::1]:0"; port 0 = a free one */
+	const char *tls_cert; /* PEM files, or NULL: then only loopback addresses are accepted */
 	const char *tls_key;
 	uint64_t max_record_bytes;  /* 0 = default 16 GiB */
 	uint64_t max_request_bytes; /* bound of JSON bodies; 0 = default 8 MiB */
 	unsigned threads;           /* 0 = default */
-	/* A connection may be silent this long, and take this long to bring a request's header; 0 = 75. */
+	/* A connection may be silent this long, and take this long to bring a request's header; 0
+	 * = 75. */
 	unsigned header_timeout_s;
 	/* After this long a body must have come at 8 KB/s or more; 0 = 60. */
 	unsigned body_grace_s;
@@ -45,7 +46,8 @@ void server_free(struct server *s);
 
 /* Administration, on a data directory that may be in use by a running server. */
 
-/* A new token of `account`, printable, stored hashed only. `stores`: NULL = all. The caller wipes and frees *token. */
+/* A new token of `account`, printable, stored hashed only. `stores`: NULL = all. The caller wipes
+ * and frees *token. */
 int server_token_add(const char *dir, const char *account, const char *store, bool read_only,
 	char **token, char **error) MUST_CHECK;
 /* Makes a store if it is not there. */
@@ -54,9 +56,10 @@ int server_store_add(const char *dir, const char *store, char **error) MUST_CHEC
 struct server_import_report {
 	uint64_t files, dirs, symlinks, bytes, skipped;
 };
-/* Copies the plain tree `from` into `store` (made if missing), durable on return; other kinds of file are skipped and counted.
- * Importing the same tree again changes only what differs, and only that is in the report. Nothing is removed from the
- * store, except what stands in the way as another kind of file. */
+/* Copies the plain tree `from` into `store` (made if missing), durable on return; other kinds of
+ * file are skipped and counted. Importing the same tree again changes only what differs, and only
+ * that is in the report. Nothing is removed from the store, except what stands in the way as
+ * another kind of file. */
 int server_import(const char *dir, const char *store, const char *from,
 	struct server_import_report *report, char **error) MUST_CHECK;
 

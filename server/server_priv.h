@@ -17,8 +17,9 @@
 #define SERVER_MAX_GET 1000
 #define SERVER_MAX_WAIT_S 60
 #define SERVER_IDEMPOTENCY_DAYS 30
-#define SERVER_GET_INLINE_MAX (256 << 10)  /* larger records come without content in POST …/get */
-#define SERVER_GET_TOTAL_MAX (16ULL << 20) /* and so do those beyond this much content in one answer */
+#define SERVER_GET_INLINE_MAX (256 << 10) /* larger records come without content in POST …/get */
+#define SERVER_GET_TOTAL_MAX                                                                       \
+	(16ULL << 20) /* and so do those beyond this much content in one answer */
 
 struct feed;
 struct http;

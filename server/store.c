@@ -24,50 +24,66 @@ static const char *const texts[SQL_COUNT] = {
 	[SQL_ROLLBACK] = "ROLLBACK",
 	[SQL_DATA_VERSION] = "PRAGMA data_version",
 	[SQL_SERVER_GET] = "SELECT instance, epoch FROM server",
-	[SQL_SERVER_PUT] = "INSERT INTO server (one, instance, epoch, created_at) VALUES (1, ?, ?, ?)",
-	[SQL_STORE_BY_ID] = "SELECT n, id, seq, purged_seq, records, bytes FROM stores WHERE id = ?",
+	[SQL_SERVER_PUT] =
+		"INSERT INTO server (one, instance, epoch, created_at) VALUES (1, ?, ?, ?)",
+	[SQL_STORE_BY_ID] =
+		"SELECT n, id, seq, purged_seq, records, bytes FROM stores WHERE id = ?",
 	[SQL_STORE_BY_N] = "SELECT n, id, seq, purged_seq, records, bytes FROM stores WHERE n = ?",
 	[SQL_STORE_LIST] = "SELECT n, id, seq, purged_seq, records, bytes FROM stores ORDER BY id",
 	[SQL_STORE_ADD] = "INSERT OR IGNORE INTO stores (id, created_at) VALUES (?, ?)",
-	[SQL_STORE_SAVE] = "UPDATE stores SET seq = ?2, purged_seq = ?3, records = ?4, bytes = ?5 WHERE n = ?1",
+	[SQL_STORE_SAVE] = "UPDATE stores SET seq = ?2, purged_seq = ?3, records = ?4, bytes = ?5 "
+			   "WHERE n = ?1",
 	[SQL_ACCOUNT_BY_NAME] = "SELECT n FROM accounts WHERE name = ?",
 	[SQL_ACCOUNT_ADD] = "INSERT OR IGNORE INTO accounts (name, created_at) VALUES (?, ?)",
-	[SQL_TOKEN_BY_LOOKUP] = "SELECT hash, account, store, read_only FROM tokens WHERE lookup = ?1"
-				" AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?2)",
+	[SQL_TOKEN_BY_LOOKUP] =
+		"SELECT hash, account, store, read_only FROM tokens WHERE lookup = ?1"
+		" AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?2)",
 	[SQL_TOKEN_ADD] = "INSERT INTO tokens (account, store, read_only, lookup, hash, created_at)"
 			  " VALUES (?, ?, ?, ?, ?, ?)",
 	[SQL_DEVICE_GET] = "SELECT last_seq FROM devices WHERE account = ? AND device = ?",
-	[SQL_DEVICE_SAVE] = "INSERT INTO devices (account, device, last_seq, seen_at) VALUES (?1, ?2, ?3, ?4)"
-			    " ON CONFLICT (account, device) DO UPDATE SET last_seq = max(last_seq, ?3), seen_at = ?4",
+	[SQL_DEVICE_SAVE] =
+		"INSERT INTO devices (account, device, last_seq, seen_at) VALUES (?1, ?2, ?3, ?4)"
+		" ON CONFLICT (account, device) DO UPDATE SET last_seq = max(last_seq, ?3), "
+		"seen_at = ?4",
 	[SQL_RECORD_BY_ID] = "SELECT " RECORD_COLUMNS RECORD_FROM "WHERE r.store = ? AND r.id = ?",
-	[SQL_RECORD_BY_PLACE] = "SELECT " RECORD_COLUMNS RECORD_FROM
-				"WHERE r.store = ? AND r.parent = ? AND r.name = ? AND r.deleted = 0",
-	[SQL_RECORD_WITH_DATA] = "SELECT " RECORD_COLUMNS ", c.data FROM records r"
-				 " LEFT JOIN records p ON p.n = r.parent LEFT JOIN contents c ON c.n = r.n"
-				 " WHERE r.store = ? AND r.id = ?",
+	[SQL_RECORD_BY_PLACE] =
+		"SELECT " RECORD_COLUMNS RECORD_FROM
+		"WHERE r.store = ? AND r.parent = ? AND r.name = ? AND r.deleted = 0",
+	[SQL_RECORD_WITH_DATA] =
+		"SELECT " RECORD_COLUMNS ", c.data FROM records r"
+		" LEFT JOIN records p ON p.n = r.parent LEFT JOIN contents c ON c.n = r.n"
+		" WHERE r.store = ? AND r.id = ?",
 	[SQL_RECORD_PARENT] = "SELECT parent FROM records WHERE n = ?",
-	[SQL_RECORD_HAS_CHILD] = "SELECT 1 FROM records WHERE store = ? AND parent = ? AND deleted = 0 LIMIT 1",
-	[SQL_RECORD_ADD] = "INSERT INTO records (store, id, parent, name, kind, size, sha256, mode, mtime_ns, seq,"
-			   " tag, key, changed_at, file, deleted)"
-			   " VALUES (?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
-	[SQL_RECORD_SAVE] = "UPDATE records SET parent = ?4, name = ?5, size = ?7, sha256 = ?8, mode = ?9,"
-			    " mtime_ns = ?10, seq = ?11, tag = ?12, key = ?13, changed_at = ?14, file = ?15,"
-			    " deleted = ?16 WHERE n = ?1",
-	/* Out of the way while two records exchange their places: no row has a negative parent otherwise. */
+	[SQL_RECORD_HAS_CHILD] =
+		"SELECT 1 FROM records WHERE store = ? AND parent = ? AND deleted = 0 LIMIT 1",
+	[SQL_RECORD_ADD] =
+		"INSERT INTO records (store, id, parent, name, kind, size, sha256, mode, mtime_ns, "
+		"seq,"
+		" tag, key, changed_at, file, deleted)"
+		" VALUES (?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+	[SQL_RECORD_SAVE] =
+		"UPDATE records SET parent = ?4, name = ?5, size = ?7, sha256 = ?8, mode = ?9,"
+		" mtime_ns = ?10, seq = ?11, tag = ?12, key = ?13, changed_at = ?14, file = ?15,"
+		" deleted = ?16 WHERE n = ?1",
+	/* Out of the way while two records exchange their places: no row has a negative parent
+	   otherwise. */
 	[SQL_RECORD_UNPLACE] = "UPDATE records SET parent = -n WHERE n = ?",
 	[SQL_RECORD_FEED] = "SELECT " RECORD_COLUMNS RECORD_FROM
 			    "WHERE r.store = ? AND r.seq > ? ORDER BY r.seq LIMIT ?",
 	[SQL_RECORD_BY_FILE] = "SELECT file FROM records WHERE file IS NOT NULL",
 	[SQL_CONTENT_PUT] = "INSERT OR REPLACE INTO contents (n, data) VALUES (?, ?)",
 	[SQL_CONTENT_DELETE] = "DELETE FROM contents WHERE n = ?",
-	[SQL_REPLAY_GET] = "SELECT digest, status, etag, body FROM replays WHERE key = ? AND account = ?",
+	[SQL_REPLAY_GET] =
+		"SELECT digest, status, etag, body FROM replays WHERE key = ? AND account = ?",
 	[SQL_REPLAY_ADD] = "INSERT INTO replays (account, key, digest, status, etag, body, at)"
 			   " VALUES (?, ?, ?, ?, ?, ?, ?)",
 	[SQL_REPLAY_PURGE] = "DELETE FROM replays WHERE n IN (SELECT n FROM replays WHERE n <="
 			     " (SELECT min(n) FROM replays) + ?2 AND at < ?1)",
-	[SQL_TOMBSTONE_PURGE_TOP] = "SELECT max(seq), count(*) FROM (SELECT seq FROM records WHERE store = ?1"
-				    " AND deleted = 1 AND changed_at < ?2 ORDER BY seq LIMIT ?3)",
-	[SQL_TOMBSTONE_PURGE] = "DELETE FROM records WHERE store = ?1 AND deleted = 1 AND seq <= ?2",
+	[SQL_TOMBSTONE_PURGE_TOP] =
+		"SELECT max(seq), count(*) FROM (SELECT seq FROM records WHERE store = ?1"
+		" AND deleted = 1 AND changed_at < ?2 ORDER BY seq LIMIT ?3)",
+	[SQL_TOMBSTONE_PURGE] =
+		"DELETE FROM records WHERE store = ?1 AND deleted = 1 AND seq <= ?2",
 };
 
 struct store_db {
@@ -164,12 +180,14 @@ static int read_version(struct store_db *db, int *version)
 
 	if (!r)
 		r = pragma_int(db->db, "PRAGMA application_id", &app);
-	if (!r && (*version > SCHEMA_VERSION || *version < 0 || (*version > 0 && app != SCHEMA_APPLICATION_ID)))
+	if (!r && (*version > SCHEMA_VERSION || *version < 0 ||
+			  (*version > 0 && app != SCHEMA_APPLICATION_ID)))
 		r = CE_FORMAT;
 	return r;
 }
 
-/* The version is looked at again inside the transaction: two processes may open a new directory at once. */
+/* The version is looked at again inside the transaction: two processes may open a new directory at
+ * once. */
 static int migrate(struct store_db *db)
 {
 	int version = 0;
@@ -195,9 +213,10 @@ static int configure(sqlite3 *db)
 	sqlite3_extended_result_codes(db, 1);
 	sqlite3_db_config(db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
 	sqlite3_db_config(db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
-	return exec(db, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY;"
-			"PRAGMA cache_size = -16384; PRAGMA mmap_size = 0; PRAGMA foreign_keys = OFF;"
-			"PRAGMA cell_size_check = ON;");
+	return exec(db,
+		"PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY;"
+		"PRAGMA cache_size = -16384; PRAGMA mmap_size = 0; PRAGMA foreign_keys = OFF;"
+		"PRAGMA cell_size_check = ON;");
 }
 
 int server_store_open(const char *dir, struct store_db **out)
@@ -209,7 +228,8 @@ int server_store_open(const char *dir, struct store_db **out)
 	if (!db || asprintf(&path, "%s/" STORE_DB_NAME, dir) < 0)
 		return -ENOMEM;
 	r = server_store_error(sqlite3_open_v2(path, &db->db,
-		SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE,
+		SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX |
+			SQLITE_OPEN_PRIVATECACHE,
 		NULL));
 	if (!r)
 		r = configure(db->db);

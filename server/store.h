@@ -1,6 +1,6 @@
 /*
- * The database: one connection, its schema brought up to date, and every statement the server has, in one table
- * (store.c), prepared once and bound by position.
+ * The database: one connection, its schema brought up to date, and every statement the server has,
+ * in one table (store.c), prepared once and bound by position.
  *
  *     r = server_store_open(dir, &db);
  *     sqlite3_stmt *q = server_store_statement(db, SQL_RECORD_BY_ID);   // reset and ready to bind
@@ -8,8 +8,9 @@
  *     r = server_store_step(db, q);      // 1 = a row, 0 = done, negative = error
  *     server_store_reset(q);             // ends the read; borrowed columns are gone
  *
- * The file is in WAL mode with synchronous=FULL: a COMMIT is durable when it returns, and other connections see it only
- * then. Errors: -ENOSPC, -EBUSY (another process holds the write lock beyond 30 s), -EIO, -ENOMEM, CE_CORRUPT.
+ * The file is in WAL mode with synchronous=FULL: a COMMIT is durable when it returns, and other
+ * connections see it only then. Errors: -ENOSPC, -EBUSY (another process holds the write lock
+ * beyond 30 s), -EIO, -ENOMEM, CE_CORRUPT.
  *
  * Threads: one at a time per connection. Many connections, also of several processes, may be open.
  */
@@ -72,7 +73,8 @@ void server_store_closep(struct store_db **db);
 #define _cleanup_store_ _cleanup_(server_store_closep)
 
 sqlite3 *server_store_handle(struct store_db *db);
-/* NULL when it cannot be prepared; server_store_step() of NULL is an error, so callers check once, there. */
+/* NULL when it cannot be prepared; server_store_step() of NULL is an error, so callers check once,
+ * there. */
 sqlite3_stmt *server_store_statement(struct store_db *db, enum sql which);
 int server_store_step(struct store_db *db, sqlite3_stmt *q) MUST_CHECK;
 void server_store_reset(sqlite3_stmt *q);

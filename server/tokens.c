@@ -26,7 +26,8 @@ int server_tokens_check(struct store_db *db, const char *token, struct access *o
 	sqlite3_stmt *q;
 	int r, found = CE_AUTH;
 
-	if (strnlen(token, TOKEN_LEN + 1) != TOKEN_LEN || strncmp(token, PREFIX, sizeof(PREFIX) - 1) != 0)
+	if (strnlen(token, TOKEN_LEN + 1) != TOKEN_LEN ||
+		strncmp(token, PREFIX, sizeof(PREFIX) - 1) != 0)
 		return CE_AUTH;
 	r = kdf_sha256(token, TOKEN_LEN, hash);
 	if (r)
@@ -37,7 +38,8 @@ int server_tokens_check(struct store_db *db, const char *token, struct access *o
 	while ((r = server_store_step(db, q)) == 1) {
 		const void *known = sqlite3_column_blob(q, 0);
 
-		if (sqlite3_column_bytes(q, 0) != sizeof(hash) || !secret_equal_bytes(known, hash, sizeof(hash)))
+		if (sqlite3_column_bytes(q, 0) != sizeof(hash) ||
+			!secret_equal_bytes(known, hash, sizeof(hash)))
 			continue;
 		out->account = sqlite3_column_int64(q, 1);
 		out->store = sqlite3_column_int64(q, 2);
@@ -68,7 +70,8 @@ static int get_account(struct store_db *db, const char *name, int64_t *out)
 	return r == 1 ? 0 : r ? r : -ENOENT;
 }
 
-static int insert(struct store_db *db, int64_t account, int64_t store, bool read_only, const uint8_t *hash)
+static int insert(
+	struct store_db *db, int64_t account, int64_t store, bool read_only, const uint8_t *hash)
 {
 	sqlite3_stmt *q = server_store_statement(db, SQL_TOKEN_ADD);
 	int r;
@@ -85,9 +88,10 @@ static int insert(struct store_db *db, int64_t account, int64_t store, bool read
 	return r;
 }
 
-static int add_row(struct store_db *db, const char *account, const char *store, bool read_only, const uint8_t *hash)
+static int add_row(struct store_db *db, const char *account, const char *store, bool read_only,
+	const uint8_t *hash)
 {
-	struct store_row row = {0};
+	struct store_row row = { 0 };
 	int64_t n;
 	int r = server_store_run(db, SQL_BEGIN_WRITE);
 
@@ -104,7 +108,8 @@ static int add_row(struct store_db *db, const char *account, const char *store, 
 	return r;
 }
 
-int server_tokens_add(struct store_db *db, const char *account, const char *store, bool read_only, char **token)
+int server_tokens_add(
+	struct store_db *db, const char *account, const char *store, bool read_only, char **token)
 {
 	uint8_t random[RANDOM_LEN], hash[KDF_SHA256_LEN];
 	char *text = malloc(TOKEN_LEN + 1);

@@ -6,7 +6,7 @@
 
 void server_tx_init(struct tx *tx, struct store_db *db, const char *instance, uint32_t tag)
 {
-	*tx = (struct tx){.db = db, .instance = instance, .tag = tag};
+	*tx = (struct tx){ .db = db, .instance = instance, .tag = tag };
 }
 
 static void forget(struct tx *tx)
@@ -82,13 +82,15 @@ int server_tx_store(struct tx *tx, int64_t n, struct store_row **out)
 	return 0;
 }
 
-int server_tx_note_device(struct tx *tx, int64_t account, const uint8_t device[static WIRE_KEY_LEN],
-	uint64_t seq)
+int server_tx_note_device(
+	struct tx *tx, int64_t account, const uint8_t device[static WIRE_KEY_LEN], uint64_t seq)
 {
-	struct tx_device *known = (struct tx_device *)tx->devices.data, d = {.account = account, .seq = seq};
+	struct tx_device *known = (struct tx_device *)tx->devices.data,
+			 d = { .account = account, .seq = seq };
 
 	for (size_t i = 0; i < tx->devices.len / sizeof(d); i++) {
-		if (known[i].account != account || memcmp(known[i].device, device, WIRE_KEY_LEN) != 0)
+		if (known[i].account != account ||
+			memcmp(known[i].device, device, WIRE_KEY_LEN) != 0)
 			continue;
 		known[i].seq = MAX_OF(known[i].seq, seq);
 		return 0;

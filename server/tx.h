@@ -6,11 +6,11 @@
  *     ... server_apply(&tx, change) ...
  *     r = server_tx_commit(&tx);                 // durable when it returns 0
  *     r < 0: server_tx_rollback(&tx)             // nothing happened
- *     server_tx_files(&tx, &n)                   // content files that no row names any more: unlink them now
- *     server_tx_done(&tx);
+ *     server_tx_files(&tx, &n)                   // content files that no row names any more:
+ * unlink them now server_tx_done(&tx);
  *
- * The counters of a store and the last number of a device are read when first needed and written at the commit.
- * Between begin and commit no other process writes, so they are exact.
+ * The counters of a store and the last number of a device are read when first needed and written at
+ * the commit. Between begin and commit no other process writes, so they are exact.
  */
 #ifndef CACHET_SERVER_TX_H
 #define CACHET_SERVER_TX_H

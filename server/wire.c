@@ -9,7 +9,7 @@
 static bool is_id_char(char c)
 {
 	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-		c == '_' || c == '-';
+	       c == '_' || c == '-';
 }
 
 bool server_wire_is_id(const char *text)
@@ -101,7 +101,8 @@ int server_wire_i64(const char *text, int64_t *out)
 	return 0;
 }
 
-/* One tag of the list at *p: its opaque part with quotes, and whether it is weak. Advances behind it. */
+/* One tag of the list at *p: its opaque part with quotes, and whether it is weak. Advances behind
+ * it. */
 static bool next_tag(const char **p, const char **tag, size_t *len, bool *weak)
 {
 	const char *s = *p, *end;
@@ -129,7 +130,8 @@ static const char *skip_blanks(const char *p)
 	return p;
 }
 
-/* Walks the list; with `etag`, *found says whether it is in it. False when the text is not a list of tags. */
+/* Walks the list; with `etag`, *found says whether it is in it. False when the text is not a list
+ * of tags. */
 static bool walk(const char *list, const char *etag, bool weak_ok, bool *found)
 {
 	const char *p = skip_blanks(list);

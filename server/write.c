@@ -1,4 +1,5 @@
-/* PUT, PATCH, DELETE: a request's headers and body become one change, and its outcome the answer. */
+/* PUT, PATCH, DELETE: a request's headers and body become one change, and its outcome the answer.
+ */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -57,7 +58,8 @@ static void take_name(struct request *r, struct change *c)
 	rc = server_wire_percent_decode(name, c->name, sizeof(c->name), &len);
 	if (rc || !server_wire_is_name(c->name, len))
 		server_http_refuse(r, PROBLEM_BAD_NAME,
-			"a name is 1 to 255 bytes of UTF-8 without / and NUL, not . or .., percent-encoded");
+			"a name is 1 to 255 bytes of UTF-8 without / and NUL, not . or .., "
+			"percent-encoded");
 }
 
 /* "ID ETAG" */
@@ -69,7 +71,8 @@ static void take_replaces(struct request *r, struct change *c)
 	if (!text)
 		return;
 	o->set = true;
-	if (!blank || (size_t)(blank - text) >= sizeof(o->id) || strlen(blank + 1) >= sizeof(o->etag)) {
+	if (!blank || (size_t)(blank - text) >= sizeof(o->id) ||
+		strlen(blank + 1) >= sizeof(o->etag)) {
 		bad(r, "cachet-replaces is an id and an entity tag");
 		return;
 	}
@@ -158,7 +161,8 @@ void server_write_patch(struct request *r)
 	_cleanup_json_ struct json *root = NULL;
 
 	r->change.op = CHANGE_PATCH;
-	if (json_parse(r->json.data ? r->json.data : "", r->json.len, &root) || !json_is_object(root)) {
+	if (json_parse(r->json.data ? r->json.data : "", r->json.len, &root) ||
+		!json_is_object(root)) {
 		bad(r, "the body is not a JSON object");
 		return;
 	}
@@ -184,7 +188,7 @@ void server_write_answer(struct request *r)
 	a->status = out->status;
 	a->type = out->status < 300 ? ANSWER_JSON : ANSWER_PROBLEM;
 	a->text = out->text;
-	out->text = (struct buffer){0};
+	out->text = (struct buffer){ 0 };
 	if (out->etag[0])
 		server_answer_header(a, MHD_HTTP_HEADER_ETAG, "%s", out->etag);
 	if (out->replayed)

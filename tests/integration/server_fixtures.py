@@ -1,7 +1,8 @@
 """A server of the test's own, and a client of the protocol that shows every byte: http.client and nothing above it.
 
-CACHET_SERVE_BIN names the server under test: tests/tools/serve_main (default: the newest one in a build directory), which
-is `cachet serve` with its bounds as options.
+The server under test is `cachet serve` (CACHET_BIN, default build/cli/cachet). Where a test needs bounds that its options
+do not offer, it is tests/tools/serve_main (CACHET_SERVE_BIN, default: beside it), the same library with more options;
+CACHET_SERVE_BIN alone makes it serve_main everywhere.
 """
 import base64
 import http.client
@@ -16,12 +17,18 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
-def binary():
-    if "CACHET_SERVE_BIN" in os.environ:
-        return os.environ["CACHET_SERVE_BIN"]
-    found = sorted(ROOT.glob("build*/tests/tools/serve_main"), key=lambda p: p.stat().st_mtime)
-    assert found, "serve_main is not built"
-    return str(found[-1])
+def _build():
+    return pathlib.Path(os.environ.get("CACHET_BIN", ROOT / "build" / "cli" / "cachet")).parent.parent
+
+
+def command(bounds=False):
+    """The words before the options."""
+    tool = os.environ.get("CACHET_SERVE_BIN")
+    if tool and (bounds or "CACHET_BIN" not in os.environ):
+        return [tool]
+    if bounds:
+        return [str(_build() / "tests" / "tools" / "serve_main")]
+    return [str(_build() / "cli" / "cachet"), "serve"]
 
 
 def new_key():
@@ -183,9 +190,14 @@ class Server:
         self.admin("store", "add", "main", str(self.dir))
         self.token = self.new_token()
 
-    def admin(self, *args, check=True):
-        r = subprocess.run([binary(), *args], check=check, capture_output=True, text=True)
-        return r.stdout.strip() if check else r
+    def admin(self, *args):
+        return subprocess.run([*command(), *args], check=True, capture_output=True, text=True).stdout.strip()
+
+    def import_tree(self, source, store="main"):
+        """(files, directories, symbolic links, bytes, skipped)"""
+        out = self.admin("import", "--json", "--store", store, str(self.dir), str(source))
+        j = json.loads(out)
+        return j["files"], j["directories"], j["symlinks"], j["bytes"], j["skipped"]
 
     def new_token(self, *args, account="tester"):
         return self.admin("token", "add", "--account", account, *args, str(self.dir))
@@ -194,7 +206,7 @@ class Server:
         self.port_file.unlink(missing_ok=True)
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                [binary(), str(self.dir), "--listen", f"127.0.0.1:{self.port}", "--port-file",
+                [*command(bool(self.options)), str(self.dir), "--listen", f"127.0.0.1:{self.port}", "--port-file",
                  str(self.port_file), *self.options], stdout=log, stderr=log)
         end = time.monotonic() + 30
         while not self.port_file.exists():

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from server_fixtures import Client, Server, binary, new_key, op_put, quote
+from server_fixtures import Server, command, new_key, op_put
 
 MIB = 1 << 20
 
@@ -580,7 +580,7 @@ def test_long_poll_sees_what_another_process_wrote(server, client, tmp_path):
     t = threading.Thread(target=lambda: got.append(client.changes(cursor, wait=30)))
     t.start()
     time.sleep(0.3)
-    server.admin("import", "--store", "main", str(server.dir), str(src))
+    server.import_tree(src)
     t.join(10)
     assert got and [r["name"] for r in got[0].json["changes"]] == ["f"]
 
@@ -778,6 +778,44 @@ def test_what_is_not_http_does_not_hurt(server, client, junk):
     assert client.call("GET", "/v1").status == 200
 
 
+def test_mutated_requests_do_not_hurt(server, client):
+    """Bytes of valid requests are changed, cut and doubled; whatever comes of it, the server lives and the tree is sound."""
+    import random
+    rng = random.Random(int(os.environ.get("CACHET_SEED", "1")))
+    made = client.make("seed", "seed")
+    batch = b'{"ops":[{"op":"put","id":"m","key":"' + b"2" * 32 + b'","if_none_match":"*","parent":"root","name":"m","content":"aGk="}]}'
+    patch = b'{"name":"moved","mode":384}'
+    whole = [
+        head_of(server, "PUT", "/v1/stores/main/records/x", *PUT_LINES, "Content-Length: 5") + b"hello",
+        head_of(server, "PUT", "/v1/stores/main/records/x", *PUT_LINES, "Transfer-Encoding: chunked") + b"5\r\nhello\r\n0\r\n\r\n",
+        head_of(server, "POST", "/v1/stores/main/batch", f"Content-Length: {len(batch)}") + batch,
+        head_of(server, "PATCH", "/v1/stores/main/records/seed", f'If-Match: {made["etag"]}', "Idempotency-Key: " + "3" * 32,
+                f"Content-Length: {len(patch)}") + patch,
+        head_of(server, "GET", "/v1/stores/main/changes?since=&limit=10"),
+        head_of(server, "GET", "/v1/stores/main/records/seed", "Range: bytes=0-3", 'If-Match: "a", "b"'),
+    ]
+    for _ in range(400):
+        data = bytearray(rng.choice(whole))
+        for _ in range(rng.randint(1, 4)):
+            at, n = rng.randrange(len(data)), rng.randint(1, 20)
+            what = rng.random()
+            if what < 0.5:
+                data[at] = rng.randrange(256)
+            elif what < 0.7:
+                del data[at:at + n]
+            elif what < 0.9:
+                data[at:at] = data[at:at + n] * rng.randint(1, 50)
+            else:
+                data[at:at] = bytes(rng.randrange(256) for _ in range(n))
+            data = data or bytearray(b"x")
+        out = server.raw(bytes(data), timeout=0.2, shut=True)
+        assert not out or out.startswith(b"HTTP/1."), out[:100]
+        assert b"HTTP/1.1 500" not in out, (bytes(data), out)
+    records, _ = client.everything()
+    assert len({(r["parent"], r["name"]) for r in records.values()}) == len(records)
+    assert client.call("GET", "/v1/stores").json["stores"][0]["records"] == len(records)
+
+
 def test_a_body_on_a_request_without_one_is_refused(client):
     a = client.call("GET", "/v1", b"body")
     assert a.status == 400 and a.problem == "bad-request"
@@ -876,20 +914,20 @@ def test_silent_connections_do_not_keep_others_out(small):
 # ---- the directory ----
 
 def test_plain_http_is_for_loopback_only(server):
-    r = subprocess.run([binary(), str(server.home / "other"), "--listen", "0.0.0.0:0"], capture_output=True, text=True,
+    r = subprocess.run([*command(), str(server.home / "other"), "--listen", "0.0.0.0:0"], capture_output=True, text=True,
                        timeout=10)
     assert r.returncode != 0 and "loopback" in r.stderr
 
 
 def test_a_second_server_on_the_same_directory_is_refused(server):
-    r = subprocess.run([binary(), str(server.dir), "--listen", "127.0.0.1:0"], capture_output=True, text=True, timeout=10)
+    r = subprocess.run([*command(), str(server.dir), "--listen", "127.0.0.1:0"], capture_output=True, text=True, timeout=10)
     assert r.returncode != 0 and "another server" in r.stderr
 
 
 def test_a_foreign_or_newer_database_is_refused(server):
     server.stop()
     subprocess.run(["sqlite3", str(server.dir / "records.db"), "PRAGMA user_version=99"], check=True)
-    r = subprocess.run([binary(), str(server.dir), "--listen", "127.0.0.1:0"], capture_output=True, text=True, timeout=10)
+    r = subprocess.run([*command(), str(server.dir), "--listen", "127.0.0.1:0"], capture_output=True, text=True, timeout=10)
     assert r.returncode != 0 and "newer" in r.stderr
     subprocess.run(["sqlite3", str(server.dir / "records.db"), "PRAGMA user_version=1"], check=True)
     server.start()
@@ -964,8 +1002,8 @@ def test_import_of_2000_files_and_again_only_what_differs(server, client, tmp_pa
     top = tmp_path / "src"
     top.mkdir()
     make_tree(top, 2000)
-    out = server.admin("import", "--store", "main", str(server.dir), str(top))
-    assert out.startswith("files 2001 dirs 160 symlinks 1 ") and out.endswith("skipped 2")
+    files, dirs, links, size, skipped = server.import_tree(top)
+    assert (files, dirs, links, skipped) == (2001, 160, 1, 2) and size > 3 * MIB
     tree = tree_of(client)
     assert len(tree) == 2162
     for p in top.rglob("*"):
@@ -979,13 +1017,12 @@ def test_import_of_2000_files_and_again_only_what_differs(server, client, tmp_pa
         elif p.is_file():
             assert r["sha256"] == sha(p.read_bytes())
     _, cursor = client.everything()
-    out = server.admin("import", "--store", "main", str(server.dir), str(top))
-    assert out.startswith("files 0 dirs 0 symlinks 0 bytes 0 ")
+    assert server.import_tree(top) == (0, 0, 0, 0, 2)
     assert client.changes(cursor).json["changes"] == []
     (top / "big").write_bytes(b"smaller now")
     (top / "link").unlink()
     (top / "link").write_text("a file now")
-    server.admin("import", "--store", "main", str(server.dir), str(top))
+    assert server.import_tree(top)[0] == 2
     changed = client.changes(cursor).json["changes"]
     assert sorted((r["name"], bool(r.get("deleted"))) for r in changed) == [
         ("big", False), ("link", False), ("link", True)]
@@ -1010,9 +1047,9 @@ def test_import_while_clients_write(server, tmp_path):
     threads = [threading.Thread(target=write, args=(n,)) for n in range(4)]
     for t in threads:
         t.start()
-    out = server.admin("import", "--store", "main", str(server.dir), str(top))
+    imported = server.import_tree(top)
     stop.set()
     for t in threads:
         t.join()
-    assert not failed and out.startswith("files 601 ")
+    assert not failed and imported[0] == 601
     server.client().everything()

@@ -3,8 +3,9 @@
  *
  *     fsmount DIRECTORY MOUNTPOINT [LIMIT_BYTES]
  *
- * DIRECTORY/volume and DIRECTORY/key are made at the first run and opened again later. Prints "ready" when mounted; SIGTERM
- * and SIGINT end it. Exit code 0, or 1 with a sentence on standard error.
+ * DIRECTORY/volume and DIRECTORY/key are made at the first run and opened again later. Prints
+ * "ready" when mounted; SIGTERM and SIGINT end it. Exit code 0, or 1 with a sentence on standard
+ * error.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -33,10 +34,10 @@ struct run {
 
 static int create(struct run *r)
 {
-	struct volume_create_options o = {.dir = r->dir,
+	struct volume_create_options o = { .dir = r->dir,
 		.key_source = r->key_source,
 		.origin = "http://127.0.0.1:1",
-		.store = STORE};
+		.store = STORE };
 	struct stat st;
 
 	return stat(r->dir, &st) == 0 ? 0 : volume_create(&o, &r->error);
@@ -56,12 +57,12 @@ static int know_store(struct volume *v)
 
 static int open_volume(struct run *r, uint64_t limit)
 {
-	struct volume_options o = {.dir = r->dir,
+	struct volume_options o = { .dir = r->dir,
 		.key_source = r->key_source,
 		.limit_bytes = limit,
 		.uid = getuid(),
 		.gid = getgid(),
-		.host = "test"};
+		.host = "test" };
 	struct stat st;
 	bool first = stat(r->dir, &st) != 0;
 	int code = create(r);
@@ -83,7 +84,9 @@ static void *wait_signal(void *arg)
 
 static int serve(struct run *r, const char *mountpoint)
 {
-	struct fs_options o = {.volume = r->volume, .mountpoint = mountpoint, .allow_other = getuid() == 0};
+	struct fs_options o = {
+		.volume = r->volume, .mountpoint = mountpoint, .allow_other = getuid() == 0
+	};
 	pthread_t waiter;
 	int code = fs_new(&o, &r->fs, &r->error);
 
@@ -104,7 +107,7 @@ static int serve(struct run *r, const char *mountpoint)
 
 int main(int argc, char **argv)
 {
-	struct run r = {0};
+	struct run r = { 0 };
 	int code;
 
 	if (argc < 3 || asprintf(&r.dir, "%s/volume", argv[1]) < 0 ||

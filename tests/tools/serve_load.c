@@ -3,8 +3,9 @@
  *
  *     serve_load PORT TOKEN STORE put|batch|get|poll CONNECTIONS SECONDS [BYTES]
  *
- * put: a new record of BYTES (default 200) per request. batch: 500 of them per request. get: the first one over and over.
- * Prints operations a second, and the median and 99th percentile of one request in microseconds.
+ * put: a new record of BYTES (default 200) per request. batch: 500 of them per request. get: the
+ * first one over and over. Prints operations a second, and the median and 99th percentile of one
+ * request in microseconds.
  */
 #include <arpa/inet.h>
 #include <pthread.h>
@@ -52,7 +53,7 @@ static void hex_random(char out[33])
 
 static int dial(void)
 {
-	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(port)};
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons(port) };
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
 
 	a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -68,11 +69,13 @@ static void compose_put(struct worker *w)
 	hex_random(id);
 	hex_random(key);
 	if (buffer_printf(&w->request,
-		    "PUT /v1/stores/%s/records/%s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nIf-None-Match: *\r\n"
-		    "Idempotency-Key: %s\r\nCachet-Device: %032x\r\nCachet-Seq: %llu\r\nCachet-Parent: root\r\n"
+		    "PUT /v1/stores/%s/records/%s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "
+		    "%s\r\nIf-None-Match: *\r\n"
+		    "Idempotency-Key: %s\r\nCachet-Device: %032x\r\nCachet-Seq: "
+		    "%llu\r\nCachet-Parent: root\r\n"
 		    "Cachet-Name: %u-%llu-%s\r\nContent-Length: %zu\r\n\r\n",
-		    store, id, token, key, w->n, (unsigned long long)w->count, w->n, (unsigned long long)w->count, key,
-		    bytes) ||
+		    store, id, token, key, w->n, (unsigned long long)w->count, w->n,
+		    (unsigned long long)w->count, key, bytes) ||
 		buffer_append(&w->request, w->content, bytes))
 		die("no memory");
 	w->count++;
@@ -80,7 +83,7 @@ static void compose_put(struct worker *w)
 
 static void compose_batch(struct worker *w)
 {
-	struct buffer body = {0};
+	struct buffer body = { 0 };
 	int r = buffer_printf(&body, "{\"ops\":[");
 
 	for (unsigned i = 0; !r && i < BATCH; i++) {
@@ -89,14 +92,17 @@ static void compose_batch(struct worker *w)
 		hex_random(id);
 		hex_random(key);
 		r = buffer_printf(&body,
-			"%s{\"op\":\"put\",\"id\":\"%s\",\"key\":\"%s\",\"seq\":%llu,\"if_none_match\":\"*\",\"parent\":\"root\","
+			"%s{\"op\":\"put\",\"id\":\"%s\",\"key\":\"%s\",\"seq\":%llu,\"if_none_"
+			"match\":\"*\",\"parent\":\"root\","
 			"\"name\":\"%u-%llu-%s\",\"content\":\"%s\"}",
-			i ? "," : "", id, key, (unsigned long long)w->count, w->n, (unsigned long long)w->count, key, w->base64);
+			i ? "," : "", id, key, (unsigned long long)w->count, w->n,
+			(unsigned long long)w->count, key, w->base64);
 		w->count++;
 	}
 	if (r || buffer_printf(&body, "]}") ||
 		buffer_printf(&w->request,
-			"POST /v1/stores/%s/batch HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nCachet-Device: %032x\r\n"
+			"POST /v1/stores/%s/batch HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "
+			"%s\r\nCachet-Device: %032x\r\n"
 			"Content-Length: %zu\r\n\r\n",
 			store, token, w->n, body.len) ||
 		buffer_append(&w->request, body.data, body.len))
@@ -112,7 +118,9 @@ static void compose(struct worker *w)
 	else if (!strcmp(what, "batch"))
 		compose_batch(w);
 	else if (buffer_printf(&w->request,
-			 "GET /v1/stores/%s/records/%s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n", store, "hot", token))
+			 "GET /v1/stores/%s/records/%s HTTP/1.1\r\nHost: x\r\nAuthorization: "
+			 "Bearer %s\r\n\r\n",
+			 store, "hot", token))
 		die("no memory");
 }
 
@@ -124,7 +132,8 @@ static unsigned receive(int fd)
 	unsigned status = 0;
 
 	while (!need || have < need) {
-		ssize_t n = recv(fd, buf + (need ? 0 : have), need ? sizeof(buf) : sizeof(buf) - have - 1, 0);
+		ssize_t n = recv(fd, buf + (need ? 0 : have),
+			need ? sizeof(buf) : sizeof(buf) - have - 1, 0);
 		char *end, *length;
 
 		if (n <= 0)
@@ -156,7 +165,8 @@ static void *run(void *arg)
 		compose(w);
 		at = clock_boot_ns();
 		while (sent < w->request.len) {
-			ssize_t n = send(w->fd, w->request.data + sent, w->request.len - sent, MSG_NOSIGNAL);
+			ssize_t n = send(
+				w->fd, w->request.data + sent, w->request.len - sent, MSG_NOSIGNAL);
 
 			if (n <= 0)
 				die("cannot send");
@@ -200,7 +210,8 @@ int main(int argc, char **argv)
 		w[i].fd = dial();
 		w[i].latency_us = malloc(LATENCIES * sizeof(uint32_t));
 		w[i].content = calloc(1, bytes + 1);
-		if (!w[i].latency_us || !w[i].content || bytes_to_base64((uint8_t *)w[i].content, bytes, &w[i].base64))
+		if (!w[i].latency_us || !w[i].content ||
+			bytes_to_base64((uint8_t *)w[i].content, bytes, &w[i].base64))
 			die("no memory");
 		pthread_create(&w[i].thread, NULL, run, &w[i]);
 	}
@@ -218,8 +229,9 @@ int main(int argc, char **argv)
 	if (!all || !requests)
 		die("nothing was done");
 	qsort(all, requests, sizeof(*all), compare);
-	printf("%s: %.0f operations/s, %.0f requests/s, failed %llu, median %u us, p99 %u us\n", what,
-		(double)requests * (strcmp(what, "batch") ? 1 : BATCH) / s, (double)requests / s,
-		(unsigned long long)failed, all[requests / 2], all[requests * 99 / 100]);
+	printf("%s: %.0f operations/s, %.0f requests/s, failed %llu, median %u us, p99 %u us\n",
+		what, (double)requests * (strcmp(what, "batch") ? 1 : BATCH) / s,
+		(double)requests / s, (unsigned long long)failed, all[requests / 2],
+		all[requests * 99 / 100]);
 	return failed != 0;
 }

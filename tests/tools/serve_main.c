@@ -1,7 +1,9 @@
 /*
- * The server alone, for its own tests: the same options as `cachet serve`, plus bounds a test wants small.
+ * The server alone, for its own tests: the same options as `cachet serve`, plus bounds a test wants
+ * small.
  *
- *     serve_main DIR --listen 127.0.0.1:0 [--port-file F] [--max-record-bytes N] [--max-request-bytes N]
+ *     serve_main DIR --listen 127.0.0.1:0 [--port-file F] [--max-record-bytes N]
+ * [--max-request-bytes N]
  *                [--header-timeout S] [--body-grace S] [--tls-cert F --tls-key F]
  *     serve_main token add --account A [--store S] [--read-only] DIR
  *     serve_main store add NAME DIR
@@ -21,22 +23,33 @@
 struct args {
 	const char *listen, *port_file, *account, *store, *cert, *key;
 	uint64_t max_record_bytes, max_request_bytes, header_timeout, body_grace, threads;
-	bool read_only;
+	bool read_only, json;
 };
 
 static const struct option_def options[] = {
-	{"listen", 0, OPTION_STRING, offsetof(struct args, listen), .arg = "ADDR", .help = "address"},
-	{"port-file", 0, OPTION_STRING, offsetof(struct args, port_file), .arg = "FILE", .help = "port goes here"},
-	{"account", 0, OPTION_STRING, offsetof(struct args, account), .arg = "NAME", .help = "account"},
-	{"store", 0, OPTION_STRING, offsetof(struct args, store), .arg = "NAME", .help = "store"},
-	{"tls-cert", 0, OPTION_STRING, offsetof(struct args, cert), .arg = "FILE", .help = "certificate"},
-	{"tls-key", 0, OPTION_STRING, offsetof(struct args, key), .arg = "FILE", .help = "its key"},
-	{"read-only", 0, OPTION_FLAG, offsetof(struct args, read_only), .help = "token may not write"},
-	{"max-record-bytes", 0, OPTION_U64, offsetof(struct args, max_record_bytes), .arg = "N", .help = "bytes"},
-	{"max-request-bytes", 0, OPTION_U64, offsetof(struct args, max_request_bytes), .arg = "N", .help = "bytes"},
-	{"header-timeout", 0, OPTION_U64, offsetof(struct args, header_timeout), .arg = "S", .help = "seconds"},
-	{"body-grace", 0, OPTION_U64, offsetof(struct args, body_grace), .arg = "S", .help = "seconds"},
-	{"threads", 0, OPTION_U64, offsetof(struct args, threads), .arg = "N", .help = "threads"},
+	{ "listen", 0, OPTION_STRING, offsetof(struct args, listen), .arg = "ADDR",
+		.help = "address" },
+	{ "port-file", 0, OPTION_STRING, offsetof(struct args, port_file), .arg = "FILE",
+		.help = "port goes here" },
+	{ "account", 0, OPTION_STRING, offsetof(struct args, account), .arg = "NAME",
+		.help = "account" },
+	{ "store", 0, OPTION_STRING, offsetof(struct args, store), .arg = "NAME", .help = "store" },
+	{ "tls-cert", 0, OPTION_STRING, offsetof(struct args, cert), .arg = "FILE",
+		.help = "certificate" },
+	{ "tls-key", 0, OPTION_STRING, offsetof(struct args, key), .arg = "FILE",
+		.help = "its key" },
+	{ "read-only", 0, OPTION_FLAG, offsetof(struct args, read_only),
+		.help = "token may not write" },
+	{ "max-record-bytes", 0, OPTION_U64, offsetof(struct args, max_record_bytes), .arg = "N",
+		.help = "bytes" },
+	{ "max-request-bytes", 0, OPTION_U64, offsetof(struct args, max_request_bytes), .arg = "N",
+		.help = "bytes" },
+	{ "header-timeout", 0, OPTION_U64, offsetof(struct args, header_timeout), .arg = "S",
+		.help = "seconds" },
+	{ "body-grace", 0, OPTION_U64, offsetof(struct args, body_grace), .arg = "S",
+		.help = "seconds" },
+	{ "threads", 0, OPTION_U64, offsetof(struct args, threads), .arg = "N", .help = "threads" },
+	{"json", 0, OPTION_FLAG, offsetof(struct args, json), .help = "always so"},
 	OPTION_END,
 };
 
@@ -95,7 +108,8 @@ static int serve(const struct args *a, const char *dir)
 static int add_token(const struct args *a, const char *dir)
 {
 	char *token = NULL, *error = NULL;
-	int r = server_token_add(dir, a->account ? a->account : "test", a->store, a->read_only, &token, &error);
+	int r = server_token_add(
+		dir, a->account ? a->account : "test", a->store, a->read_only, &token, &error);
 
 	if (!r)
 		printf("%s\n", token);
@@ -110,15 +124,17 @@ static int import(const struct args *a, const char *dir, const char *from)
 	int r = server_import(dir, a->store ? a->store : "main", from, &done, &error);
 
 	if (!r)
-		printf("files %llu dirs %llu symlinks %llu bytes %llu skipped %llu\n", (unsigned long long)done.files,
-			(unsigned long long)done.dirs, (unsigned long long)done.symlinks,
-			(unsigned long long)done.bytes, (unsigned long long)done.skipped);
+		printf("{\"files\":%llu,\"directories\":%llu,\"symlinks\":%llu,\"bytes\":%llu,"
+		       "\"skipped\":%llu}\n",
+			(unsigned long long)done.files, (unsigned long long)done.dirs,
+			(unsigned long long)done.symlinks, (unsigned long long)done.bytes,
+			(unsigned long long)done.skipped);
 	return report(r, error);
 }
 
 int main(int argc, char **argv)
 {
-	struct args a = {0};
+	struct args a = { 0 };
 	char *error = NULL;
 	int first, n, r = secret_init(false);
 

@@ -1,12 +1,14 @@
 /*
- * A volume and its sync without a mount, for tests and measurements: commands on standard input, one answer line each, "ok ..." or
- * "CODE text". It plays the part of fs/: CE_ABSENT means fetch and try again.
+ * A volume and its sync without a mount, for tests and measurements: commands on standard input,
+ * one answer line each, "ok ..." or "CODE text". It plays the part of fs/: CE_ABSENT means fetch
+ * and try again.
  *
  *     sync_shell DIR ORIGIN TOKEN [offline]      DIR is made if it is not there; TOKEN - means none
  *
- *     listed MS | idle MS | status | offline | online | poke | allow | accept | token T | sleep MS | counts
- *     ls DIR | cat FILE (size, FNV of content) | text FILE | put FILE TEXT | fill FILE BYTES SEED | many DIR N BYTES
- *     mkdir P | rm P | rmdir P | mv A B | swap A B | ln TARGET P | readlink P | sync | conflicts | journal | stop
+ *     listed MS | idle MS | status | offline | online | poke | allow | accept | token T | sleep MS
+ * | counts ls DIR | cat FILE (size, FNV of content) | text FILE | put FILE TEXT | fill FILE BYTES
+ * SEED | many DIR N BYTES mkdir P | rm P | rmdir P | mv A B | swap A B | ln TARGET P | readlink P |
+ * sync | conflicts | journal | stop
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -72,7 +74,10 @@ static int print_entry(void *arg, const char *name, uint64_t cookie, const struc
 {
 	uint64_t *n = arg;
 
-	printf("%s%s%s", (*n)++ ? " " : "", name, S_ISDIR(a->mode) ? "/" : S_ISLNK(a->mode) ? "@" : "");
+	printf("%s%s%s", (*n)++ ? " " : "", name,
+		S_ISDIR(a->mode)   ? "/"
+		: S_ISLNK(a->mode) ? "@"
+				   : "");
 	return 0;
 }
 
@@ -273,10 +278,11 @@ static void do_status(void)
 	struct sync_status st;
 
 	sync_status(sync_, &st);
-	printf("ok state=%s live=%d held=%d restored=%d rolledback=%d error=%d fetched=%" PRIu64 " sent=%" PRIu64
-	       " requests=%" PRIu64 " text=%s\n",
-		sync_state_name(st.state), st.feed_live, st.deletes_held, st.restored_server, st.rolled_back_volume,
-		st.last_error, st.fetched_bytes, st.sent_bytes, st.requests, st.last_error_text);
+	printf("ok state=%s live=%d held=%d restored=%d rolledback=%d error=%d fetched=%" PRIu64
+	       " sent=%" PRIu64 " requests=%" PRIu64 " text=%s\n",
+		sync_state_name(st.state), st.feed_live, st.deletes_held, st.restored_server,
+		st.rolled_back_volume, st.last_error, st.fetched_bytes, st.sent_bytes, st.requests,
+		st.last_error_text);
 }
 
 static int do_counts(void)
@@ -286,8 +292,8 @@ static int do_counts(void)
 
 	if (r)
 		return say(r);
-	printf("ok queued=%" PRIu64 " inflight=%" PRIu64 " refused=%" PRIu64 " held=%" PRIu64 "\n", c.queued,
-		c.inflight, c.refused, c.held);
+	printf("ok queued=%" PRIu64 " inflight=%" PRIu64 " refused=%" PRIu64 " held=%" PRIu64 "\n",
+		c.queued, c.inflight, c.refused, c.held);
 	return 0;
 }
 
@@ -299,8 +305,8 @@ static int print_conflict(void *arg, const struct outbox_conflict *c)
 
 static int print_op(void *arg, const struct outbox_op *op, const char *path)
 {
-	printf(" [%" PRIu64 " kind=%d state=%d attempts=%u status=%d %s %s]", op->seq, op->kind, op->state, op->attempts,
-		op->status, path, op->error);
+	printf(" [%" PRIu64 " kind=%d state=%d attempts=%u status=%d %s %s]", op->seq, op->kind,
+		op->state, op->attempts, op->status, path, op->error);
 	return 0;
 }
 
@@ -413,7 +419,10 @@ static void command(char *line)
 static int open_volume(const char *dir, const char *origin)
 {
 	_cleanup_free_ char *error = NULL, *key = NULL;
-	struct volume_options o = { .dir = dir, .uid = getuid(), .gid = getgid(), .host = "shell",
+	struct volume_options o = { .dir = dir,
+		.uid = getuid(),
+		.gid = getgid(),
+		.host = "shell",
 		.limit_bytes = UINT64_C(2) << 30 };
 	struct stat st;
 	int r = 0;
@@ -422,7 +431,9 @@ static int open_volume(const char *dir, const char *origin)
 		return -ENOMEM;
 	o.key_source = key;
 	if (stat(dir, &st)) {
-		struct volume_create_options c = { .dir = dir, .key_source = key, .origin = origin };
+		struct volume_create_options c = {
+			.dir = dir, .key_source = key, .origin = origin
+		};
 
 		r = volume_create(&c, &error);
 	}

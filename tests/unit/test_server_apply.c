@@ -1,6 +1,7 @@
 /*
- * The rules of the protocol on the real database, without HTTP: idempotency, preconditions, places, loops, replaces,
- * swap, the order of the feed, forgetting; and a long random run against a plain model.
+ * The rules of the protocol on the real database, without HTTP: idempotency, preconditions, places,
+ * loops, replaces, swap, the order of the feed, forgetting; and a long random run against a plain
+ * model.
  */
 #include "unit.h"
 
@@ -113,7 +114,8 @@ static unsigned apply(struct fixture *f)
 	return c->out.status;
 }
 
-static unsigned make(struct fixture *f, const char *id, enum record_kind kind, const char *parent, const char *name)
+static unsigned make(struct fixture *f, const char *id, enum record_kind kind, const char *parent,
+	const char *name)
 {
 	struct change *c = begin(f, CHANGE_PUT, id);
 
@@ -240,7 +242,7 @@ static void a_rolled_back_transaction_leaves_no_trace(void **state)
 static void the_feed_is_in_order_with_each_record_once(void **state)
 {
 	struct fixture *f = *state;
-	static const char *const expected[] = {"c", "d", "a", "b"};
+	static const char *const expected[] = { "c", "d", "a", "b" };
 	sqlite3_stmt *q = server_store_statement(f->db, SQL_RECORD_FEED);
 	struct record r;
 	uint64_t last = 0;
@@ -405,7 +407,7 @@ static void the_root_is_out_of_reach(void **state)
 	make(f, "a", RECORD_FILE, "root", "a");
 	c = begin(f, CHANGE_PATCH, "a");
 	match(f, c);
-	c->swap = (struct change_other){.set = true, .id = "root", .etag = "\"root\""};
+	c->swap = (struct change_other){ .set = true, .id = "root", .etag = "\"root\"" };
 	assert_int_equal(apply(f), 400);
 }
 
@@ -413,8 +415,8 @@ static void the_highest_number_of_a_device_stays(void **state)
 {
 	struct fixture *f = *state;
 	sqlite3_stmt *q = server_store_statement(f->db, SQL_DEVICE_GET);
-	static const uint64_t sent[] = {5, 9, 3};
-	const uint8_t device[16] = {0};
+	static const uint64_t sent[] = { 5, 9, 3 };
+	const uint8_t device[16] = { 0 };
 
 	for (size_t i = 0; i < 3; i++) {
 		struct change *c = begin(f, CHANGE_DELETE, "none");
@@ -434,8 +436,8 @@ static void the_highest_number_of_a_device_stays(void **state)
 static void old_tombstones_and_keys_are_forgotten_and_noted(void **state)
 {
 	struct fixture *f = *state;
-	struct house_limits all = {INT64_MAX, INT64_MAX};
-	struct house_limits none = {0, 0};
+	struct house_limits all = { INT64_MAX, INT64_MAX };
+	struct house_limits none = { 0, 0 };
 	struct record r;
 	bool more;
 
@@ -461,13 +463,18 @@ static void old_tombstones_and_keys_are_forgotten_and_noted(void **state)
 
 static void names_are_ascii_json_that_reads_back(void **state)
 {
-	static const char *const names[] = {"plain", "\"\\/\b\f\n\r\t\x01\x7f", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80",
-		"\xf4\x8f\xbf\xbf", "\xef\xbf\xbf"};
-	struct record r = {.n = 1, .kind = RECORD_FILE, .id = "i", .parent = "root", .mtime_ns = INT64_MIN, .seq = UINT64_MAX >> 12};
+	static const char *const names[] = { "plain", "\"\\/\b\f\n\r\t\x01\x7f", "\xc3\xa9",
+		"\xe2\x82\xac", "\xf0\x9f\x98\x80", "\xf4\x8f\xbf\xbf", "\xef\xbf\xbf" };
+	struct record r = { .n = 1,
+		.kind = RECORD_FILE,
+		.id = "i",
+		.parent = "root",
+		.mtime_ns = INT64_MIN,
+		.seq = UINT64_MAX >> 12 };
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
 		_cleanup_json_ struct json *root = NULL;
-		struct buffer b = {0};
+		struct buffer b = { 0 };
 		const char *back;
 		int64_t mtime;
 
@@ -540,7 +547,7 @@ static unsigned model_make(struct model *m, int i, bool dir, int parent, int nam
 		return 409;
 	if (standing(m, parent, name) >= 0)
 		return 409;
-	m[i] = (struct model){.there = true, .dir = dir, .parent = parent, .name = name};
+	m[i] = (struct model){ .there = true, .dir = dir, .parent = parent, .name = name };
 	return 201;
 }
 
@@ -597,7 +604,8 @@ static void compare_with_model(struct fixture *f, const struct model *m)
 
 static void random_step(struct fixture *f, struct model *m)
 {
-	int i = rand() % MODEL_IDS, j = rand() % MODEL_IDS, parent = rand() % (MODEL_IDS + 3) - 3, name = rand() % MODEL_NAMES;
+	int i = rand() % MODEL_IDS, j = rand() % MODEL_IDS, parent = rand() % (MODEL_IDS + 3) - 3,
+	    name = rand() % MODEL_NAMES;
 	char id[16], id2[16], pid[16], text[16];
 	unsigned expected;
 
@@ -609,7 +617,9 @@ static void random_step(struct fixture *f, struct model *m)
 		bool dir = rand() % 2;
 
 		expected = model_make(m, i, dir, parent, name);
-		assert_int_equal(make(f, id_of(i, id), dir ? RECORD_DIR : RECORD_FILE, id_of(parent, pid), text), expected);
+		assert_int_equal(make(f, id_of(i, id), dir ? RECORD_DIR : RECORD_FILE,
+					 id_of(parent, pid), text),
+			expected);
 		break;
 	}
 	case 2:
@@ -638,14 +648,16 @@ static void random_step(struct fixture *f, struct model *m)
 static void a_random_run_agrees_with_a_plain_model(void **state)
 {
 	struct fixture *f = *state;
-	struct model m[MODEL_IDS] = {0};
+	struct model m[MODEL_IDS] = { 0 };
 
 	sqlite3_exec(server_store_handle(f->db), "PRAGMA synchronous = OFF", NULL, NULL, NULL);
 	for (unsigned round = 0; round < 40; round++) {
 		srand(round);
 		memset(m, 0, sizeof(m));
 		sqlite3_exec(server_store_handle(f->db),
-			"DELETE FROM contents; DELETE FROM records; UPDATE stores SET records = 0, bytes = 0", NULL, NULL, NULL);
+			"DELETE FROM contents; DELETE FROM records; UPDATE stores SET records = 0, "
+			"bytes = 0",
+			NULL, NULL, NULL);
 		for (unsigned step = 0; step < 60; step++) {
 			random_step(f, m);
 			compare_with_model(f, m);

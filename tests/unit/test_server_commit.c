@@ -1,4 +1,5 @@
-/* The commit queue with real threads, files and database: groups, failures, order of sync and answer, stop. */
+/* The commit queue with real threads, files and database: groups, failures, order of sync and
+ * answer, stop. */
 #include "unit.h"
 
 #include <errno.h>
@@ -34,7 +35,9 @@ struct fixture {
 static int setup(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
-	struct commit_options o = {.dir = f->dir.path, .dirs = &f->dirs, .instance = INSTANCE, .tag = 1, .helpers = 3};
+	struct commit_options o = {
+		.dir = f->dir.path, .dirs = &f->dirs, .instance = INSTANCE, .tag = 1, .helpers = 3
+	};
 	struct store_row row;
 	char *error = NULL;
 
@@ -102,7 +105,7 @@ static struct one *prepare(struct fixture *f, unsigned i, size_t size)
 		assert_int_equal(server_body_write(&o->c.body, data, size), 0);
 	assert_int_equal(server_body_finish(&o->c.body), 0);
 	assert_int_equal(server_change_seal(&o->c), 0);
-	o->job = (struct commit_job){.changes = &o->c, .n_changes = 1, .done = on_done, .arg = o};
+	o->job = (struct commit_job){ .changes = &o->c, .n_changes = 1, .done = on_done, .arg = o };
 	return o;
 }
 
@@ -119,7 +122,8 @@ static void every_job_is_done_once_and_is_there(void **state)
 	struct fixture *f = *state;
 
 	for (unsigned i = 0; i < JOBS; i++)
-		assert_int_equal(server_commit_submit(f->q, &prepare(f, i, i % 3 ? 100 : 20000)->job), 0);
+		assert_int_equal(
+			server_commit_submit(f->q, &prepare(f, i, i % 3 ? 100 : 20000)->job), 0);
 	wait_done(f, JOBS);
 	for (unsigned i = 0; i < JOBS; i++) {
 		assert_int_equal(f->one[i].job.result, 0);
@@ -198,7 +202,8 @@ static void stop_finishes_what_was_submitted_and_refuses_more(void **state)
 	struct fixture *f = *state;
 
 	for (unsigned i = 0; i < 60; i++)
-		assert_int_equal(server_commit_submit(f->q, &prepare(f, i, i % 2 ? 10 : 30000)->job), 0);
+		assert_int_equal(
+			server_commit_submit(f->q, &prepare(f, i, i % 2 ? 10 : 30000)->job), 0);
 	server_commit_stop(f->q);
 	assert_int_equal(f->done, 60);
 	assert_int_equal(records(f), 60);
@@ -216,7 +221,8 @@ static void the_sweep_keeps_what_rows_name_and_nothing_else(void **state)
 	fd = openat(f->dirs.tmp_fd, "00112233445566778899aabbccddeeff", O_CREAT | O_WRONLY, 0600);
 	assert_true(fd >= 0);
 	close(fd);
-	fd = openat(f->dirs.content_fd, "00/00112233445566778899aabbccddeeff", O_CREAT | O_WRONLY, 0600);
+	fd = openat(f->dirs.content_fd, "00/00112233445566778899aabbccddeeff", O_CREAT | O_WRONLY,
+		0600);
 	assert_true(fd >= 0);
 	close(fd);
 	assert_int_equal(server_body_sweep(&f->dirs, f->db, &removed), 0);

@@ -1,4 +1,5 @@
-/* Ranges, conditions and dates against RFC 9110 sections 13, 14 and 5.6.7; ids, names, entity tags. */
+/* Ranges, conditions and dates against RFC 9110 sections 13, 14 and 5.6.7; ids, names, entity tags.
+ */
 #include "unit.h"
 
 #include "base/error.h"
@@ -8,16 +9,18 @@
 #define ETAG "\"1-a\""
 #define CHANGED 784111777 /* Sun, 06 Nov 1994 08:49:37 GMT */
 
-static enum range_verdict ask(const struct range_request *q, uint64_t size, uint64_t *first, uint64_t *len)
+static enum range_verdict ask(
+	const struct range_request *q, uint64_t size, uint64_t *first, uint64_t *len)
 {
 	return server_range_evaluate(q, ETAG, CHANGED, size, first, len);
 }
 
-static void range_is(const char *range, uint64_t size, enum range_verdict verdict, uint64_t first, uint64_t len)
+static void range_is(
+	const char *range, uint64_t size, enum range_verdict verdict, uint64_t first, uint64_t len)
 {
 	uint64_t f = 0, l = 0;
 
-	assert_int_equal(ask(&(struct range_request){.range = range}, size, &f, &l), verdict);
+	assert_int_equal(ask(&(struct range_request){ .range = range }, size, &f, &l), verdict);
 	if (verdict == RANGE_UNSATISFIABLE)
 		return;
 	assert_int_equal(f, first);
@@ -48,9 +51,10 @@ static void a_range_outside_the_content_is_unsatisfiable(void **state)
 
 static void what_is_not_one_byte_range_is_ignored(void **state)
 {
-	static const char *const ignored[] = {"", "bytes", "bytes=", "bytes=-", "bytes=a-b", "bytes=1", "bytes=5-3",
-		"bytes=0-1,3-4", "bytes= 0-1", "bytes=0-1 ", "items=0-1", "bytes=-1-2", "bytes=+1-2",
-		"bytes=18446744073709551616-", "bytes=0-99999999999999999999999999"};
+	static const char *const ignored[] = { "", "bytes", "bytes=", "bytes=-", "bytes=a-b",
+		"bytes=1", "bytes=5-3", "bytes=0-1,3-4", "bytes= 0-1", "bytes=0-1 ", "items=0-1",
+		"bytes=-1-2", "bytes=+1-2", "bytes=18446744073709551616-",
+		"bytes=0-99999999999999999999999999" };
 
 	for (size_t i = 0; i < sizeof(ignored) / sizeof(*ignored); i++)
 		range_is(ignored[i], 10, RANGE_WHOLE, 0, 10);
@@ -58,7 +62,7 @@ static void what_is_not_one_byte_range_is_ignored(void **state)
 
 static void if_range_needs_the_strong_tag(void **state)
 {
-	struct range_request q = {.range = "bytes=0-1", .if_range = ETAG};
+	struct range_request q = { .range = "bytes=0-1", .if_range = ETAG };
 	uint64_t first, len;
 
 	assert_int_equal(ask(&q, 10, &first, &len), RANGE_PART);
@@ -73,26 +77,27 @@ static void if_range_needs_the_strong_tag(void **state)
 static void conditions_have_their_precedence(void **state)
 {
 	uint64_t first, len;
-	struct range_request q = {.if_match = "\"x\"", .if_none_match = ETAG};
+	struct range_request q = { .if_match = "\"x\"", .if_none_match = ETAG };
 
 	assert_int_equal(ask(&q, 10, &first, &len), RANGE_FAILED);
 	q.if_match = "\"x\", " ETAG;
 	assert_int_equal(ask(&q, 10, &first, &len), RANGE_NOT_MODIFIED);
-	q = (struct range_request){.if_match = ETAG, .if_unmodified_since = "Sun, 06 Nov 1994 08:49:36 GMT"};
+	q = (struct range_request){ .if_match = ETAG,
+		.if_unmodified_since = "Sun, 06 Nov 1994 08:49:36 GMT" };
 	assert_int_equal(ask(&q, 10, &first, &len), RANGE_WHOLE);
 	q.if_match = NULL;
 	assert_int_equal(ask(&q, 10, &first, &len), RANGE_FAILED);
-	q = (struct range_request){.if_modified_since = "Sun, 06 Nov 1994 08:49:37 GMT"};
+	q = (struct range_request){ .if_modified_since = "Sun, 06 Nov 1994 08:49:37 GMT" };
 	assert_int_equal(ask(&q, 10, &first, &len), RANGE_NOT_MODIFIED);
 	q.if_none_match = "\"x\"";
 	assert_int_equal(ask(&q, 10, &first, &len), RANGE_WHOLE);
-	q = (struct range_request){.if_modified_since = "Sun, 06 Nov 1994 08:49:36 GMT"};
+	q = (struct range_request){ .if_modified_since = "Sun, 06 Nov 1994 08:49:36 GMT" };
 	assert_int_equal(ask(&q, 10, &first, &len), RANGE_WHOLE);
-	q = (struct range_request){.if_none_match = "W/" ETAG, .range = "bytes=0-1"};
+	q = (struct range_request){ .if_none_match = "W/" ETAG, .range = "bytes=0-1" };
 	assert_int_equal(ask(&q, 10, &first, &len), RANGE_NOT_MODIFIED);
-	q = (struct range_request){.if_match = "W/" ETAG};
+	q = (struct range_request){ .if_match = "W/" ETAG };
 	assert_int_equal(ask(&q, 10, &first, &len), RANGE_FAILED);
-	q = (struct range_request){.if_match = "*"};
+	q = (struct range_request){ .if_match = "*" };
 	assert_int_equal(ask(&q, 10, &first, &len), RANGE_WHOLE);
 }
 
@@ -112,9 +117,10 @@ static void dates_go_both_ways(void **state)
 
 static void other_dates_are_no_dates(void **state)
 {
-	static const char *const bad[] = {"", "now", "Mon, 06 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 1994 08:49:37",
-		"Sun, 06 Nov 1994 08:49:37 CET", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994",
-		"Sun, 6 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 1994 08:49:37 GMT "};
+	static const char *const bad[] = { "", "now", "Mon, 06 Nov 1994 08:49:37 GMT",
+		"Sun, 06 Nov 1994 08:49:37", "Sun, 06 Nov 1994 08:49:37 CET",
+		"Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994",
+		"Sun, 6 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 1994 08:49:37 GMT " };
 	time_t t = 5;
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
@@ -150,7 +156,8 @@ static void percent_decoding_is_strict_and_bounded(void **state)
 	assert_int_equal(server_wire_percent_decode("a%00b", out, sizeof(out), &len), 0);
 	assert_int_equal(len, 3);
 	assert_int_equal(server_wire_percent_decode("1234567", out, sizeof(out), &len), 0);
-	assert_int_equal(server_wire_percent_decode("12345678", out, sizeof(out), &len), CE_TOO_LARGE);
+	assert_int_equal(
+		server_wire_percent_decode("12345678", out, sizeof(out), &len), CE_TOO_LARGE);
 	assert_int_equal(server_wire_percent_decode("%", out, sizeof(out), &len), CE_FORMAT);
 	assert_int_equal(server_wire_percent_decode("%1", out, sizeof(out), &len), CE_FORMAT);
 	assert_int_equal(server_wire_percent_decode("%g0", out, sizeof(out), &len), CE_FORMAT);
