@@ -111,6 +111,15 @@ int outbox_ack_shadow(struct volume *v, const struct op_row *shadow, const struc
 	return r ? r : outbox_rebase(v, shadow->store, shadow->rid.text, rec->etag);
 }
 
+/* The record that was replaced went with this step: what the feed said of it before is no news. */
+static int other_went(struct volume *v, const struct op_row *row, const struct remote_record *rec)
+{
+	if (row->kind != OP_MOVE || !fold_row_is_double(row))
+		return 0;
+	remote_stale_note(v, row->store, row->other_rid.text, rec->seq);
+	return remote_stale_drop(v, row->store, row->other_rid.text, rec->seq);
+}
+
 static int remove_row(struct volume *v, const struct op_row *row, const struct remote_record *rec)
 {
 	int r = row->kind == OP_SWAP ? ack_swap(v, row, rec) : 0;
@@ -136,6 +145,8 @@ int outbox_ack_row(struct volume *v, const struct op_row *row, const struct remo
 	r = ack_name(v, row, rec);
 	if (!r)
 		r = outbox_rebase(v, row->store, row->rid.text, rec->etag);
+	if (!r)
+		r = other_went(v, row, rec);
 	return r ? r : remote_stale_drop(v, row->store, row->rid.text, rec->seq);
 }
 

@@ -111,14 +111,22 @@ static int adopt(struct settle *s)
 	return tree_row_map_etag(s->v, &s->object, "", s->current->etag);
 }
 
-static int give_up_moves(struct settle *s)
+/* Of those that replace another record only when `all`: the other is deleted nevertheless, as its name was taken here. */
+static int give_up_moves(struct settle *s, bool all)
 {
 	_cleanup_free_ char *path = NULL;
 	int r = settle_path(s, &s->name, &path);
 
-	for (size_t i = 0; !r && i < s->rows.n; i++)
-		if (s->rows.rows[i].kind == OP_MOVE && !fold_row_is_double(&s->rows.rows[i]))
-			r = fold_row_delete(s->v, &s->rows.rows[i]);
+	for (size_t i = 0; !r && i < s->rows.n; i++) {
+		const struct op_row *row = &s->rows.rows[i];
+		bool two = fold_row_is_double(row);
+
+		if (row->kind != OP_MOVE || fold_row_is_shadow(row) || (two && !all))
+			continue;
+		r = fold_row_delete(s->v, row);
+		if (!r && two)
+			r = fold_row_delete_other(s->v, row);
+	}
 	return r ? r : conflict_note(&s->pass, CONFLICT_MOVE, s->name.object, s->name.rid.text, path, s->current->name);
 }
 
@@ -167,7 +175,9 @@ static int take_attributes(struct settle *s, bool changed)
 
 static int rebase(struct settle *s, bool changed)
 {
-	bool moved = moved_there(s);
+	/* The state it was based on stands: it is the move itself that cannot be (a loop, no directory). */
+	const bool impossible = s->op.kind == OP_MOVE && !strcmp(s->op.base_etag.text, s->current->etag);
+	const bool moved = moved_there(s);
 	int r = 0;
 
 	if (changed && !s->has_put && filetab_busy(s->v, s->object.id))
@@ -176,11 +186,11 @@ static int rebase(struct settle *s, bool changed)
 		r = adopt(s);
 	if (!r)
 		r = take_attributes(s, changed);
-	if (!r && moved && s->has_move)
-		r = give_up_moves(s);
+	if (!r && (impossible || (moved && s->has_move)))
+		r = give_up_moves(s, impossible);
 	if (r)
 		return r;
-	if (s->doubled || (s->has_move && !moved)) {
+	if (!impossible && (s->doubled || (s->has_move && !moved))) {
 		remote_record_onto_name(s->current, &s->name);
 		r = name_update(s->v->db, &s->name);
 	} else {

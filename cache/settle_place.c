@@ -49,11 +49,10 @@ static int adopt(struct settle *s)
 	n->seen = s->pass.store.listing;
 	if (!r)
 		r = name_update(s->v->db, n);
-	if (r || S_ISDIR(s->object.mode))
-		return r;
-	if (later)
-		return fold_put_record(s->v, n);
-	return tree_row_map_etag(s->v, &s->object, "", s->standing->etag);
+	if (r || (later && !S_ISDIR(s->object.mode)))
+		return r ? r : fold_put_record(s->v, n);
+	r = tree_row_map_etag(s->v, &s->object, "", s->standing->etag);
+	return r ? r : remote_update_object(&s->pass, s->standing, n);
 }
 
 /* Renamed since it was sent: it is made where it stands now, behind everything. */

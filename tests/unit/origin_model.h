@@ -36,6 +36,10 @@ struct origin_model {
 	uint64_t seq;
 	struct om_key *keys;
 	size_t n_keys;
+	struct om_past {
+		char id[65], etag[65], content[OM_CONTENT];
+	} *past; /* every state of every file */
+	size_t n_past;
 	uint64_t random;
 	unsigned lossy; /* per cent of requests whose request or answer is lost */
 	unsigned conflicts, refused, sent;
@@ -63,6 +67,7 @@ static inline struct origin_model *om_new(uint64_t seed)
 static inline void om_free(struct origin_model *m)
 {
 	free(m->keys);
+	free(m->past);
 	free(m);
 }
 
@@ -133,6 +138,11 @@ static inline void om_changed(struct origin_model *m, struct om_record *r, const
 		ok(kdf_sha256(r->content, r->r.size, r->r.sha256));
 	}
 	r->r.target = r->r.kind == REMOTE_SYMLINK ? r->content : NULL;
+	m->past = reallocarray(m->past, m->n_past + 1, sizeof(*m->past));
+	assert_non_null(m->past);
+	memcpy(m->past[m->n_past].id, r->r.id, sizeof(r->r.id));
+	memcpy(m->past[m->n_past].etag, r->r.etag, sizeof(r->r.etag));
+	memcpy(m->past[m->n_past++].content, r->content, OM_CONTENT);
 }
 
 static inline struct om_record *om_make(struct origin_model *m, const char *id, int kind, const char *parent,
@@ -201,7 +211,7 @@ static inline struct om_answer om_move(struct origin_model *m, const struct outb
 	if (!om_is_dir(m, op->parent))
 		return om_say(409, "no-parent", NULL);
 	if (r->r.kind == REMOTE_DIR && om_below(m, op->parent, r->r.id))
-		return om_say(409, "loop", NULL);
+		return om_say(409, "loop", r);
 	if (op->other_rid[0]) {
 		other = om_find(m, op->other_rid);
 		if (!other || other->r.deleted || strcmp(other->r.etag, op->other_etag) || other != there)
@@ -226,7 +236,7 @@ static inline struct om_answer om_swap(struct origin_model *m, const struct outb
 	if (!other || other->r.deleted || strcmp(other->r.etag, op->other_etag))
 		return om_say(412, "precondition", other);
 	if (om_below(m, other->r.parent, r->r.id) || om_below(m, r->r.parent, other->r.id))
-		return om_say(409, "loop", NULL);
+		return om_say(409, "loop", r);
 	memcpy(parent, r->r.parent, sizeof(parent));
 	memcpy(name, r->r.name, sizeof(name));
 	memcpy(r->r.parent, other->r.parent, sizeof(parent));
@@ -316,10 +326,6 @@ static inline int om_settle(struct tree_fixture *f, struct origin_model *m, cons
 			standing = &a->record.r;
 		else
 			current = &a->record.r;
-	}
-	if (!strcmp(a->type, "loop")) {
-		m->refused++;
-		return outbox_refuse(f->v, op->seq, 409, "loop");
 	}
 	ok(outbox_settle(f->v, op->seq, current, standing, &conflict));
 	m->conflicts += conflict;
@@ -466,6 +472,34 @@ static inline void om_read(struct tree_fixture *f, struct origin_model *m, uint6
 	om_fill(f, m, file);
 	ok(file_read(file, out, OM_CONTENT - 1, 0, &got));
 	file_unref(file, false);
+}
+
+/* What a reader of the file would have seen, had it been fetched in time. */
+static inline void om_peek(struct tree_fixture *f, struct origin_model *m, uint64_t object, char out[static OM_CONTENT])
+{
+	struct file_range range;
+	struct object_row o;
+	struct om_record *r;
+	struct file *file;
+
+	db_read(f->v->db);
+	ok(object_get(f->v->db, object, &o));
+	db_unlock(f->v->db);
+	ok(file_open(f->v, object, o.version, false, &file));
+	ok(file_missing(file, 0, UINT64_MAX, UINT64_MAX, &range));
+	file_unref(file, false);
+	r = om_live(m, range.rid);
+	if (!range.len || (r && !strcmp(r->r.etag, range.etag) && om_rand(m) % 2)) {
+		om_read(f, m, object, out);
+		return;
+	}
+	for (size_t i = 0; i < m->n_past; i++)
+		if (!strcmp(m->past[i].id, range.rid) && !strcmp(m->past[i].etag, range.etag)) {
+			memcpy(out, m->past[i].content, OM_CONTENT);
+			return;
+		}
+	print_error("no state %s of %s\n", range.etag, range.rid);
+	fail();
 }
 
 /* Entries of one directory, copied. */
