@@ -129,8 +129,10 @@ static void retry_later(struct feed *f, uint64_t ms)
 	f->next_ms = sync_now_ms() + ms;
 }
 
-static void failed(struct feed *f)
+static void failed(struct feed *f, int code, const char *text)
 {
+	f->error = code;
+	snprintf(f->error_text, sizeof(f->error_text), "%.*s", LINK_TEXT_MAX - 1, text);
 	retry_later(f, backoff_ms(++f->failures, BACKOFF_FIRST_MS, RETRY_MAX_MS));
 }
 
@@ -161,7 +163,7 @@ static void refused(struct feed *f, const struct origin_result *r)
 		sync_note(f->s, r->code, r->text);
 		retry_later(f, GONE_MS);
 	} else {
-		failed(f);
+		failed(f, r->code, r->text);
 	}
 }
 
@@ -241,8 +243,7 @@ static void apply_failed(struct feed *f, const struct feed_job *k)
 		hold(f);
 		return;
 	}
-	sync_note(f->s, k->r, error_text(k->r));
-	failed(f);
+	failed(f, k->r, error_text(k->r));
 }
 
 static void apply_done(struct worker_job *j, bool dropped)
@@ -268,7 +269,7 @@ static void apply(struct feed *f, bool end_only)
 	struct feed_job *k = calloc(1, sizeof(*k));
 
 	if (!k) {
-		failed(f);
+		failed(f, -ENOMEM, error_text(-ENOMEM));
 		return;
 	}
 	k->job.work = apply_work;
@@ -329,7 +330,7 @@ static void on_targets(
 	f->call = NULL;
 	sync_judge(f->s, r);
 	if (r->code) {
-		failed(f);
+		failed(f, r->code, r->text);
 		return;
 	}
 	for (size_t i = 0; i < n && !e; i++)
@@ -338,7 +339,7 @@ static void on_targets(
 		struct origin_result bad = { .code = e, .text = "the target of a symbolic link breaks the protocol" };
 
 		sync_judge(f->s, &bad);
-		failed(f);
+		failed(f, bad.code, bad.text);
 		return;
 	}
 	drop_gone(&f->page);
@@ -367,7 +368,7 @@ static void next_targets(struct feed *f)
 		if (needs_target(&f->page.records[i]))
 			f->asked[f->asked_n++] = i;
 	if (!f->asked || (f->asked_n && ask_targets(f)))
-		failed(f);
+		failed(f, -ENOMEM, error_text(-ENOMEM));
 	else if (!f->asked_n)
 		apply(f, false);
 }
@@ -391,7 +392,7 @@ static void on_page(void *arg, const struct origin_result *r, struct origin_page
 		struct origin_result bad = { .code = CE_PROTOCOL, .text = "an empty page that promises more" };
 
 		sync_judge(f->s, &bad);
-		failed(f);
+		failed(f, bad.code, bad.text);
 		return;
 	}
 	next_targets(f);
@@ -413,7 +414,7 @@ static uint64_t ask(struct feed *f)
 	f->asked_gen = f->s->poke_gen;
 	if (f->s->origin->ops->changes(f->s->origin, f->name, f->relist ? "" : f->cursor, PAGE_LIMIT, wait_s,
 		    on_page, f, &f->call)) {
-		failed(f);
+		failed(f, -ENOMEM, error_text(-ENOMEM));
 		return f->next_ms;
 	}
 	f->waiting = wait_s > 0;
@@ -473,6 +474,15 @@ void feed_relist_all(struct sync *s)
 		if (r)
 			sync_note(s, r, "a store cannot be listed anew");
 	}
+}
+
+const struct feed *feed_failing(const struct sync *s)
+{
+	const struct feed *f = s->feeds;
+
+	while (f && !f->failures)
+		f = f->next;
+	return f;
 }
 
 bool feed_any_held(const struct sync *s)

@@ -79,20 +79,34 @@ void sync_judge(struct sync *s, const struct origin_result *r)
 	s->abandon = s->abandon || lost;
 }
 
+/* Lock held. A link that works but a feed that does not is shown as degraded, with the feed's reason. */
+static void publish_link(struct sync *s)
+{
+	const struct feed *failing = feed_failing(s);
+	int error = s->link.last_error;
+	const char *text = s->link.last_error_text;
+
+	if (failing && !error) {
+		error = failing->error;
+		text = failing->error_text;
+	}
+	s->status.last_contact_ns = s->link.last_contact_ns;
+	s->status.last_error = error;
+	snprintf(s->status.last_error_text, sizeof(s->status.last_error_text), "%s", text);
+	if (s->asked.offline_set || s->asked.token_set)
+		return; /* what was asked for counts already */
+	s->verdict = link_verdict(&s->link);
+	s->probed_gen = s->probe_over_gen;
+	s->status.state = s->link.state == SYNC_ONLINE && failing ? SYNC_DEGRADED : s->link.state;
+}
+
 void sync_publish(struct sync *s)
 {
 	struct http_counts counts;
 
 	http_counts(s->http, &counts);
 	pthread_mutex_lock(&s->lock);
-	if (!s->asked.offline_set && !s->asked.token_set) { /* else what was asked for counts already */
-		s->verdict = link_verdict(&s->link);
-		s->probed_gen = s->probe_over_gen;
-		s->status.state = s->link.state;
-	}
-	s->status.last_contact_ns = s->link.last_contact_ns;
-	s->status.last_error = s->link.last_error;
-	memcpy(s->status.last_error_text, s->link.last_error_text, sizeof(s->status.last_error_text));
+	publish_link(s);
 	s->status.feed_live = link_usable(&s->link) && feed_all_live(s);
 	s->status.deletes_held = feed_any_held(s);
 	s->status.fetched_bytes = s->fetch.bytes;

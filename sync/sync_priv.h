@@ -45,6 +45,8 @@ struct feed {
 	bool caught_up;   /* the last page was the last */
 	bool waiting;     /* the call is a long poll */
 	unsigned failures;
+	int error;        /* why, while failures > 0 */
+	char error_text[LINK_TEXT_MAX];
 	uint64_t next_ms;
 	uint64_t asked_gen, seen_gen; /* of sync.poke_gen; seen_gen written under lock */
 	struct origin_call *call;
@@ -166,6 +168,8 @@ uint64_t feed_step(struct sync *s, uint64_t now_ms);
 void feed_abandon(struct sync *s);
 void feed_relist_all(struct sync *s);
 void feed_free_all(struct sync *s);
+/* One that cannot follow its store, or NULL. */
+const struct feed *feed_failing(const struct sync *s);
 bool feed_any_held(const struct sync *s);
 /* Long polls become polls that answer at once. */
 void feed_hurry(struct sync *s);
