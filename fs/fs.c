@@ -75,13 +75,31 @@ static void fs_end_notify(struct fs *f)
 	notify_stop(q);
 }
 
+/*
+ * Closes the device: the kernel lets go of whoever still waits. libfuse frees what it keeps of the
+ * mount only in fuse_session_unmount, which unmounts whatever is at that path now unless the
+ * descriptor says that the connection is gone; we have unmounted, so the descriptor becomes one
+ * that says so: a pipe nobody reads.
+ */
+static void fs_close_session(struct fs *f)
+{
+	int pipe_fds[2];
+
+	if (f->attached && pipe2(pipe_fds, O_CLOEXEC) == 0) {
+		close(pipe_fds[0]);
+		if (dup2(pipe_fds[1], fuse_session_fd(f->session)) >= 0)
+			fuse_session_unmount(f->session);
+		close(pipe_fds[1]);
+	}
+	fuse_session_destroy(f->session);
+}
+
 void fs_free(struct fs *f)
 {
 	if (!f)
 		return;
-	/* Closes the device: the kernel lets go of whoever still waits, the stopping thread too. */
 	if (f->session)
-		fuse_session_destroy(f->session);
+		fs_close_session(f);
 	if (f->stop_started)
 		pthread_join(f->stopper, NULL);
 	fs_end_notify(f);
@@ -130,7 +148,7 @@ static int fs_find_root(struct fs *f, char **error)
 
 static int fs_session(struct fs *f)
 {
-	struct fuse_lowlevel_ops ops = {.init = fs_init};
+	struct fuse_lowlevel_ops ops = { .init = fs_init };
 	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
 	int r;
 
@@ -162,6 +180,7 @@ static int fs_attach(struct fs *f, char **error)
 			*error = NULL;
 		return errno ? -errno : -EIO;
 	}
+	f->attached = true;
 	atomic_store(&f->mounted, true);
 	r = fs_init_io(f);
 	return r ? r : loop_new(f->session, f->threads, &f->loop);

@@ -56,6 +56,7 @@ struct fs {
 	struct notify *notify;
 	dev_t device;
 
+	bool attached; /* the session has a device */
 	atomic_bool stopping, mounted;
 	pthread_mutex_t stop_lock; /* leaf: the four below */
 	pthread_cond_t stop_done;
