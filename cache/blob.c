@@ -172,10 +172,11 @@ void blob_unref(struct blob *b)
 	blob_destroy(b);
 }
 
+/* Two references and noted: the caller's and that of the list of durable.c, which takes a third one before it uses the descriptor. */
 void blob_park(struct blob *b)
 {
 	pthread_mutex_lock(&b->v->blobs_lock);
-	if (b->refs == 2 && b->noted) {
+	if (b->refs == 2 && atomic_load(&b->noted)) {
 		pthread_mutex_lock(&b->lock);
 		if (b->fd >= 0)
 			close(b->fd);

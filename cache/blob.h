@@ -22,6 +22,7 @@
 #define CACHET_CACHE_BLOB_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -50,7 +51,7 @@ struct blob {
 	struct volume *v;
 	unsigned refs;    /* v->blobs_lock */
 	bool in_table;    /* v->blobs_lock */
-	bool noted;       /* the lock of durable.c */
+	atomic_bool noted; /* in the list of durable.c, changed under its lock */
 	UT_hash_handle hh; /* v->blobs, by id */
 
 	/* Fixed, but for id: 0 until the transaction that inserts its row is committed (lock of the one writing file). */

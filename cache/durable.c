@@ -133,11 +133,11 @@ int durable_note_blob(struct volume *v, struct blob *b)
 	int r = 0;
 
 	pthread_mutex_lock(&d->lock);
-	if (!b->noted) {
-		b->noted = list_add(&d->noted, b);
-		r = b->noted ? 0 : -ENOMEM;
-		if (b->noted)
+	if (!atomic_load(&b->noted)) {
+		r = list_add(&d->noted, b) ? 0 : -ENOMEM;
+		if (!r)
 			blob_ref(b);
+		atomic_store(&b->noted, !r);
 	}
 	pthread_mutex_unlock(&d->lock);
 	return r;
@@ -275,9 +275,11 @@ static void put_back(struct durable *d, struct blob_list *l, bool failed)
 	for (size_t i = 0; i < l->n; i++) {
 		struct blob *b = l->blobs[i];
 
-		if (failed && !b->noted) {
-			b->noted = list_add(&d->noted, b);
-			l->blobs[i] = b->noted ? NULL : b;
+		if (failed && !atomic_load(&b->noted)) {
+			bool noted = list_add(&d->noted, b);
+
+			atomic_store(&b->noted, noted);
+			l->blobs[i] = noted ? NULL : b;
 		} else if (!failed && (blob_slots_pending(b) || b->measured)) {
 			l->blobs[i] = list_add(&d->settling, b) ? NULL : b;
 		}
@@ -298,12 +300,16 @@ int durable_before_sync(void *arg)
 	pthread_mutex_lock(&d->lock);
 	l = d->noted;
 	d->noted = (struct blob_list){ 0 };
-	for (size_t i = 0; i < l.n; i++)
-		l.blobs[i]->noted = false;
+	for (size_t i = 0; i < l.n; i++) {
+		atomic_store(&l.blobs[i]->noted, false);
+		blob_ref(l.blobs[i]); /* while its descriptor is used: see blob_park */
+	}
 	pthread_mutex_unlock(&d->lock);
 	r = sync_blobs(&l);
 	if (!r)
 		r = sync_dirs(v);
+	for (size_t i = 0; i < l.n; i++)
+		blob_unref(l.blobs[i]);
 	put_back(d, &l, r);
 	return r;
 }

@@ -139,9 +139,10 @@ static int index_error(const struct volume *v, int r, char **error)
 {
 	switch (r) {
 	case CE_WRONG_KEY:
-		return setup_fail(error, r,
-			"%s/" DB_FILE " was made with another key than " KEYRING_FILE
-			" holds; nothing was changed: put the two that belong together back",
+		/* The keyring has proved the user's key, so it is not that. */
+		return setup_fail(error, CE_TAMPER,
+			"%s/" DB_FILE " does not open with the key in " KEYRING_FILE
+			": it is damaged, or they do not belong together; nothing was changed: put copies of both back",
 			v->dir);
 	case CE_FORMAT:
 		return setup_fail(error, r,

@@ -1,0 +1,367 @@
+/* Goal: files of which parts are not here, files that are mostly holes, and what a failed disk does to a commit. */
+#include "content_fixture.h"
+
+#include <sys/syscall.h>
+
+#define CHUNK 65536u
+#define ETAG "\"v1\""
+#define PETA UINT64_C(1000000000000000)
+
+/* --- interposed: the next `failing` syncs of blobs fail --- */
+
+static atomic_int failing;
+
+int fdatasync(int fd)
+{
+	char link[64], path[512];
+	ssize_t n;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	n = readlink(link, path, sizeof(path) - 1);
+	path[MAX_OF(n, 0)] = 0;
+	if (strstr(path, "/blobs/") && atomic_load(&failing) > 0) {
+		atomic_fetch_sub(&failing, 1);
+		errno = EIO;
+		return -1;
+	}
+	return (int)syscall(SYS_fdatasync, fd);
+}
+
+static int fill(struct file *file, const char *etag, uint64_t off, size_t len)
+{
+	uint8_t *buf = malloc(len);
+	int r;
+
+	cf_pattern(buf, len, off, 5);
+	r = file_fill(file, etag, buf, len, off);
+	free(buf);
+	return r;
+}
+
+static void test_missing_ranges_are_named(void **state)
+{
+	struct content_fixture f;
+	struct file_range range;
+	struct file *file;
+	uint8_t b[10];
+	size_t got;
+
+	cf_init(&f);
+	file = cf_file(&f, cf_remote(&f, 5 * CHUNK + 100, ETAG));
+	assert_int_equal(file_read(file, b, 10, 0, &got), CE_ABSENT);
+	ok(file_missing(file, 0, UINT64_MAX, UINT64_MAX, &range));
+	assert_int_equal(range.off, 0);
+	assert_int_equal(range.len, 5 * CHUNK + 100);
+	assert_string_equal(range.etag, ETAG);
+	ok(fill(file, ETAG, CHUNK, 2 * CHUNK));
+	ok(file_missing(file, 0, UINT64_MAX, UINT64_MAX, &range));
+	assert_int_equal(range.len, CHUNK);
+	ok(file_missing(file, CHUNK + 5, 10, UINT64_MAX, &range));
+	assert_int_equal(range.len, 0);
+	ok(file_missing(file, CHUNK + 5, UINT64_MAX, CHUNK, &range));
+	assert_int_equal(range.off, 3 * CHUNK);
+	assert_int_equal(range.len, CHUNK);
+	ok(file_missing(file, 5 * CHUNK + 99, 1, UINT64_MAX, &range));
+	assert_int_equal(range.off, 5 * CHUNK);
+	assert_int_equal(range.len, 100);
+	assert_true(cf_holds(file, 2 * CHUNK, CHUNK, 5));
+	assert_int_equal(file_read(file, b, 10, 3 * CHUNK, &got), CE_ABSENT);
+	file_unref(file, true);
+	cf_done(&f);
+}
+
+static void test_fill_takes_one_version_only(void **state)
+{
+	struct content_fixture f;
+	struct file *file;
+
+	cf_init(&f);
+	file = cf_file(&f, cf_remote(&f, 2 * CHUNK, ETAG));
+	assert_int_equal(fill(file, "\"v2\"", 0, CHUNK), CE_STALE);
+	assert_int_equal(fill(file, ETAG, 5, CHUNK), -EINVAL);
+	assert_int_equal(fill(file, ETAG, 0, CHUNK - 1), -EINVAL);
+	assert_int_equal(fill(file, ETAG, CHUNK, 2 * CHUNK), -EINVAL);
+	assert_int_equal(f.v->space.used, 0);
+	assert_int_equal(f.v->space.reserved, 0);
+	file_unref(file, true);
+	cf_done(&f);
+}
+
+static void test_writes_need_a_whole_file(void **state)
+{
+	struct content_fixture f;
+	struct file *file;
+	uint64_t object;
+
+	cf_init(&f);
+	object = cf_remote(&f, 2 * CHUNK + 10, ETAG);
+	file = cf_file(&f, object);
+	ok(fill(file, ETAG, 0, CHUNK));
+	assert_int_equal(file_write(file, "x", 1, 0), -EBUSY);
+	assert_int_equal(file_truncate(file, 5), -EBUSY);
+	ok(fill(file, ETAG, CHUNK, CHUNK + 10));
+	ok(file_write(file, "x", 1, 2 * CHUNK));
+	file_unref(file, true);
+	cf_reopen(&f);
+	file = cf_file(&f, object);
+	assert_true(cf_holds(file, 2 * CHUNK, 0, 5));
+	file_unref(file, true);
+	cf_done(&f);
+}
+
+static void test_truncating_to_nothing_needs_nothing(void **state)
+{
+	struct content_fixture f;
+	struct file *file;
+
+	cf_init(&f);
+	file = cf_file(&f, cf_remote(&f, 9 * CHUNK, ETAG));
+	ok(file_truncate(file, 0));
+	cf_write(file, 100, 0, 2);
+	ok(file_commit(file));
+	assert_true(cf_holds(file, 100, 0, 2));
+	assert_int_equal(file_size(file), 100);
+	file_unref(file, true);
+	cf_done(&f);
+}
+
+static void test_sparse_petabyte_costs_what_is_written(void **state)
+{
+	struct content_fixture f;
+	uint64_t object, at;
+	struct file *file;
+	uint8_t zero[100] = { 0 }, buf[100];
+	size_t got;
+
+	cf_init(&f);
+	object = cf_object(&f);
+	file = cf_file(&f, object);
+	cf_write(file, 100, PETA, 1);
+	cf_write(file, 100, PETA / 3, 2);
+	ok(file_commit(file));
+	ok(file_truncate(file, PETA + 50));
+	file_unref(file, true);
+	cf_reopen(&f);
+	file = cf_file(&f, object);
+	assert_int_equal(file_size(file), PETA + 50);
+	assert_true(cf_holds(file, 50, PETA, 1));
+	assert_true(cf_holds(file, 100, PETA / 3, 2));
+	ok(file_read(file, buf, 100, PETA / 2, &got));
+	assert_memory_equal(buf, zero, 100);
+	ok(file_seek(file, 0, SEEK_DATA, &at));
+	assert_int_equal(at, PETA / 3 / CHUNK * CHUNK);
+	ok(file_seek(file, at + CHUNK, SEEK_DATA, &at));
+	assert_int_equal(at, PETA / CHUNK * CHUNK);
+	ok(file_seek(file, 0, SEEK_HOLE, &at));
+	assert_int_equal(at, 0);
+	ok(file_fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, PETA / 2));
+	ok(file_commit(file));
+	ok(file_seek(file, 0, SEEK_DATA, &at));
+	assert_int_equal(at, PETA / CHUNK * CHUNK);
+	ok(file_truncate(file, PETA / 2));
+	ok(file_truncate(file, FILE_SIZE_MAX));
+	assert_int_equal(file_seek(file, 0, SEEK_DATA, &at), -ENXIO);
+	assert_int_equal(file_truncate(file, (uint64_t)FILE_SIZE_MAX + 1), -EFBIG);
+	assert_int_equal(file_write(file, "x", 1, FILE_SIZE_MAX), -EFBIG);
+	file_unref(file, true);
+	ok(volume_sync(f.v));
+	assert_int_equal(f.v->space.used, 0);
+	cf_done(&f);
+}
+
+static void test_unknown_fallocate_modes_are_refused(void **state)
+{
+	struct content_fixture f;
+	struct file *file;
+
+	cf_init(&f);
+	file = cf_file(&f, cf_object(&f));
+	assert_int_equal(file_fallocate(file, FALLOC_FL_COLLAPSE_RANGE, 0, CHUNK), -EOPNOTSUPP);
+	assert_int_equal(file_fallocate(file, FALLOC_FL_PUNCH_HOLE, 0, CHUNK), -EOPNOTSUPP);
+	assert_int_equal(file_fallocate(file, 0, 0, 0), -EINVAL);
+	file_unref(file, true);
+	cf_done(&f);
+}
+
+static struct content_chunk chunk_row(struct content_fixture *f, struct file *file, uint64_t idx)
+{
+	struct content_chunk c;
+
+	db_read(f->v->db);
+	ok(content_chunk_get(f->v->db, file->map, idx, &c));
+	db_unlock(f->v->db);
+	return c;
+}
+
+/* I6: what the kernel may have dropped is written elsewhere before a sync is believed. */
+static void test_failed_sync_moves_the_chunks(void **state)
+{
+	struct content_chunk before, after;
+	struct content_fixture f;
+	struct file *file;
+	uint64_t object;
+
+	cf_init(&f);
+	object = cf_object(&f);
+	file = cf_file(&f, object);
+	cf_write(file, 3 * CHUNK, 0, 1);
+	ok(file_commit(file));
+	before = chunk_row(&f, file, 1);
+	atomic_store(&failing, 1);
+	ok(volume_sync(f.v));
+	after = chunk_row(&f, file, 1);
+	assert_int_not_equal(before.slot, after.slot);
+	assert_memory_equal(before.tag, after.tag, sizeof(before.tag));
+	assert_true(cf_holds(file, 3 * CHUNK, 0, 1));
+	cf_write(file, 3 * CHUNK, 0, 2);
+	ok(file_sync(file));
+	assert_true(cf_holds(file, 3 * CHUNK, 0, 2));
+	file_unref(file, true);
+	ok(volume_sync(f.v));
+	assert_int_equal(f.v->space.used, 3 * CHUNK);
+	cf_reopen(&f);
+	file = cf_file(&f, object);
+	assert_true(cf_holds(file, 3 * CHUNK, 0, 2));
+	file_unref(file, true);
+	cf_done(&f);
+}
+
+static void test_failed_fsync_is_repaired_or_reported(void **state)
+{
+	struct content_fixture f;
+	struct file *file;
+	uint64_t object;
+
+	cf_init(&f);
+	object = cf_object(&f);
+	file = cf_file(&f, object);
+	cf_write(file, 3 * CHUNK, 0, 1);
+	atomic_store(&failing, 1);
+	ok(file_sync(file));
+	assert_int_equal(atomic_load(&failing), 0);
+	cf_write(file, 3 * CHUNK, 0, 2);
+	atomic_store(&failing, 50);
+	assert_int_equal(file_sync(file), -EIO);
+	atomic_store(&failing, 0);
+	assert_true(cf_holds(file, 3 * CHUNK, 0, 2));
+	ok(file_sync(file));
+	file_unref(file, true);
+	cf_reopen(&f);
+	file = cf_file(&f, object);
+	assert_true(cf_holds(file, 3 * CHUNK, 0, 2));
+	file_unref(file, true);
+	cf_done(&f);
+}
+
+/* The kernel's own write-back: nobody calls commit. */
+static void test_stray_writes_commit_within_seconds(void **state)
+{
+	struct content_fixture f;
+	struct file *file;
+	uint64_t object;
+
+	cf_init(&f);
+	object = cf_object(&f);
+	file = cf_file(&f, object);
+	cf_write(file, 10, 0, 1);
+	for (unsigned i = 0; i < 100 && cf_row(&f, object).size == 0; i++)
+		usleep(50000);
+	assert_int_equal(cf_row(&f, object).size, 10);
+	file_unref(file, true);
+	cf_done(&f);
+}
+
+static void test_explicit_times_stand(void **state)
+{
+	struct content_fixture f;
+	struct object_row o;
+	struct file *file;
+	uint64_t object;
+
+	cf_init(&f);
+	object = cf_object(&f);
+	file = cf_file(&f, object);
+	cf_write(file, 10, 0, 1);
+	ok(file_set_mtime(file, 1234567));
+	ok(file_commit(file));
+	assert_int_equal(cf_row(&f, object).mtime_ns, 1234567);
+	/* Set in the row while a write waits (tree_setattr). */
+	cf_write(file, 10, 0, 2);
+	o = cf_row(&f, object);
+	o.mtime_ns = 99;
+	o.ctime_ns = clock_wall_ns() + 1;
+	ok(db_begin(f.v->db));
+	ok(object_update(f.v->db, &o));
+	ok(db_commit(f.v->db));
+	ok(file_commit(file));
+	assert_int_equal(cf_row(&f, object).mtime_ns, 99);
+	assert_int_equal(cf_row(&f, object).size, 10);
+	file_unref(file, true);
+	cf_done(&f);
+}
+
+static void test_stale_version_cannot_be_opened(void **state)
+{
+	struct content_fixture f;
+	struct file *file;
+
+	cf_init(&f);
+	assert_int_equal(file_open(f.v, cf_object(&f), 1, false, &file), CE_STALE);
+	assert_int_equal(file_open(f.v, 4711, 0, false, &file), CE_STALE);
+	assert_int_equal(file_open_map(f.v, 4711, &file), CE_STALE);
+	assert_int_equal(
+		file_open(f.v, OBJECT_ROOT, cf_row(&f, OBJECT_ROOT).version, false, &file), -EISDIR);
+	cf_done(&f);
+}
+
+static void test_superseded_version_stays_readable_while_open(void **state)
+{
+	struct content_fixture f;
+	struct file *old, *new;
+	struct object_row o;
+	uint64_t object;
+
+	cf_init(&f);
+	object = cf_remote(&f, CHUNK, ETAG);
+	ok(file_open(f.v, object, 0, false, &old));
+	ok(fill(old, ETAG, 0, CHUNK));
+	o = cf_row(&f, object);
+	ok(db_begin(f.v->db));
+	ok(gc_drop_map(f.v, o.map));
+	o.map = 0;
+	o.size = 0;
+	o.version = 1;
+	ok(object_update(f.v->db, &o));
+	ok(db_commit(f.v->db));
+	gc_run(f.v, true);
+	ok(file_open(f.v, object, 1, false, &new));
+	assert_int_equal(file_size(new), 0);
+	assert_true(cf_holds(old, CHUNK, 0, 5));
+	ok(volume_sync(f.v));
+	assert_true(cf_holds(old, CHUNK, 0, 5));
+	file_unref(old, false);
+	file_unref(new, false);
+	ok(volume_sync(f.v));
+	assert_int_equal(f.v->space.used, 0);
+	cf_done(&f);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_missing_ranges_are_named),
+		cmocka_unit_test(test_fill_takes_one_version_only),
+		cmocka_unit_test(test_writes_need_a_whole_file),
+		cmocka_unit_test(test_truncating_to_nothing_needs_nothing),
+		cmocka_unit_test(test_sparse_petabyte_costs_what_is_written),
+		cmocka_unit_test(test_unknown_fallocate_modes_are_refused),
+		cmocka_unit_test(test_failed_sync_moves_the_chunks),
+		cmocka_unit_test(test_failed_fsync_is_repaired_or_reported),
+		cmocka_unit_test(test_stray_writes_commit_within_seconds),
+		cmocka_unit_test(test_explicit_times_stand),
+		cmocka_unit_test(test_stale_version_cannot_be_opened),
+		cmocka_unit_test(test_superseded_version_stays_readable_while_open),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,263 @@
+/* Goal: P11 and P8. The blocks of the volume never exceed the limit, clean content goes first and by age, unsent content never, and a full volume stays usable. */
+#include "content_fixture.h"
+
+#define LIMIT VOLUME_LIMIT_MIN_BYTES
+#define MIB (1u << 20)
+#define ETAG "\"v1\""
+
+static void small_volume(struct content_fixture *f)
+{
+	cf_paths(f);
+	f->limit = LIMIT;
+	cf_create(f);
+	cf_open(f);
+	cf_store(f);
+}
+
+static int fill(struct content_fixture *f, uint64_t object, size_t size, uint32_t seed)
+{
+	uint8_t *buf = malloc(size);
+	struct file *file = cf_file(f, object);
+	int r;
+
+	cf_pattern(buf, size, 0, seed);
+	r = file_fill(file, ETAG, buf, size, 0);
+	file_unref(file, true);
+	free(buf);
+	return r;
+}
+
+static bool is_here(struct content_fixture *f, uint64_t object)
+{
+	struct file *file = cf_file(f, object);
+	struct file_range range;
+
+	ok(file_missing(file, 0, UINT64_MAX, MIB, &range));
+	file_unref(file, true);
+	return !range.len;
+}
+
+static void within_limit(struct content_fixture *f)
+{
+	uint64_t du = cf_du(f->dir);
+
+	if (du > f->v->space.limit)
+		fail_msg("%llu bytes on disk", (unsigned long long)du);
+}
+
+/* Until nothing is accepted any more; the number of MiB that were. */
+static unsigned write_until_full(struct file *file, uint32_t seed)
+{
+	uint8_t *buf = malloc(MIB);
+	unsigned n = 0;
+	int r;
+
+	for (;;) {
+		cf_pattern(buf, MIB, (uint64_t)n * MIB, seed);
+		r = file_write(file, buf, MIB, (uint64_t)n * MIB);
+		if (r)
+			break;
+		n++;
+		assert_true(n < LIMIT / MIB);
+	}
+	assert_int_equal(r, -ENOSPC);
+	free(buf);
+	return n;
+}
+
+static void test_unsent_work_fills_the_volume_and_stays(void **state)
+{
+	struct content_fixture f;
+	struct file *file;
+	unsigned n;
+
+	small_volume(&f);
+	file = cf_file(&f, cf_object(&f));
+	n = write_until_full(file, 3);
+	assert_true(n >= LIMIT / MIB * 3 / 5);
+	ok(file_sync(file));
+	within_limit(&f);
+	for (unsigned i = 0; i < n; i++)
+		assert_true(cf_holds(file, MIB, (uint64_t)i * MIB, 3));
+	file_unref(file, true);
+	cf_reopen(&f);
+	file = cf_file(&f, 2);
+	for (unsigned i = 0; i < n; i++)
+		assert_true(cf_holds(file, MIB, (uint64_t)i * MIB, 3));
+	file_unref(file, true);
+	assert_true(space_is_tight(f.v));
+	cf_done(&f);
+}
+
+static void test_full_volume_can_be_emptied_and_used_again(void **state)
+{
+	struct content_fixture f;
+	struct file *file;
+
+	small_volume(&f);
+	file = cf_file(&f, cf_object(&f));
+	for (unsigned round = 0; round < 3; round++) {
+		assert_true(write_until_full(file, round) > 10);
+		within_limit(&f);
+		ok(file_commit(file));
+		ok(file_truncate(file, 0));
+		within_limit(&f);
+	}
+	file_unref(file, true);
+	ok(volume_sync(f.v));
+	assert_true(f.v->space.used < MIB);
+	assert_int_equal(f.v->space.reserved, 0);
+	cf_done(&f);
+}
+
+static void test_clean_content_goes_by_age(void **state)
+{
+	struct content_fixture f;
+	uint64_t objects[48];
+
+	small_volume(&f);
+	for (unsigned i = 0; i < ARRAY_SIZE(objects); i++) {
+		objects[i] = cf_remote(&f, MIB, ETAG);
+		ok(fill(&f, objects[i], MIB, i));
+		within_limit(&f);
+	}
+	assert_false(is_here(&f, objects[0]));
+	assert_false(is_here(&f, objects[1]));
+	assert_true(is_here(&f, objects[ARRAY_SIZE(objects) - 1]));
+	assert_int_equal(atomic_load(&f.v->damaged), 0);
+	cf_done(&f);
+}
+
+static void test_unsent_and_pinned_content_is_not_evicted(void **state)
+{
+	struct content_fixture f;
+	uint64_t unsent, pinned, map;
+	struct content_blob b;
+	struct content_map m;
+	struct file *file;
+
+	small_volume(&f);
+	unsent = cf_object(&f);
+	file = cf_file(&f, unsent);
+	cf_write(file, 4 * MIB, 0, 1);
+	ok(file_commit(file));
+	file_unref(file, true);
+	pinned = cf_remote(&f, 4 * MIB, ETAG);
+	ok(fill(&f, pinned, 4 * MIB, 2));
+	map = cf_row(&f, pinned).map;
+	ok(db_begin(f.v->db));
+	ok(content_map_get(f.v->db, map, &m));
+	ok(content_blob_get(f.v->db, m.blob, &b));
+	b.pinned = true;
+	ok(content_blob_update(f.v->db, &b));
+	ok(db_commit(f.v->db));
+	for (unsigned i = 0; i < 40; i++) {
+		uint64_t o = cf_remote(&f, MIB, ETAG);
+
+		ok(fill(&f, o, MIB, 10 + i));
+	}
+	within_limit(&f);
+	assert_true(is_here(&f, pinned));
+	file = cf_file(&f, unsent);
+	assert_true(cf_holds(file, 4 * MIB, 0, 1));
+	file_unref(file, true);
+	cf_done(&f);
+}
+
+static void test_open_content_is_not_evicted(void **state)
+{
+	struct content_fixture f;
+	struct file *reader;
+	uint64_t object;
+
+	small_volume(&f);
+	object = cf_remote(&f, 4 * MIB, ETAG);
+	ok(fill(&f, object, 4 * MIB, 1));
+	ok(file_open(f.v, object, 0, false, &reader));
+	for (unsigned i = 0; i < 40; i++) {
+		uint64_t o = cf_remote(&f, MIB, ETAG);
+
+		ok(fill(&f, o, MIB, 10 + i));
+	}
+	assert_true(cf_holds(reader, 4 * MIB, 0, 1));
+	file_unref(reader, false);
+	cf_done(&f);
+}
+
+static void test_evicted_content_can_be_filled_again(void **state)
+{
+	struct content_fixture f;
+	uint64_t object, freed;
+	struct file *file;
+
+	small_volume(&f);
+	object = cf_remote(&f, MIB + 777, ETAG);
+	ok(fill(&f, object, MIB + 777, 1));
+	ok(volume_sync(f.v));
+	ok(space_evict(f.v, 1, &freed));
+	assert_true(freed >= MIB);
+	assert_false(is_here(&f, object));
+	assert_int_equal(f.v->space.used, 0);
+	ok(fill(&f, object, MIB + 777, 1));
+	assert_true(is_here(&f, object));
+	file = cf_file(&f, object);
+	assert_true(cf_holds(file, MIB + 777, 0, 1));
+	file_unref(file, true);
+	cf_done(&f);
+}
+
+/* Copy on write keeps both sides until the sync: they are counted, and found when the limit is near. */
+static void test_rewriting_counts_both_sides(void **state)
+{
+	struct content_fixture f;
+	struct file *file;
+
+	small_volume(&f);
+	file = cf_file(&f, cf_object(&f));
+	cf_write(file, 8 * MIB, 0, 1);
+	ok(file_commit(file));
+	for (unsigned i = 2; i < 30; i++) {
+		cf_write(file, 8 * MIB, 0, i);
+		ok(file_commit(file));
+		within_limit(&f);
+	}
+	assert_true(cf_holds(file, 8 * MIB, 0, 29));
+	file_unref(file, true);
+	cf_done(&f);
+}
+
+static void test_small_files_take_a_page(void **state)
+{
+	struct content_fixture f;
+	char blobs[256];
+
+	small_volume(&f);
+	for (unsigned i = 0; i < 100; i++) {
+		struct file *file = cf_file(&f, cf_object(&f));
+
+		cf_write(file, 1 + i * 40, 0, i);
+		ok(file_commit(file));
+		file_unref(file, true);
+	}
+	ok(volume_sync(f.v));
+	snprintf(blobs, sizeof(blobs), "%s/blobs", f.dir);
+	assert_int_equal(cf_du(blobs), 100 * BLOB_PAD);
+	assert_int_equal(f.v->space.used, 100 * BLOB_PAD);
+	cf_done(&f);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_unsent_work_fills_the_volume_and_stays),
+		cmocka_unit_test(test_full_volume_can_be_emptied_and_used_again),
+		cmocka_unit_test(test_clean_content_goes_by_age),
+		cmocka_unit_test(test_unsent_and_pinned_content_is_not_evicted),
+		cmocka_unit_test(test_open_content_is_not_evicted),
+		cmocka_unit_test(test_evicted_content_can_be_filled_again),
+		cmocka_unit_test(test_rewriting_counts_both_sides),
+		cmocka_unit_test(test_small_files_take_a_page),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
