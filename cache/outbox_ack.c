@@ -140,8 +140,9 @@ int outbox_ack_row(struct volume *v, const struct op_row *row, const struct remo
 		return r;
 	if (rec)
 		remote_stale_note(v, row->store, row->rid.text, rec->seq);
+	/* What waits in `deferred` is older than the deletion; left there it would bring the record back after a restart. */
 	if (row->kind == OP_DELETE)
-		return 0;
+		return remote_stale_drop(v, row->store, row->rid.text, rec ? rec->seq : UINT64_MAX);
 	r = ack_name(v, row, rec);
 	if (!r)
 		r = outbox_rebase(v, row->store, row->rid.text, rec->etag);

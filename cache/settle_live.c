@@ -148,6 +148,7 @@ static int requeue(struct settle *s)
 		if (fold_row_is_shadow(row))
 			continue;
 		memcpy(row->base_etag.text, s->current->etag, sizeof(row->base_etag.text));
+		row->object = s->name.object; /* a link may have been broken */
 		if (row->kind == OP_PUT)
 			row->r_name.len = 0;
 		r = row->seq == s->op.seq ? fold_row_renew(s->v, row) : op_update(s->v->db, row);

@@ -8,6 +8,7 @@
 
 #include "unit.h"
 
+#include "base/bytes.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/secret.h"

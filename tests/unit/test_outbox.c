@@ -1,0 +1,409 @@
+/* What the sender is given, and when; what people may do with the journal. */
+#include "origin_model.h"
+
+#define NOW (clock_wall_ns() / NS_PER_MS)
+
+struct batch {
+	struct outbox_op ops[64];
+	size_t n;
+	uint64_t wait;
+};
+
+static void next(struct tree_fixture *f, struct batch *b)
+{
+	ok(outbox_next(f->v, NOW, 0, b->ops, ARRAY_SIZE(b->ops), &b->n, &b->wait));
+}
+
+static void done(struct batch *b)
+{
+	for (size_t i = 0; i < b->n; i++)
+		outbox_op_done(&b->ops[i]);
+	b->n = 0;
+}
+
+static void a_child_goes_behind_its_directory(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct batch b;
+
+	ok(tf_mkdir(f, "d"));
+	ok(tf_mkdir(f, "d/e"));
+	ok(tf_create(f, "d/e/a"));
+	ok(tf_create(f, "x"));
+	next(f, &b);
+	assert_int_equal(b.n, 4);
+	assert_int_equal(b.ops[0].after, -1);
+	assert_int_equal(b.ops[1].after, 0);
+	assert_int_equal(b.ops[2].after, 1);
+	assert_int_equal(b.ops[3].after, -1);
+	assert_string_equal(b.ops[0].parent, "root");
+	assert_string_equal(b.ops[1].parent, b.ops[0].rid);
+	ok(outbox_begin(f->v, b.ops, 1));
+	done(&b);
+	/* The directory is on its way: what is made in it now waits for its answer. */
+	next(f, &b);
+	assert_int_equal(b.n, 2);
+	assert_int_equal(b.ops[0].state, OUTBOX_INFLIGHT);
+	assert_string_equal(b.ops[1].name, "x");
+	done(&b);
+}
+
+static void a_place_is_filled_after_it_was_left(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct origin_model *m = om_new(1);
+	uint64_t cursor = 0;
+	struct batch b;
+
+	ok(tf_create(f, "a"));
+	om_sync(f, m, &cursor, 10);
+	ok(tf_rename(f, "a", "b", 0));
+	ok(tf_create(f, "a"));
+	next(f, &b);
+	assert_int_equal(b.n, 1);
+	assert_int_equal(b.ops[0].kind, OUTBOX_MOVE);
+	done(&b);
+	om_sync(f, m, &cursor, 10);
+	assert_int_equal(m->conflicts, 0);
+	om_compare(f, m);
+	om_free(m);
+}
+
+static void a_directory_is_deleted_after_what_was_in_it(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct origin_model *m = om_new(1);
+	uint64_t cursor = 0;
+	struct batch b;
+
+	ok(tf_mkdir(f, "d"));
+	ok(tf_create(f, "d/a"));
+	ok(tf_create(f, "d/b"));
+	om_sync(f, m, &cursor, 10);
+	ok(tf_unlink(f, "d/a"));
+	ok(tf_rename(f, "d/b", "b", 0));
+	ok(tf_rmdir(f, "d"));
+	next(f, &b);
+	assert_int_equal(b.n, 2);
+	done(&b);
+	om_sync(f, m, &cursor, 10);
+	assert_int_equal(m->conflicts, 0);
+	om_compare(f, m);
+	om_free(m);
+}
+
+static void a_refused_operation_stops_only_what_depends_on_it(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct outbox_counts c;
+	struct batch b;
+	uint64_t refused;
+
+	ok(tf_mkdir(f, "d"));
+	ok(tf_create(f, "d/a"));
+	ok(tf_create(f, "x"));
+	next(f, &b);
+	ok(outbox_begin(f->v, b.ops, b.n));
+	refused = b.ops[0].seq;
+	ok(outbox_refuse(f->v, refused, 400, "no such name"));
+	ok(outbox_refuse(f->v, b.ops[1].seq, 424, "dependency"));
+	ok(outbox_requeue(f->v, b.ops[1].seq));
+	done(&b);
+	next(f, &b);
+	assert_int_equal(b.n, 1);
+	assert_string_equal(b.ops[0].name, "x");
+	done(&b);
+	ok(outbox_counts(f->v, &c));
+	assert_int_equal(c.refused, 1);
+	assert_int_equal(c.inflight, 1);
+	ok(outbox_requeue(f->v, refused));
+	assert_int_equal(outbox_requeue(f->v, refused), -EINVAL);
+	next(f, &b);
+	assert_int_equal(b.n, 3);
+	done(&b);
+}
+
+static void a_refused_write_is_tried_again_with_the_next_one(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct batch b;
+	uint8_t key[16];
+
+	ok(tf_write(f, "a", "too large"));
+	next(f, &b);
+	ok(outbox_begin(f->v, b.ops, 1));
+	memcpy(key, b.ops[0].key, sizeof(key));
+	ok(outbox_refuse(f->v, b.ops[0].seq, 413, "too large"));
+	done(&b);
+	ok(tf_write(f, "a", "small"));
+	next(f, &b);
+	assert_int_equal(b.n, 1);
+	assert_int_not_equal(memcmp(key, b.ops[0].key, sizeof(key)), 0);
+	done(&b);
+}
+
+static void young_rows_wait(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct batch b;
+
+	ok(tf_create(f, "a"));
+	ok(outbox_next(f->v, NOW, 60000, b.ops, 8, &b.n, &b.wait));
+	assert_int_equal(b.n, 0);
+	assert_true(b.wait > 50000 && b.wait <= 60000);
+	ok(outbox_next(f->v, NOW + 60000, 60000, b.ops, 8, &b.n, &b.wait));
+	assert_int_equal(b.n, 1);
+	done(&b);
+	/* A clock that was set back does not hold them up. */
+	ok(outbox_next(f->v, NOW - 86400000, 60000, b.ops, 8, &b.n, &b.wait));
+	assert_int_equal(b.n, 1);
+	done(&b);
+}
+
+static void a_row_in_flight_is_sent_again_as_it_was(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct tree_attr a, set = { .mode = 0600 };
+	struct batch b;
+	uint8_t key[16];
+	uint32_t mode;
+
+	ok(tf_write(f, "a", "one"));
+	next(f, &b);
+	ok(outbox_begin(f->v, b.ops, 1));
+	memcpy(key, b.ops[0].key, sizeof(key));
+	mode = b.ops[0].mode;
+	assert_int_equal(b.ops[0].attempts, 1);
+	done(&b);
+	a = tf_attr(f, "a");
+	ok(tree_setattr(f->v, a.object, a.version, &set, TREE_SET_MODE, &a));
+	ok(tf_unlink(f, "a"));
+	tf_reopen(f);
+	next(f, &b);
+	assert_int_equal(b.n, 1);
+	assert_memory_equal(key, b.ops[0].key, sizeof(key));
+	assert_int_equal(b.ops[0].mode, mode);
+	assert_int_equal(b.ops[0].size, 3);
+	ok(outbox_begin(f->v, b.ops, 1));
+	assert_int_equal(b.ops[0].attempts, 2);
+	done(&b);
+}
+
+static void what_was_folded_away_meanwhile_is_not_begun(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct batch b;
+
+	ok(tf_create(f, "a"));
+	ok(tf_mkdir(f, "d"));
+	ok(tf_create(f, "d/b"));
+	next(f, &b);
+	assert_int_equal(b.n, 3);
+	ok(tf_unlink(f, "a"));
+	ok(tf_rename(f, "d", "e", 0));
+	ok(outbox_begin(f->v, b.ops, b.n));
+	assert_int_equal(b.ops[0].seq, 0);
+	assert_int_equal(b.ops[1].seq, 0);
+	assert_int_equal(b.ops[2].seq, 0);
+	done(&b);
+	assert_journal(f, "PUT+:e PUT+:b");
+}
+
+static void an_answer_that_comes_twice_is_taken_once(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct origin_model *m = om_new(1);
+	struct outbox_answer ack;
+	struct om_answer a;
+	struct batch b;
+
+	ok(tf_create(f, "a"));
+	next(f, &b);
+	ok(outbox_begin(f->v, b.ops, 1));
+	a = om_send(m, &b.ops[0], "");
+	ack = (struct outbox_answer){ .seq = b.ops[0].seq, .record = &a.record.r };
+	ok(outbox_ack(f->v, &ack, 1));
+	ok(outbox_ack(f->v, &ack, 1));
+	done(&b);
+	assert_journal(f, "");
+	om_free(m);
+}
+
+static void a_dropped_creation_stays_local_with_all_inside(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct batch b;
+
+	ok(tf_mkdir(f, "d"));
+	ok(tf_create(f, "d/a"));
+	next(f, &b);
+	ok(outbox_drop(f->v, b.ops[0].seq));
+	done(&b);
+	assert_journal(f, "");
+	assert_int_not_equal(tf_at(f, "d/a"), 0);
+	ok(tf_write(f, "d/a", "1"));
+	ok(tf_create(f, "d/b"));
+	assert_journal(f, "");
+}
+
+static void what_is_in_flight_cannot_be_dropped(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct batch b;
+
+	ok(tf_create(f, "a"));
+	next(f, &b);
+	ok(outbox_begin(f->v, b.ops, 1));
+	assert_int_equal(outbox_drop(f->v, b.ops[0].seq), -EBUSY);
+	assert_int_equal(outbox_drop(f->v, 999), -ENOENT);
+	done(&b);
+}
+
+static int collect(void *arg, const struct outbox_op *op, const char *path)
+{
+	strcat(arg, path);
+	strcat(arg, " ");
+	return 0;
+}
+
+static void the_journal_tells_paths(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct origin_model *m = om_new(1);
+	uint64_t cursor = 0;
+	char text[256] = "";
+
+	ok(tf_mkdir(f, "d"));
+	ok(tf_create(f, "d/gone"));
+	om_sync(f, m, &cursor, 10);
+	ok(tf_unlink(f, "d/gone"));
+	ok(tf_create(f, "d/new"));
+	ok(outbox_each(f->v, collect, text));
+	assert_string_equal(text, "records/d/gone records/d/new ");
+	om_free(m);
+}
+
+static int count_conflict(void *arg, const struct outbox_conflict *c)
+{
+	assert_string_equal(c->kind, "edit-edit");
+	*(uint64_t *)arg = c->id;
+	return 0;
+}
+
+static void both_edits_survive_and_are_listed(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct origin_model *m = om_new(1);
+	uint64_t cursor = 0, id = 0;
+	struct om_record *r;
+
+	ok(tf_write(f, "doc.txt", "base"));
+	om_sync(f, m, &cursor, 10);
+	r = om_at(m, "root", "doc.txt");
+	snprintf(r->content, sizeof(r->content), "theirs");
+	om_changed(m, r, NULL);
+	ok(tf_write(f, "doc.txt", "ours"));
+	om_sync(f, m, &cursor, 10);
+	om_compare(f, m);
+	assert_string_equal(om_at(m, "root", "doc.txt")->content, "theirs");
+	assert_int_equal(m->n, 2);
+	assert_string_equal(m->rec[1].content, "ours");
+	ok(outbox_conflicts(f->v, true, count_conflict, &id));
+	assert_int_not_equal(id, 0);
+	ok(outbox_conflict_resolve(f->v, id));
+	id = 0;
+	ok(outbox_conflicts(f->v, true, count_conflict, &id));
+	assert_int_equal(id, 0);
+	om_free(m);
+}
+
+static void equal_edits_are_adopted(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct origin_model *m = om_new(1);
+	uint64_t cursor = 0;
+	struct om_record *r;
+
+	ok(tf_write(f, "doc", "base"));
+	om_sync(f, m, &cursor, 10);
+	r = om_at(m, "root", "doc");
+	snprintf(r->content, sizeof(r->content), "same");
+	om_changed(m, r, NULL);
+	om_make(m, "r2", REMOTE_FILE, "root", "new", "same too", NULL);
+	ok(tf_write(f, "doc", "same"));
+	ok(tf_write(f, "new", "same too"));
+	om_sync(f, m, &cursor, 10);
+	assert_int_equal(m->conflicts, 0);
+	assert_int_equal(m->n, 2);
+	om_compare(f, m);
+	om_free(m);
+}
+
+static void an_edit_beats_a_deletion_on_either_side(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct origin_model *m = om_new(1);
+	uint64_t cursor = 0;
+	struct om_record *r;
+
+	ok(tf_write(f, "mine", "base"));
+	ok(tf_write(f, "theirs", "base"));
+	om_sync(f, m, &cursor, 10);
+	om_delete(m, om_at(m, "root", "mine"), NULL);
+	r = om_at(m, "root", "theirs");
+	snprintf(r->content, sizeof(r->content), "edited");
+	om_changed(m, r, NULL);
+	ok(tf_write(f, "mine", "edited"));
+	ok(tf_unlink(f, "theirs"));
+	om_sync(f, m, &cursor, 10);
+	assert_int_equal(m->conflicts, 2);
+	om_compare(f, m);
+	assert_string_equal(om_at(m, "root", "mine")->content, "edited");
+	assert_string_equal(om_at(m, "root", "theirs")->content, "edited");
+	om_free(m);
+}
+
+static void a_directory_deleted_there_is_made_again_for_unsent_work(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct origin_model *m = om_new(1);
+	uint64_t cursor = 0;
+
+	ok(tf_mkdir(f, "d"));
+	ok(tf_mkdir(f, "d/e"));
+	om_sync(f, m, &cursor, 10);
+	om_delete(m, om_at(m, om_at(m, "root", "d")->r.id, "e"), NULL);
+	om_delete(m, om_at(m, "root", "d"), NULL);
+	ok(tf_write(f, "d/e/a", "work"));
+	/* The origin's answer comes before its feed. */
+	for (int i = 0; i < 10; i++)
+		om_push_once(f, m, 10);
+	om_sync(f, m, &cursor, 10);
+	om_compare(f, m);
+	assert_int_not_equal(tf_at(f, "d/e/a"), 0);
+	om_free(m);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		tf_test(a_child_goes_behind_its_directory),
+		tf_test(a_place_is_filled_after_it_was_left),
+		tf_test(a_directory_is_deleted_after_what_was_in_it),
+		tf_test(a_refused_operation_stops_only_what_depends_on_it),
+		tf_test(a_refused_write_is_tried_again_with_the_next_one),
+		tf_test(young_rows_wait),
+		tf_test(a_row_in_flight_is_sent_again_as_it_was),
+		tf_test(what_was_folded_away_meanwhile_is_not_begun),
+		tf_test(an_answer_that_comes_twice_is_taken_once),
+		tf_test(a_dropped_creation_stays_local_with_all_inside),
+		tf_test(what_is_in_flight_cannot_be_dropped),
+		tf_test(the_journal_tells_paths),
+		tf_test(both_edits_survive_and_are_listed),
+		tf_test(equal_edits_are_adopted),
+		tf_test(an_edit_beats_a_deletion_on_either_side),
+		tf_test(a_directory_deleted_there_is_made_again_for_unsent_work),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
