@@ -13,7 +13,6 @@
 
 #define WAIT_SLICE_MIN_MS 2000
 #define WAIT_SLICE_MAX_MS 30000
-#define PROBE_MS 5000
 #define PROBE_PAUSE_MIN_MS 100
 #define PROBE_PAUSE_MAX_MS 1000
 
@@ -196,13 +195,12 @@ static int wait_slices(struct request *q, int64_t end_ms)
 	return r;
 }
 
-/* A link that was offline a moment ago gets the time to be tried: all of --timeout, or a few
- * seconds. */
+/* Offline is an answer (it was just tried), unless the caller gave a time: then it is tried until
+ * that is over. */
 static int wait_idle(struct request *q, uint64_t timeout_ms)
 {
-	int64_t now_ms = clock_boot_ms(), pause_ms = PROBE_PAUSE_MIN_MS;
-	int64_t end_ms = timeout_ms ? now_ms + (int64_t)timeout_ms : INT64_MAX;
-	int64_t probe_end_ms = timeout_ms ? end_ms : now_ms + PROBE_MS;
+	int64_t end_ms = timeout_ms ? clock_boot_ms() + (int64_t)timeout_ms : INT64_MAX;
+	int64_t pause_ms = PROBE_PAUSE_MIN_MS;
 	struct sync_status s;
 	int r;
 
@@ -211,10 +209,7 @@ static int wait_idle(struct request *q, uint64_t timeout_ms)
 		sync_status(q->d->sync, &s);
 		if (r != CE_OFFLINE || s.state == SYNC_FORCED || s.state == SYNC_AUTH_NEEDED)
 			break;
-		/* It was online in between: the next failure is a new one. */
-		if (s.state != SYNC_OFFLINE && !timeout_ms)
-			probe_end_ms = clock_boot_ms() + PROBE_MS;
-		if (clock_boot_ms() + pause_ms > probe_end_ms)
+		if (!timeout_ms || clock_boot_ms() + pause_ms > end_ms)
 			break;
 		usleep((useconds_t)(pause_ms * 1000));
 		pause_ms = MIN_OF(2 * pause_ms, PROBE_PAUSE_MAX_MS);
