@@ -25,6 +25,7 @@
 #define RETRY_MAX_MS 60000
 #define HELD_MS 60000
 #define GONE_MS 60000
+#define POLL_LEAST_MS 1000 /* a server that does not hold an empty answer is not asked in a tight loop */
 
 struct feed_job {
 	struct worker_job job;
@@ -218,7 +219,7 @@ static void page_done(struct feed *f, const struct feed_job *k)
 {
 	page_taken(f, k);
 	f->failures = 0;
-	f->next_ms = 0;
+	f->next_ms = f->rest_ms ? sync_now_ms() + f->rest_ms : 0;
 	pthread_mutex_lock(&f->s->lock);
 	f->held = false;
 	pthread_mutex_unlock(&f->s->lock);
@@ -380,6 +381,7 @@ static void on_page(void *arg, const struct origin_result *r, struct origin_page
 	struct feed *f = arg;
 
 	f->call = NULL;
+	f->rest_ms = f->waiting && !r->code && !page->n && sync_now_ms() - f->asked_ms < POLL_LEAST_MS ? POLL_LEAST_MS : 0;
 	f->waiting = false;
 	sync_judge(f->s, r);
 	if (r->code) {
@@ -412,6 +414,7 @@ static uint64_t ask(struct feed *f)
 	unsigned wait_s = wait_seconds(f);
 
 	f->asked_gen = f->s->poke_gen;
+	f->asked_ms = sync_now_ms();
 	if (f->s->origin->ops->changes(f->s->origin, f->name, f->relist ? "" : f->cursor, PAGE_LIMIT, wait_s,
 		    on_page, f, &f->call)) {
 		failed(f, -ENOMEM, error_text(-ENOMEM));

@@ -355,7 +355,7 @@ static const struct fetch_transfer *covering(const struct sync *s, const struct 
 {
 	const struct fetch_transfer *t = s->fetch.transfers;
 
-	while (t && !(!t->closing && is_of(w, t) && off >= t->filled && off < t->end))
+	while (t && !(!t->closing && !t->code && is_of(w, t) && off >= t->filled && off < t->end))
 		t = t->next;
 	return t;
 }

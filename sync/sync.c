@@ -392,8 +392,8 @@ int sync_start(struct sync *s)
 		r = worker_new(wake, s, &s->index);
 	if (!r)
 		r = worker_new(wake, s, &s->fill);
-	if (!r && pthread_create(&s->thread, NULL, sync_main, s))
-		r = -EAGAIN;
+	if (!r)
+		r = worker_thread(&s->thread, sync_main, s);
 	if (r) {
 		worker_free(steal_ptr(&s->index));
 		worker_free(steal_ptr(&s->fill));

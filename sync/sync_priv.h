@@ -48,6 +48,7 @@ struct feed {
 	int error;        /* why, while failures > 0 */
 	char error_text[LINK_TEXT_MAX];
 	uint64_t next_ms;
+	uint64_t asked_ms, rest_ms;   /* when the page was asked for; how long to rest after it */
 	uint64_t asked_gen, seen_gen; /* of sync.poke_gen; seen_gen written under lock */
 	struct origin_call *call;
 	struct origin_page page;

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 
 struct queue {
 	struct worker_job *first, **last;
@@ -40,6 +41,18 @@ static struct worker_job *queue_pop(struct queue *q)
 	if (!q->first)
 		q->last = &q->first;
 	return j;
+}
+
+int worker_thread(pthread_t *thread, void *(*main)(void *arg), void *arg)
+{
+	sigset_t all, before;
+	int r;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, &before);
+	r = pthread_create(thread, NULL, main, arg);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return r ? -EAGAIN : 0;
 }
 
 static struct worker_job *next_job(struct worker *w)
@@ -82,7 +95,7 @@ int worker_new(void (*wake)(void *arg), void *arg, struct worker **out)
 	w->arg = arg;
 	pthread_mutex_init(&w->lock, NULL);
 	pthread_cond_init(&w->more, NULL);
-	if (pthread_create(&w->thread, NULL, worker_main, w)) {
+	if (worker_thread(&w->thread, worker_main, w)) {
 		pthread_cond_destroy(&w->more);
 		pthread_mutex_destroy(&w->lock);
 		free(w);

@@ -9,6 +9,7 @@
 #ifndef CACHET_SYNC_WORKER_H
 #define CACHET_SYNC_WORKER_H
 
+#include <pthread.h>
 #include <stdbool.h>
 
 #include "base/macros.h"
@@ -26,6 +27,8 @@ int worker_new(void (*wake)(void *arg), void *arg, struct worker **out) MUST_CHE
 void worker_run(struct worker *w, struct worker_job *j);
 /* Calls `done` of the jobs that ended. */
 void worker_reap(struct worker *w);
+/* A thread in which no signal is handled: signals are the main thread's, and SIGPIPE of a lost TLS connection nobody's. */
+int worker_thread(pthread_t *thread, void *(*main)(void *arg), void *arg) MUST_CHECK;
 /* Lets the job under way end and drops the others. NULL-safe. */
 void worker_free(struct worker *w);
 
