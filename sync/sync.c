@@ -419,8 +419,9 @@ void sync_stop(struct sync *s)
 		pthread_cond_wait(&s->changed, &s->lock);
 	pthread_mutex_unlock(&s->lock);
 	pthread_join(s->thread, NULL);
-	worker_free(steal_ptr(&s->index));
-	worker_free(steal_ptr(&s->fill));
+	worker_free(s->index);
+	worker_free(s->fill); /* a piece that ends may still hand it the end of its transfer */
+	s->index = s->fill = NULL;
 	s->running = false;
 }
 
