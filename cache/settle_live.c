@@ -187,7 +187,7 @@ static int rebase(struct settle *s, bool changed)
 		r = adopt(s);
 	if (!r)
 		r = take_attributes(s, changed);
-	if (!r && (impossible || (moved && s->has_move)))
+	if (!r && (impossible || (moved && s->has_move && !s->doubled)))
 		r = give_up_moves(s, impossible);
 	if (r)
 		return r;

@@ -562,7 +562,7 @@ static inline unsigned om_compare_dir(struct tree_fixture *f, struct origin_mode
 		here++;
 		r = om_at(m, rid, l->e[i].name);
 		if (!r || !om_same(f, m, l->e[i].name, a, r)) {
-			print_error("%s: here mode %o mtime %lld; there %s mode %o mtime %lld\n", l->e[i].name, a->mode,
+			print_error("%s in %s: here mode %o mtime %lld; there %s mode %o mtime %lld\n", l->e[i].name, rid, a->mode,
 				(long long)a->mtime_ns, r ? r->content : "nothing", r ? r->r.mode : 0,
 				r ? (long long)r->r.mtime_ns : 0);
 			fail();
