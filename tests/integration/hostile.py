@@ -1,6 +1,6 @@
 """A server that speaks the Records protocol until it is told not to.
 
-Hostile(records) serves one store, "notes". `misbehave(endpoint, how)` makes one endpoint answer as `how` says, `behave()` ends
+Hostile(records) serves one store, "notes". `misbehave(endpoints, how)` makes them answer as `how` says, `behave()` ends
 that. Endpoints: caps, stores, changes, get, small (POST get), put, batch, other. Everything it received is in `seen`.
 """
 import base64
@@ -42,7 +42,7 @@ class Hostile:
 
     def misbehave(self, endpoint, how):
         with self.lock:
-            self.bad = {endpoint: how}
+            self.bad = {e: how for e in endpoint.split()}
             self.lock.notify_all()
 
     def behave(self):
