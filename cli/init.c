@@ -303,6 +303,10 @@ static int try_origin(struct init *in, struct sync *s)
 	if (r)
 		return r;
 	wait_contact(s, &status);
+	/* Once the names are known the first mount may be offline; a store too large for that is
+	 * listed then. */
+	if (status.last_contact_ns)
+		(void)!sync_wait_listed(s, PROBE_MS, NULL);
 	sync_stop(s);
 	return judge_contact(in, &status);
 }

@@ -287,7 +287,9 @@ def test_foreground_ends_at_sigint(make_client):
 
 def unsent(client):
     """A volume with one unsent file, unmounted."""
-    client.mount("--offline")
+    client.mount()
+    client.sync()
+    client.run("offline")
     (client.mnt / "unsent.txt").write_bytes(b"only here" * 1000)
     client.umount()
     return client
