@@ -129,14 +129,34 @@ int blob_get(struct volume *v, uint64_t id, struct blob **out)
 	return 0;
 }
 
+/* blobs_lock held. */
+static void leave_table(struct blob *b)
+{
+	if (b->in_table)
+		HASH_DEL(b->v->blobs, b);
+	b->in_table = false;
+}
+
+/* One that was rolled back and is not withdrawn yet may still stand under the id, which was given out again. */
 void blob_publish(struct blob *b, uint64_t id)
 {
+	struct blob *stale;
+
 	pthread_mutex_lock(&b->v->blobs_lock);
-	if (!b->in_table) {
-		b->id = id;
-		HASH_ADD(hh, b->v->blobs, id, sizeof(b->id), b);
-		b->in_table = true;
-	}
+	HASH_FIND(hh, b->v->blobs, &id, sizeof(id), stale);
+	if (stale)
+		leave_table(stale);
+	b->id = id;
+	HASH_ADD(hh, b->v->blobs, id, sizeof(b->id), b);
+	b->in_table = true;
+	pthread_mutex_unlock(&b->v->blobs_lock);
+}
+
+void blob_withdraw(struct blob *b)
+{
+	pthread_mutex_lock(&b->v->blobs_lock);
+	leave_table(b);
+	b->id = 0;
 	pthread_mutex_unlock(&b->v->blobs_lock);
 }
 
@@ -159,8 +179,8 @@ void blob_unref(struct blob *b)
 	v = b->v;
 	pthread_mutex_lock(&v->blobs_lock);
 	last = !--b->refs;
-	if (last && b->in_table)
-		HASH_DEL(v->blobs, b);
+	if (last)
+		leave_table(b);
 	pthread_mutex_unlock(&v->blobs_lock);
 	if (!last)
 		return;

@@ -100,8 +100,12 @@ struct blob *blob_ref(struct blob *b);
 void blob_unref(struct blob *b);
 /* The same by a file; when only the next sync still needs the blob its descriptor is closed meanwhile. */
 void blob_park(struct blob *b);
-/* Its row was committed as `id`: others may find it. */
+/*
+ * Its row has been inserted as `id`: others may find it. Inside that transaction, so that whoever takes the index lock next finds this one and does
+ * not load a second, with slots of its own. blob_withdraw when the transaction is rolled back.
+ */
 void blob_publish(struct blob *b, uint64_t id);
+void blob_withdraw(struct blob *b);
 void blob_row(struct blob *b, struct content_blob *row);
 void blob_path(const uint8_t uuid[static CONTENT_UUID_LEN], char name[static BLOB_NAME_LEN]);
 /* The descriptor, opened (and with `make` created) on first use. Valid while the blob is referenced. */

@@ -66,9 +66,8 @@ static uint64_t generation(struct volume *v, bool synced)
 	return synced ? atomic_fetch_add(&v->undo_gen, 1) + 1 : atomic_load(&v->undo_gen);
 }
 
-static int blob_in_txn(struct txn *t)
+int file_blob_txn(struct file *f, struct content_map *m)
 {
-	struct file *f = t->f;
 	struct content_blob row, stored;
 	int r;
 
@@ -79,15 +78,24 @@ static int blob_in_txn(struct txn *t)
 			return r;
 		stored.seals = row.seals;
 		stored.alloc_bytes = row.alloc_bytes;
-		r = content_blob_update(f->v->db, &stored);
-	} else {
-		row.used_s = clock_wall_ns() / NS_PER_SEC;
-		r = content_blob_insert(f->v->db, &row);
-		if (!r)
-			f->new_blob = row.id;
+		m->blob = row.id;
+		return content_blob_update(f->v->db, &stored);
 	}
-	t->m.blob = row.id ? row.id : f->new_blob;
-	return r;
+	row.used_s = clock_wall_ns() / NS_PER_SEC;
+	r = content_blob_insert(f->v->db, &row);
+	if (r)
+		return r;
+	f->new_blob = true;
+	blob_publish(f->blob, row.id);
+	m->blob = row.id;
+	return 0;
+}
+
+void file_blob_done(struct file *f, bool committed)
+{
+	if (f->new_blob && !committed)
+		blob_withdraw(f->blob);
+	f->new_blob = false;
 }
 
 static int map_in_txn(struct txn *t)
@@ -177,7 +185,7 @@ static int content_in_txn(struct txn *t)
 	if (!r && t->m.blob)
 		r = gc_sharers(f->v, t->m.blob, &t->sharers);
 	if (!r && f->blob)
-		r = blob_in_txn(t);
+		r = file_blob_txn(f, &t->m);
 	if (!r)
 		r = cut_rows(t);
 	if (!r)
@@ -206,7 +214,7 @@ int file_commit_txn(struct file *f, bool synced)
 	int r;
 
 	db_assert_txn(f->v->db);
-	f->new_map = f->new_blob = 0;
+	f->new_map = 0;
 	f->n_replaced = 0;
 	if (!file_is_dirty(f))
 		return 0;
@@ -275,8 +283,6 @@ void file_commit_done(struct file *f, bool committed)
 	} else if (committed && file_is_dirty(f)) {
 		if (f->new_map)
 			filetab_set_map(f, f->new_map);
-		if (f->new_blob)
-			blob_publish(f->blob, f->new_blob);
 		if (f->content_changed) {
 			if (chunkmap_each_pending(&f->chunks, entry_committed, f))
 				abort(); /* the callback does not fail */
@@ -285,7 +291,8 @@ void file_commit_done(struct file *f, bool committed)
 		}
 		clean(f);
 	}
-	f->new_map = f->new_blob = 0;
+	file_blob_done(f, committed);
+	f->new_map = 0;
 	f->n_replaced = 0;
 }
 

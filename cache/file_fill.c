@@ -136,28 +136,6 @@ static int put_filled(void *arg, struct chunk_entry *e)
 	return r ? r : content_chunk_put(db, l->m.id, &e->c);
 }
 
-static int fill_blob_row(struct file *f, struct content_map *m)
-{
-	struct content_blob row, stored;
-	int r;
-
-	blob_row(f->blob, &row);
-	if (row.id) {
-		r = content_blob_get(f->v->db, row.id, &stored);
-		if (r)
-			return r;
-		stored.seals = row.seals;
-		stored.alloc_bytes = row.alloc_bytes;
-		m->blob = row.id;
-		return content_blob_update(f->v->db, &stored);
-	}
-	row.used_s = clock_wall_ns() / NS_PER_SEC;
-	r = content_blob_insert(f->v->db, &row);
-	if (!r)
-		m->blob = f->new_blob = row.id;
-	return r;
-}
-
 /* As a commit, but neither the object nor the journal changes. Undo rows keep recovery from taking a power cut for tampering (I2). */
 static int fill_txn(struct fill *l)
 {
@@ -177,7 +155,7 @@ static int fill_txn(struct fill *l)
 		.mtime_ns = o.mtime_ns };
 	r = content_undo_put(f->v->db, &u);
 	if (!r)
-		r = fill_blob_row(f, &l->m);
+		r = file_blob_txn(f, &l->m);
 	if (!r)
 		r = chunkmap_each_pending(&f->chunks, put_filled, l);
 	if (!r)
@@ -236,15 +214,12 @@ static int fill_commit(struct fill *l)
 
 	if (r)
 		return r;
-	f->new_blob = 0;
 	r = fill_txn(l);
 	if (r)
 		db_rollback(f->v->db);
 	else
 		r = db_commit(f->v->db);
-	if (!r && f->new_blob)
-		blob_publish(f->blob, f->new_blob);
-	f->new_blob = 0;
+	file_blob_done(f, !r);
 	return r;
 }
 

@@ -48,7 +48,7 @@ struct file {
 	pthread_rwlock_t lock; /* 1 in the order: all below */
 	uint64_t map;          /* 0: no row yet; written under files_lock too */
 	uint64_t new_map;      /* inserted by the transaction under way, or 0 */
-	uint64_t new_blob;     /* the same */
+	bool new_blob;         /* the blob's row was inserted by it */
 	struct blob *blob;     /* NULL: nothing sealed yet */
 	struct chunkmap chunks;
 	struct dirty *dirty;   /* uthash by idx */
@@ -120,6 +120,9 @@ int file_heal(struct file *f, uint64_t idx, int error) MUST_CHECK;
 /* --- file_commit.c --- */
 /* Lock exclusive. */
 int file_commit_locked(struct file *f, bool synced) MUST_CHECK;
+/* Inside a transaction: the row of the file's blob, new or as it is now; its id goes into m->blob. Afterwards file_blob_done. */
+int file_blob_txn(struct file *f, struct content_map *m) MUST_CHECK;
+void file_blob_done(struct file *f, bool committed);
 /* Adds to what the transaction under way replaces. */
 int file_commit_replaced(struct file *f, uint64_t slot, uint32_t len, uint64_t gen) MUST_CHECK;
 
