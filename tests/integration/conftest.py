@@ -51,7 +51,8 @@ def kill_and_wait(pid, sig, timeout=10):
     except ProcessLookupError:
         return
     wait_for(lambda: not pathlib.Path(f"/proc/{pid}/stat").exists()
-             or pathlib.Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z", timeout)
+             or (pathlib.Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z"
+                 and len(os.listdir(f"/proc/{pid}/task")) <= 1), timeout)
 
 
 class Server:
