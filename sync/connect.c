@@ -1,9 +1,11 @@
 /*
  * Who answers, and what it has. Capabilities are asked for when the link is down (the probe), and
- * before anything else after a fault: the server that answers after an outage may be one restored from a backup.
+ * before anything else after a fault: the server that answers after an outage may be one restored
+ * from a backup.
  *
- * An instance or epoch that is not the remembered one stops everything: the link stays OFFLINE, the probe goes on, and when the old
- * server is back all goes on as if nothing had happened. sync_accept_restored() is the other way out.
+ * An instance or epoch that is not the remembered one stops everything: the link stays OFFLINE, the
+ * probe goes on, and when the old server is back all goes on as if nothing had happened.
+ * sync_accept_restored() is the other way out.
  */
 #include "sync/sync_priv.h"
 
@@ -65,7 +67,8 @@ static void set_restored(struct sync *s, bool restored)
 	pthread_mutex_unlock(&s->lock);
 }
 
-/* The server saw operations of this device that this copy knows nothing of: the copy is an old one. */
+/* The server saw operations of this device that this copy knows nothing of: the copy is an old one.
+ */
 static void check_rollback(struct sync *s, uint64_t last_seq)
 {
 	uint64_t ours;
@@ -75,7 +78,9 @@ static void check_rollback(struct sync *s, uint64_t last_seq)
 	pthread_mutex_lock(&s->lock);
 	s->status.rolled_back_volume = true;
 	pthread_mutex_unlock(&s->lock);
-	sync_note(s, CE_HELD, "this copy is older than what it sent once: nothing is sent until a person has looked");
+	sync_note(s, CE_HELD,
+		"this copy is older than what it sent once: nothing is sent until a person has "
+		"looked");
 }
 
 static bool is_remembered(const struct sync *s, const struct origin_caps *caps)
@@ -85,7 +90,8 @@ static bool is_remembered(const struct sync *s, const struct origin_caps *caps)
 
 static void back_off(struct sync *s)
 {
-	s->connect_ms = sync_now_ms() + backoff_ms(++s->connect_failures, BACKOFF_FIRST_MS, RETRY_MAX_MS);
+	s->connect_ms =
+		sync_now_ms() + backoff_ms(++s->connect_failures, BACKOFF_FIRST_MS, RETRY_MAX_MS);
 }
 
 static void refuse_identity(struct sync *s)
@@ -103,7 +109,8 @@ static void judge_probe(struct sync *s, const struct origin_result *r)
 {
 	sync_judge(s, r);
 	if (s->link.probing && !link_usable(&s->link))
-		(void)link_fault(&s->link, sync_now_ms(), r->code, r->text); /* trouble: as good as nobody there */
+		(void)link_fault(&s->link, sync_now_ms(), r->code,
+			r->text); /* trouble: as good as nobody there */
 	s->link.probing = false;
 	back_off(s);
 }
@@ -155,7 +162,8 @@ static int add_store(struct sync *s, const struct origin_store *o)
 	return feed_add(s, &store);
 }
 
-static void on_stores(void *arg, const struct origin_result *r, const struct origin_store *stores, size_t n)
+static void on_stores(
+	void *arg, const struct origin_result *r, const struct origin_store *stores, size_t n)
 {
 	struct sync *s = arg;
 	bool found = !*s->only_store;

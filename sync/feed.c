@@ -1,12 +1,16 @@
 /*
  * The feed of a store: what changed at the origin, page after page, then a long poll.
  *
- *   asking ── page ──▶ targets of its symlinks (POST get) ──▶ applying (index worker) ──▶ asking ...
+ *   asking ── page ──▶ targets of its symlinks (POST get) ──▶ applying (index worker) ──▶ asking
+ * ...
  *
- * A listing from nothing is under way in the index from its first page until its end: after a crash it goes on from its cursor. Nothing is removed but by remote_apply() and remote_listing_end(), and those see
- * only pages that the driver found to be whole, well-formed and of this origin. A page with one bad record is refused whole.
+ * A listing from nothing is under way in the index from its first page until its end: after a crash
+ * it goes on from its cursor. Nothing is removed but by remote_apply() and remote_listing_end(),
+ * and those see only pages that the driver found to be whole, well-formed and of this origin. A
+ * page with one bad record is refused whole.
  *
- * A page the brake holds (CE_HELD) is dropped here and asked for again when a person allows it, or a minute later.
+ * A page the brake holds (CE_HELD) is dropped here and asked for again when a person allows it, or
+ * a minute later.
  */
 #include "sync/sync_priv.h"
 
@@ -25,7 +29,8 @@
 #define RETRY_MAX_MS 60000
 #define HELD_MS 60000
 #define GONE_MS 60000
-#define POLL_LEAST_MS 1000 /* a server that does not hold an empty answer is not asked in a tight loop */
+#define POLL_LEAST_MS                                                                              \
+	1000 /* a server that does not hold an empty answer is not asked in a tight loop */
 
 struct feed_job {
 	struct worker_job job;
@@ -183,8 +188,8 @@ static void apply_work(struct worker_job *j)
 		if (!k->page.n && !strcmp(k->page.cursor, k->cursor) && !k->listing)
 			k->r = remote_validated(s->volume, store);
 		else
-			k->r = remote_apply(s->volume, store, k->page.records, k->page.n, k->page.cursor, k->allow,
-				&k->report);
+			k->r = remote_apply(s->volume, store, k->page.records, k->page.n,
+				k->page.cursor, k->allow, &k->report);
 	}
 	if (k->r || k->page.more || !k->listing)
 		return;
@@ -295,14 +300,16 @@ static bool needs_target(const struct remote_record *r)
 	return r->kind == REMOTE_SYMLINK && !r->deleted && !r->target;
 }
 
-/* The record as it is now, if it is not gone: a later state than the page's comes again with its own entry. */
+/* The record as it is now, if it is not gone: a later state than the page's comes again with its
+ * own entry. */
 static int take_target(struct remote_record *r, const struct origin_content *c)
 {
 	if (c->code == CE_GONE) {
 		r->id[0] = 0; /* its tombstone follows; dropped below */
 		return 0;
 	}
-	if (strcmp(c->record.id, r->id) || c->record.kind != REMOTE_SYMLINK || !c->len || strlen(c->data) != c->len)
+	if (strcmp(c->record.id, r->id) || c->record.kind != REMOTE_SYMLINK || !c->len ||
+		strlen(c->data) != c->len)
 		return CE_PROTOCOL;
 	if (strcmp(c->record.etag, r->etag))
 		*r = c->record;
@@ -337,7 +344,8 @@ static void on_targets(
 	for (size_t i = 0; i < n && !e; i++)
 		e = take_target(&f->page.records[f->asked[i]], &contents[i]);
 	if (e) {
-		struct origin_result bad = { .code = e, .text = "the target of a symbolic link breaks the protocol" };
+		struct origin_result bad = { .code = e,
+			.text = "the target of a symbolic link breaks the protocol" };
 
 		sync_judge(f->s, &bad);
 		failed(f, bad.code, bad.text);
@@ -357,7 +365,8 @@ static int ask_targets(struct feed *f)
 		return -ENOMEM;
 	for (size_t i = 0; i < f->asked_n; i++)
 		rids[i] = f->page.records[f->asked[i]].id;
-	return f->s->origin->ops->get_small(f->s->origin, f->name, rids, f->asked_n, on_targets, f, &f->call);
+	return f->s->origin->ops->get_small(
+		f->s->origin, f->name, rids, f->asked_n, on_targets, f, &f->call);
 }
 
 static void next_targets(struct feed *f)
@@ -381,7 +390,10 @@ static void on_page(void *arg, const struct origin_result *r, struct origin_page
 	struct feed *f = arg;
 
 	f->call = NULL;
-	f->rest_ms = f->waiting && !r->code && !page->n && sync_now_ms() - f->asked_ms < POLL_LEAST_MS ? POLL_LEAST_MS : 0;
+	f->rest_ms =
+		f->waiting && !r->code && !page->n && sync_now_ms() - f->asked_ms < POLL_LEAST_MS
+			? POLL_LEAST_MS
+			: 0;
 	f->waiting = false;
 	sync_judge(f->s, r);
 	if (r->code) {
@@ -391,7 +403,8 @@ static void on_page(void *arg, const struct origin_result *r, struct origin_page
 	f->page = *page;
 	*page = (struct origin_page){ 0 };
 	if (f->page.more && !f->page.n) {
-		struct origin_result bad = { .code = CE_PROTOCOL, .text = "an empty page that promises more" };
+		struct origin_result bad = { .code = CE_PROTOCOL,
+			.text = "an empty page that promises more" };
 
 		sync_judge(f->s, &bad);
 		failed(f, bad.code, bad.text);
@@ -415,8 +428,8 @@ static uint64_t ask(struct feed *f)
 
 	f->asked_gen = f->s->poke_gen;
 	f->asked_ms = sync_now_ms();
-	if (f->s->origin->ops->changes(f->s->origin, f->name, f->relist ? "" : f->cursor, PAGE_LIMIT, wait_s,
-		    on_page, f, &f->call)) {
+	if (f->s->origin->ops->changes(f->s->origin, f->name, f->relist ? "" : f->cursor,
+		    PAGE_LIMIT, wait_s, on_page, f, &f->call)) {
 		failed(f, -ENOMEM, error_text(-ENOMEM));
 		return f->next_ms;
 	}
@@ -426,7 +439,8 @@ static uint64_t ask(struct feed *f)
 
 static uint64_t step(struct feed *f, uint64_t now_ms)
 {
-	if (f->call && f->waiting && f->seen_gen < f->s->poke_gen && f->asked_gen < f->s->poke_gen) {
+	if (f->call && f->waiting && f->seen_gen < f->s->poke_gen &&
+		f->asked_gen < f->s->poke_gen) {
 		origin_abort(f->s->origin, &f->call); /* somebody wants to know now */
 		f->waiting = false;
 	}

@@ -2,18 +2,22 @@
  * Content on its way here.
  *
  *   a reader (any thread)      struct fetch_want on its stack: "the byte at `off` of this version"
- *   the loop                   transfers: one ranged GET each, 1 to 8 MiB, cut into pieces of at most SYNC_FETCH_UNIT_BYTES
- *   the fill worker            seals a piece (file_fill), then the wants in it are met
+ *   the loop                   transfers: one ranged GET each, 1 to 8 MiB, cut into pieces of at
+ * most SYNC_FETCH_UNIT_BYTES the fill worker            seals a piece (file_fill), then the wants
+ * in it are met
  *
- * A want is not tied to a transfer: whichever transfer of its version covers its offset serves it, so readers of one range share one
- * request, and a want that no transfer covers makes one. A reader that comes where the last transfer ended is sequential: its
- * window doubles up to WINDOW_MAX, and when it has got half-way through the window the next one is fetched ahead.
+ * A want is not tied to a transfer: whichever transfer of its version covers its offset serves it,
+ * so readers of one range share one request, and a want that no transfer covers makes one. A reader
+ * that comes where the last transfer ended is sequential: its window doubles up to WINDOW_MAX, and
+ * when it has got half-way through the window the next one is fetched ahead.
  *
- * Everything of a transfer is of one version: Range with If-Match; 412 or another ETag is CE_STALE. What a transfer that breaks off has
- * brought in whole pieces is kept; the rest is asked for again as long as somebody wants it.
+ * Everything of a transfer is of one version: Range with If-Match; 412 or another ETag is CE_STALE.
+ * What a transfer that breaks off has brought in whole pieces is kept; the rest is asked for again
+ * as long as somebody wants it.
  *
- * Memory: at most PENDING_MAX pieces of a transfer wait for the fill worker; then the transfer pauses.
- * Lock: wants (list and members, but for `file`, which the loop takes) under sync->lock; transfers belong to the loop.
+ * Memory: at most PENDING_MAX pieces of a transfer wait for the fill worker; then the transfer
+ * pauses. Lock: wants (list and members, but for `file`, which the loop takes) under sync->lock;
+ * transfers belong to the loop.
  */
 #include "sync/sync_priv.h"
 
@@ -36,11 +40,11 @@
 struct fetch_want {
 	struct fetch_want *next;
 	uint64_t object, version, size;
-	uint64_t off, end;  /* the missing bytes; `off` is what the reader waits for */
-	uint64_t demand;    /* how far it will read on for certain */
+	uint64_t off, end; /* the missing bytes; `off` is what the reader waits for */
+	uint64_t demand;   /* how far it will read on for certain */
 	struct file_range range;
-	struct file *file;  /* a reference for the transfer; NULL when taken */
-	bool done, seen;    /* seen: the loop has found its transfer */
+	struct file *file; /* a reference for the transfer; NULL when taken */
+	bool done, seen;   /* seen: the loop has found its transfer */
 	int code;
 };
 
@@ -61,12 +65,13 @@ struct fetch_transfer {
 	uint64_t object, version, size;
 	char store[256];
 	char rid[65], etag[65];
-	uint64_t asked, submitted, filled, end; /* this call's start; up to where pieces are whole, are sealed */
+	uint64_t asked, submitted, filled,
+		end; /* this call's start; up to where pieces are whole, are sealed */
 	struct origin_call *call;
 	struct fetch_piece *piece;
 	unsigned pending;
 	bool paused, over, closing;
-	int code;           /* when over */
+	int code; /* when over */
 	unsigned tries;
 	uint64_t retry_ms;
 };
@@ -78,7 +83,8 @@ static bool is_of(const struct fetch_want *w, const struct fetch_transfer *t)
 	return w->object == t->object && w->version == t->version;
 }
 
-static bool in_range(const struct fetch_want *w, const struct fetch_transfer *t, uint64_t from, uint64_t to)
+static bool in_range(
+	const struct fetch_want *w, const struct fetch_transfer *t, uint64_t from, uint64_t to)
 {
 	return is_of(w, t) && w->off >= from && w->off < to;
 }
@@ -130,7 +136,8 @@ void fetch_fail_all(struct sync *s, int code)
 /* The last reference to a file may have work to do: not here. */
 static void close_work(struct worker_job *j)
 {
-	struct fetch_transfer *t = (struct fetch_transfer *)((char *)j - offsetof(struct fetch_transfer, close_job));
+	struct fetch_transfer *t =
+		(struct fetch_transfer *)((char *)j - offsetof(struct fetch_transfer, close_job));
 
 	file_unref(t->file, false);
 	t->file = NULL;
@@ -138,7 +145,8 @@ static void close_work(struct worker_job *j)
 
 static void close_done(struct worker_job *j, bool dropped)
 {
-	struct fetch_transfer *t = (struct fetch_transfer *)((char *)j - offsetof(struct fetch_transfer, close_job));
+	struct fetch_transfer *t =
+		(struct fetch_transfer *)((char *)j - offsetof(struct fetch_transfer, close_job));
 	struct fetch_transfer **at = &t->s->fetch.transfers;
 
 	if (dropped)
@@ -268,7 +276,8 @@ static bool may_retry(const struct fetch_transfer *t, const struct origin_result
 {
 	if (t->tries >= TRIES_MAX || !is_wanted(t))
 		return false;
-	return r->code == CE_OFFLINE || r->code == CE_PROTOCOL || r->code == -EAGAIN || r->code == -EBUSY;
+	return r->code == CE_OFFLINE || r->code == CE_PROTOCOL || r->code == -EAGAIN ||
+	       r->code == -EBUSY;
 }
 
 /* What the reader is told: the contract in sync.h knows no "later". */
@@ -276,7 +285,8 @@ static int code_for_reader(int code)
 {
 	if (code == -EAGAIN || code == -EBUSY)
 		return CE_OFFLINE;
-	return code == CE_REFUSED || code == CE_TOO_LARGE || code == CE_CONFLICT ? CE_PROTOCOL : code;
+	return code == CE_REFUSED || code == CE_TOO_LARGE || code == CE_CONFLICT ? CE_PROTOCOL
+										 : code;
 }
 
 static void broke_off(struct fetch_transfer *t, const struct origin_result *r)
@@ -288,7 +298,8 @@ static void broke_off(struct fetch_transfer *t, const struct origin_result *r)
 		return;
 	}
 	t->retry_ms = sync_now_ms() +
-		(r->retry_after_ms ? r->retry_after_ms : backoff_ms(t->tries, RETRY_FIRST_MS, RETRY_MAX_MS));
+		      (r->retry_after_ms ? r->retry_after_ms
+					 : backoff_ms(t->tries, RETRY_FIRST_MS, RETRY_MAX_MS));
 }
 
 static void on_end(void *arg, const struct origin_result *r)
@@ -326,7 +337,8 @@ static void start_call(struct fetch_transfer *t)
 }
 
 /* Takes the reference to the file. */
-static void add_transfer(struct sync *s, const struct fetch_want *w, struct file *file, uint64_t off, uint64_t end)
+static void add_transfer(
+	struct sync *s, const struct fetch_want *w, struct file *file, uint64_t off, uint64_t end)
 {
 	struct fetch_transfer *t = calloc(1, sizeof(*t)), **at = &s->fetch.transfers;
 	const struct feed *feed = feed_find(s, w->range.store);
@@ -351,7 +363,8 @@ static void add_transfer(struct sync *s, const struct fetch_want *w, struct file
 	*at = t;
 }
 
-static const struct fetch_transfer *covering(const struct sync *s, const struct fetch_want *w, uint64_t off)
+static const struct fetch_transfer *covering(
+	const struct sync *s, const struct fetch_want *w, uint64_t off)
 {
 	const struct fetch_transfer *t = s->fetch.transfers;
 
@@ -398,12 +411,14 @@ static uint64_t next_window(struct fetch_stream *st, const struct fetch_want *w)
 
 static uint64_t unit_end(uint64_t off, uint64_t window, uint64_t end)
 {
-	uint64_t to = (off + window + SYNC_FETCH_UNIT_BYTES - 1) / SYNC_FETCH_UNIT_BYTES * SYNC_FETCH_UNIT_BYTES;
+	uint64_t to = (off + window + SYNC_FETCH_UNIT_BYTES - 1) / SYNC_FETCH_UNIT_BYTES *
+		      SYNC_FETCH_UNIT_BYTES;
 
 	return MIN_OF(to, end);
 }
 
-/* One more window behind the one the reader is in, if it is sequential and that part is not here. */
+/* One more window behind the one the reader is in, if it is sequential and that part is not here.
+ */
 static void fetch_ahead(struct sync *s, const struct fetch_want *w, const struct fetch_transfer *t)
 {
 	struct fetch_stream *st = stream_of(&s->fetch, w);
@@ -411,14 +426,16 @@ static void fetch_ahead(struct sync *s, const struct fetch_want *w, const struct
 	struct file *file;
 	uint64_t end;
 
-	if (t->end >= t->size || t->end != st->next || (st->window <= SYNC_FETCH_UNIT_BYTES && w->demand <= t->end))
+	if (t->end >= t->size || t->end != st->next ||
+		(st->window <= SYNC_FETCH_UNIT_BYTES && w->demand <= t->end))
 		return;
 	if (w->demand <= t->end && t->end - w->off > st->window / 2)
 		return;
 	if (covering(s, w, t->end) || file_open(s->volume, w->object, w->version, false, &file))
 		return;
 	st->window = MIN_OF(st->window * 2, WINDOW_MAX);
-	if (file_missing(file, t->end, st->window, st->window, &range) || !range.len || range.off != t->end) {
+	if (file_missing(file, t->end, st->window, st->window, &range) || !range.len ||
+		range.off != t->end) {
 		file_unref(file, false);
 		return;
 	}
@@ -430,7 +447,8 @@ static void fetch_ahead(struct sync *s, const struct fetch_want *w, const struct
 /* --- the loop's part --- */
 
 /* Copies the first want that has no transfer yet, with its reference; its own goes. */
-static bool take_want(struct sync *s, struct fetch_want *out, struct fetch_want *seen, size_t *seen_n, size_t max)
+static bool take_want(
+	struct sync *s, struct fetch_want *out, struct fetch_want *seen, size_t *seen_n, size_t max)
 {
 	bool found = false;
 
@@ -524,7 +542,8 @@ static unsigned calls_of(const struct sync *s, const struct fetch_transfer *of)
 	return n;
 }
 
-/* The one that waits longest among those whose file has the fewest calls: no file starves another. */
+/* The one that waits longest among those whose file has the fewest calls: no file starves another.
+ */
 static struct fetch_transfer *next_transfer(struct sync *s, uint64_t now_ms)
 {
 	struct fetch_transfer *best = NULL;
@@ -593,7 +612,8 @@ static int wait_for(struct sync *s, struct fetch_want *w, const struct timespec 
 	return r == -ETIMEDOUT ? CE_OFFLINE : r;
 }
 
-static int want(struct sync *s, struct fetch_want *w, const struct timespec *deadline, const struct sync_cancel *cancel)
+static int want(struct sync *s, struct fetch_want *w, const struct timespec *deadline,
+	const struct sync_cancel *cancel)
 {
 	struct fetch_want **at = &s->fetch.wants;
 	struct file *left;
@@ -620,8 +640,9 @@ static int want(struct sync *s, struct fetch_want *w, const struct timespec *dea
 	return r;
 }
 
-static int want_missing(struct sync *s, struct file *f, uint64_t demand, const struct file_range *missing,
-	const struct timespec *deadline, const struct sync_cancel *cancel)
+static int want_missing(struct sync *s, struct file *f, uint64_t demand,
+	const struct file_range *missing, const struct timespec *deadline,
+	const struct sync_cancel *cancel)
 {
 	struct fetch_want w = { .object = file_object(f),
 		.version = file_version(f),

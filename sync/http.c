@@ -1,10 +1,12 @@
 /*
- * Theory of operation. Each call is one easy handle of the one multi handle. libcurl's callbacks fill the call's http_answer;
- * what they object to is noted in `why` and ends the transfer, so that http_finish() reports our reason
- * and not libcurl's "write error". Easy handles are pooled: connections live in the multi handle anyway.
+ * Theory of operation. Each call is one easy handle of the one multi handle. libcurl's callbacks
+ * fill the call's http_answer; what they object to is noted in `why` and ends the transfer, so that
+ * http_finish() reports our reason and not libcurl's "write error". Easy handles are pooled:
+ * connections live in the multi handle anyway.
  *
- * The authorisation line is built once in secret memory and shared by the header lists of all calls (struct auth): a token that is
- * replaced stays until the last call that was started with it has ended.
+ * The authorisation line is built once in secret memory and shared by the header lists of all calls
+ * (struct auth): a token that is replaced stays until the last call that was started with it has
+ * ended.
  */
 #include "sync/http.h"
 
@@ -66,8 +68,8 @@ static bool is_loopback(const char *host)
 
 	if (!strcasecmp(host, "localhost") || !strcmp(host, "[::1]"))
 		return true;
-	return sscanf(host, "%3u.%3u.%3u.%3u%c", &a, &b, &c, &d, &end) == 4 && a == 127 && b < 256 &&
-		c < 256 && d < 256;
+	return sscanf(host, "%3u.%3u.%3u.%3u%c", &a, &b, &c, &d, &end) == 4 && a == 127 &&
+	       b < 256 && c < 256 && d < 256;
 }
 
 static void url_cleanup(CURLU **u)
@@ -95,8 +97,8 @@ static const char *url_complaint(CURLU *u, const char *url)
 		curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) != CURLUE_OK ||
 		curl_url_get(u, CURLUPART_HOST, &host, 0) != CURLUE_OK || !*host)
 		return "the origin is not a URL; write https://HOST[:PORT][/PATH]";
-	if (has_part(u, CURLUPART_USER) || has_part(u, CURLUPART_PASSWORD) || has_part(u, CURLUPART_QUERY) ||
-		has_part(u, CURLUPART_FRAGMENT))
+	if (has_part(u, CURLUPART_USER) || has_part(u, CURLUPART_PASSWORD) ||
+		has_part(u, CURLUPART_QUERY) || has_part(u, CURLUPART_FRAGMENT))
 		return "the origin's URL may not have a user, a query or a fragment";
 	if (!strcasecmp(scheme, "https"))
 		return NULL;
@@ -135,7 +137,8 @@ int http_check_url(const char *url, char **base, char **error)
 
 int http_escape(struct buffer *b, const char *text)
 {
-	static const char keep[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
+	static const char keep[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
 	int r = 0;
 
 	for (; *text && !r; text++) {
@@ -257,7 +260,8 @@ static void take_header(struct http_answer *a, const char *line, size_t len)
 	while (line + len > value && strchr(" \t\r\n", line[len - 1]))
 		len--;
 	for (size_t i = 0; i < ARRAY_SIZE(known); i++)
-		if (strlen(known[i].name) == name_len && !strncasecmp(line, known[i].name, name_len))
+		if (strlen(known[i].name) == name_len &&
+			!strncasecmp(line, known[i].name, name_len))
 			copy_value(known[i].to, known[i].max, value, (size_t)(line + len - value));
 	if (name_len == 15 && !strncasecmp(line, "cachet-replayed", 15))
 		a->replayed = line + len - value == 4 && !memcmp(value, "true", 4);
@@ -316,7 +320,8 @@ static int begin_body(struct http_transfer *t)
 	if (r < 0)
 		return r;
 	t->body_to = r ? BODY_BUFFER : BODY_SINK;
-	t->body.max = t->answer.status / 100 == 2 && t->call.max_body ? t->call.max_body : HTTP_ERROR_MAX_BYTES;
+	t->body.max = t->answer.status / 100 == 2 && t->call.max_body ? t->call.max_body
+								      : HTTP_ERROR_MAX_BYTES;
 	return 0;
 }
 

@@ -3,18 +3,25 @@
  *
  *     http_new → http_set_token → http_start ... http_run (again and again) → http_free
  *
- * http_run() waits for the network, for http_wake() (any thread) or for the time given, then calls `done` of each call that ended. A
- * call ends exactly once: by `done`, or by http_abort() without it. `done` may start and abort calls; `begin`, `sink` and `source` run inside
- * libcurl and may not.
+ * http_run() waits for the network, for http_wake() (any thread) or for the time given, then calls
+ * `done` of each call that ended. A call ends exactly once: by `done`, or by http_abort() without
+ * it. `done` may start and abort calls; `begin`, `sink` and `source` run inside libcurl and may
+ * not.
  *
  * What this layer guarantees to those above:
- *   - `code` 0 only when the answer arrived whole (length as announced) and within the limits on header and body;
- *   - no redirect is followed: a 3xx is an answer like another, and the token goes to no other host;
- *   - plain http on loopback only, never through a proxy; https with a verified certificate, TLS 1.2 at least;
- *   - a peer that is silent or slower than HTTP_SLOW_BYTES a second for the call's `idle_s` is cut off.
+ *   - `code` 0 only when the answer arrived whole (length as announced) and within the limits on
+ * header and body;
+ *   - no redirect is followed: a 3xx is an answer like another, and the token goes to no other
+ * host;
+ *   - plain http on loopback only, never through a proxy; https with a verified certificate,
+ * TLS 1.2 at least;
+ *   - a peer that is silent or slower than HTTP_SLOW_BYTES a second for the call's `idle_s` is cut
+ * off.
  *
- * codes: CE_OFFLINE (no connection, time-out, reset), CE_PROTOCOL (cut off, too long, not HTTP, certificate not trusted), what begin, sink or source returned, -ENOMEM.
- * The token: one copy in secret memory, borrowed by each call's header list; libcurl's request buffer holds another while it is sent.
+ * codes: CE_OFFLINE (no connection, time-out, reset), CE_PROTOCOL (cut off, too long, not HTTP,
+ * certificate not trusted), what begin, sink or source returned, -ENOMEM. The token: one copy in
+ * secret memory, borrowed by each call's header list; libcurl's request buffer holds another while
+ * it is sent.
  */
 #ifndef CACHET_SYNC_HTTP_H
 #define CACHET_SYNC_HTTP_H
@@ -38,8 +45,8 @@ struct http;
 struct http_transfer;
 
 /*
- * What a person wrote as origin: https, or http on loopback; no user, query or fragment. *base has no
- * slash at its end; the caller frees. Else CE_USAGE and *error, a sentence (the caller frees).
+ * What a person wrote as origin: https, or http on loopback; no user, query or fragment. *base has
+ * no slash at its end; the caller frees. Else CE_USAGE and *error, a sentence (the caller frees).
  */
 int http_check_url(const char *url, char **base, char **error) MUST_CHECK;
 
@@ -58,8 +65,8 @@ struct http_answer {
 	char content_range[80];
 	char retry_after[64];
 	bool replayed;
-	int64_t content_length;  /* -1 = not given */
-	const char *body;        /* what was buffered; NUL behind it */
+	int64_t content_length; /* -1 = not given */
+	const char *body;       /* what was buffered; NUL behind it */
 	size_t body_len;
 	char text[HTTP_TEXT_MAX]; /* for people, when code is not 0 */
 };
@@ -75,18 +82,18 @@ typedef void http_done_fn(void *arg, const struct http_answer *a);
 
 struct http_call {
 	const char *method;
-	const char *path;            /* behind the base, with query, percent-encoded */
-	const char *headers[16];     /* "Name: value", NULL-terminated; copied */
-	char *body;                  /* taken, also on failure; or source */
+	const char *path;        /* behind the base, with query, percent-encoded */
+	const char *headers[16]; /* "Name: value", NULL-terminated; copied */
+	char *body;              /* taken, also on failure; or source */
 	size_t body_len;
 	http_source_fn *source;
 	uint64_t source_len;
-	http_begin_fn *begin;        /* with sink */
+	http_begin_fn *begin; /* with sink */
 	http_sink_fn *sink;
-	size_t max_body;             /* of a buffered 2xx; others HTTP_ERROR_MAX_BYTES */
-	unsigned idle_s;             /* 0 = HTTP_SLOW_S */
+	size_t max_body; /* of a buffered 2xx; others HTTP_ERROR_MAX_BYTES */
+	unsigned idle_s; /* 0 = HTTP_SLOW_S */
 	http_done_fn *done;
-	void *arg;                   /* of all four */
+	void *arg; /* of all four */
 };
 int http_start(struct http *h, struct http_call *c, struct http_transfer **out) MUST_CHECK;
 void http_abort(struct http_transfer *t);

@@ -12,11 +12,13 @@
  *       │     link_fault
  *       └── link_force(false) ── FORCED ◀── link_force(true) from anywhere
  *
- * A fault is an answer that did not come or is not the origin's word; LINK_FAULTS_MAX in a row, without a good answer between,
- * are OFFLINE. Trouble is the origin's own word that it cannot serve (5xx, 429): it degrades and never goes offline.
+ * A fault is an answer that did not come or is not the origin's word; LINK_FAULTS_MAX in a row,
+ * without a good answer between, are OFFLINE. Trouble is the origin's own word that it cannot serve
+ * (5xx, 429): it degrades and never goes offline.
  *
- * In OFFLINE and AUTH_NEEDED only the probe (capabilities) is sent, at LINK_PROBE_FIRST_MS .. probe_max_ms with jitter. The interval
- * begins anew only after an answer to something else than the probe: an origin of which only the probe works is not asked every two seconds.
+ * In OFFLINE and AUTH_NEEDED only the probe (capabilities) is sent, at LINK_PROBE_FIRST_MS ..
+ * probe_max_ms with jitter. The interval begins anew only after an answer to something else than
+ * the probe: an origin of which only the probe works is not asked every two seconds.
  */
 #ifndef CACHET_SYNC_LINK_H
 #define CACHET_SYNC_LINK_H
@@ -33,10 +35,10 @@
 
 struct link {
 	enum sync_state state;
-	bool known;          /* OFFLINE because a probe failed, not because none was made yet */
-	bool probing;        /* a probe is under way */
-	unsigned faults;     /* in a row */
-	unsigned probes;     /* failed or fruitless, in a row */
+	bool known;      /* OFFLINE because a probe failed, not because none was made yet */
+	bool probing;    /* a probe is under way */
+	unsigned faults; /* in a row */
+	unsigned probes; /* failed or fruitless, in a row */
 	uint64_t probe_max_ms, next_probe_ms;
 	int64_t last_contact_ns;
 	int last_error;
@@ -57,7 +59,8 @@ void link_poke(struct link *l, uint64_t now_ms);
 
 /* ONLINE or DEGRADED. */
 bool link_usable(const struct link *l);
-/* 0, or what a caller that needs the network gets at once: CE_OFFLINE, CE_AUTH. Not yet known is 0: wait. */
+/* 0, or what a caller that needs the network gets at once: CE_OFFLINE, CE_AUTH. Not yet known is 0:
+ * wait. */
 int link_verdict(const struct link *l);
 /* When the next probe is due; UINT64_MAX = none. */
 uint64_t link_probe_due_ms(const struct link *l);

@@ -1,12 +1,14 @@
 /*
  * An origin behind its driver. Records (sync/records.h) is one; WebDAV and S3 are others.
  *
- * Every call is asynchronous: it runs on the sync thread's HTTP loop and ends exactly once by its callback on that thread (never
- * inside the call itself), or by origin_abort() without it. Arguments are copied or used up during the call, except where it says
- * "kept". A callback may make further calls.
+ * Every call is asynchronous: it runs on the sync thread's HTTP loop and ends exactly once by its
+ * callback on that thread (never inside the call itself), or by origin_abort() without it.
+ * Arguments are copied or used up during the call, except where it says "kept". A callback may make
+ * further calls.
  *
- * The driver alone judges whether an answer is the origin's word: identity, type, length, form. What is not, is CE_PROTOCOL or
- * CE_OFFLINE, whatever its status says; then nothing above believes anything (promise P3).
+ * The driver alone judges whether an answer is the origin's word: identity, type, length, form.
+ * What is not, is CE_PROTOCOL or CE_OFFLINE, whatever its status says; then nothing above believes
+ * anything (promise P3).
  *
  *   code          meaning
  *   0             done, as said
@@ -15,12 +17,10 @@
  *   CE_AUTH       401, or 403 of a read
  *   -EBUSY        429, 503: later, after retry_after_ms; also 409 in-progress
  *   -EAGAIN       5xx, 507: the origin's own trouble
- *   CE_CONFLICT   412, 409 with `standing` or without parent: another state than the operation was based on
- *   CE_GONE       404, 410: the origin says that it does not exist
- *   CE_STALE      get: another version is there now
- *   CE_TOO_LARGE  413
- *   CE_REFUSED    any other 4xx
- *   other         local: -ENOMEM, what a source or sink returned
+ *   CE_CONFLICT   412, 409 with `standing` or without parent: another state than the operation was
+ * based on CE_GONE       404, 410: the origin says that it does not exist CE_STALE      get:
+ * another version is there now CE_TOO_LARGE  413 CE_REFUSED    any other 4xx other         local:
+ * -ENOMEM, what a source or sink returned
  */
 #ifndef CACHET_SYNC_ORIGIN_H
 #define CACHET_SYNC_ORIGIN_H
@@ -53,7 +53,8 @@ struct origin_caps {
 	uint64_t last_seq;
 	uint64_t max_record_bytes, max_request_bytes, max_batch, max_wait_s;
 };
-typedef void origin_caps_fn(void *arg, const struct origin_result *r, const struct origin_caps *caps);
+typedef void origin_caps_fn(
+	void *arg, const struct origin_result *r, const struct origin_caps *caps);
 
 struct origin_store {
 	char name[256];
@@ -76,7 +77,8 @@ typedef void origin_changes_fn(void *arg, const struct origin_result *r, struct 
 struct origin_outcome {
 	struct origin_result result;
 	bool replayed;
-	const struct remote_record *record; /* 2xx: as it is now; 412, 410: as the origin has it; or NULL */
+	const struct remote_record
+		*record; /* 2xx: as it is now; 412, 410: as the origin has it; or NULL */
 	const struct remote_record *standing; /* 409 place-taken */
 };
 typedef void origin_outcome_fn(void *arg, const struct origin_outcome *o);
@@ -121,11 +123,14 @@ struct origin_ops {
 	/* Answers of another identity are refused from now on. */
 	void (*expect)(struct origin *o, const char *instance);
 
-	int (*capabilities)(struct origin *o, origin_caps_fn *fn, void *arg, struct origin_call **out) MUST_CHECK;
-	int (*stores)(struct origin *o, origin_stores_fn *fn, void *arg, struct origin_call **out) MUST_CHECK;
+	int (*capabilities)(struct origin *o, origin_caps_fn *fn, void *arg,
+		struct origin_call **out) MUST_CHECK;
+	int (*stores)(struct origin *o, origin_stores_fn *fn, void *arg,
+		struct origin_call **out) MUST_CHECK;
 	/* cursor "" = from nothing; wait_s 0 = answer at once. */
 	int (*changes)(struct origin *o, const char *store, const char *cursor, unsigned limit,
-		unsigned wait_s, origin_changes_fn *fn, void *arg, struct origin_call **out) MUST_CHECK;
+		unsigned wait_s, origin_changes_fn *fn, void *arg,
+		struct origin_call **out) MUST_CHECK;
 	int (*get_small)(struct origin *o, const char *store, const char *const *rids, size_t n,
 		origin_contents_fn *fn, void *arg, struct origin_call **out) MUST_CHECK;
 	/* `sink` gets exactly range->len bytes before fn's code is 0. */
@@ -136,8 +141,8 @@ struct origin_ops {
 		origin_outcome_fn *fn, void *arg, struct origin_call **out) MUST_CHECK;
 	int (*patch)(struct origin *o, const struct outbox_op *op, origin_outcome_fn *fn, void *arg,
 		struct origin_call **out) MUST_CHECK;
-	int (*remove)(struct origin *o, const struct outbox_op *op, origin_outcome_fn *fn, void *arg,
-		struct origin_call **out) MUST_CHECK;
+	int (*remove)(struct origin *o, const struct outbox_op *op, origin_outcome_fn *fn,
+		void *arg, struct origin_call **out) MUST_CHECK;
 	/* All of one store, in this order. */
 	int (*batch)(struct origin *o, const struct origin_op *ops, size_t n, origin_batch_fn *fn,
 		void *arg, struct origin_call **out) MUST_CHECK;

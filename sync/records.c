@@ -39,8 +39,8 @@ struct origin_call {
 	http_sink_fn *sink;
 	http_source_fn *source;
 	bool mutation;
-	size_t n;              /* operations of a batch */
-	char etag[65];         /* get */
+	size_t n;      /* operations of a batch */
+	char etag[65]; /* get */
 	uint64_t off, len, size, got;
 	int begin_code;
 	const char *begin_text;
@@ -121,7 +121,8 @@ static void add_escaped(struct request *q, const char *text)
 		q->error = http_escape(&q->path, text);
 }
 
-static void request_init(struct request *q, struct records *r, const char *method, const char *store)
+static void request_init(
+	struct request *q, struct records *r, const char *method, const char *store)
 {
 	q->call.method = method;
 	add_header(q, "Cachet-Device: %s", r->device_id);
@@ -198,8 +199,8 @@ static void judge(const struct origin_call *c, const struct http_answer *a, stru
 }
 
 /* Judged, and its JSON if it is a good one. */
-static void judge_json(const struct origin_call *c, const struct http_answer *a, struct origin_result *r,
-	struct json **body)
+static void judge_json(const struct origin_call *c, const struct http_answer *a,
+	struct origin_result *r, struct json **body)
 {
 	_cleanup_json_ struct json *problem = NULL;
 
@@ -268,7 +269,8 @@ static void stores_done(void *arg, const struct http_answer *a)
 	c->stores(c->arg, &r, stores, n);
 }
 
-static int records_stores(struct origin *o, origin_stores_fn *fn, void *arg, struct origin_call **out)
+static int records_stores(
+	struct origin *o, origin_stores_fn *fn, void *arg, struct origin_call **out)
 {
 	_cleanup_request_ struct request q = { 0 };
 	struct origin_call *c;
@@ -431,7 +433,8 @@ static int records_get(struct origin *o, const struct origin_range *range, http_
 	snprintf(c->etag, sizeof(c->etag), "%s", range->etag);
 	request_init(&q, c->r, "GET", range->store);
 	add_record(&q, range->rid);
-	add_header(&q, "Range: bytes=%" PRIu64 "-%" PRIu64, range->off, range->off + range->len - 1);
+	add_header(
+		&q, "Range: bytes=%" PRIu64 "-%" PRIu64, range->off, range->off + range->len - 1);
 	add_header(&q, "If-Match: %s", range->etag);
 	q.call.begin = get_begin;
 	q.call.sink = get_sink;
@@ -475,7 +478,8 @@ static void outcome_done(void *arg, const struct http_answer *a)
 	c->outcome(c->arg, &o->outcome);
 }
 
-static int new_mutation(struct records *r, origin_outcome_fn *fn, void *arg, struct origin_call **out)
+static int new_mutation(
+	struct records *r, origin_outcome_fn *fn, void *arg, struct origin_call **out)
 {
 	int e = new_call(r, arg, out);
 
@@ -537,8 +541,8 @@ static int records_put(struct origin *o, const struct outbox_op *op, http_source
 	return submit(&q, c, outcome_done, RECORD_MAX_BYTES, MUTATION_IDLE_S, out);
 }
 
-static int records_patch(struct origin *o, const struct outbox_op *op, origin_outcome_fn *fn, void *arg,
-	struct origin_call **out)
+static int records_patch(struct origin *o, const struct outbox_op *op, origin_outcome_fn *fn,
+	void *arg, struct origin_call **out)
 {
 	_cleanup_request_ struct request q = { 0 };
 	struct origin_call *c;
@@ -558,8 +562,8 @@ static int records_patch(struct origin *o, const struct outbox_op *op, origin_ou
 	return submit(&q, c, outcome_done, RECORD_MAX_BYTES, MUTATION_IDLE_S, out);
 }
 
-static int records_remove(struct origin *o, const struct outbox_op *op, origin_outcome_fn *fn, void *arg,
-	struct origin_call **out)
+static int records_remove(struct origin *o, const struct outbox_op *op, origin_outcome_fn *fn,
+	void *arg, struct origin_call **out)
 {
 	_cleanup_request_ struct request q = { 0 };
 	struct origin_call *c;
@@ -572,8 +576,8 @@ static int records_remove(struct origin *o, const struct outbox_op *op, origin_o
 	return submit(&q, c, outcome_done, RECORD_MAX_BYTES, MUTATION_IDLE_S, out);
 }
 
-static void batch_answer(struct origin_call *c, const struct http_answer *a, struct records_outcome *outcomes,
-	struct origin_outcome *plain)
+static void batch_answer(struct origin_call *c, const struct http_answer *a,
+	struct records_outcome *outcomes, struct origin_outcome *plain)
 {
 	_cleanup_json_ struct json *body = NULL;
 	struct origin_result r;
@@ -605,8 +609,8 @@ static void batch_done(void *arg, const struct http_answer *a)
 	}
 }
 
-static int records_batch(struct origin *o, const struct origin_op *ops, size_t n, origin_batch_fn *fn,
-	void *arg, struct origin_call **out)
+static int records_batch(struct origin *o, const struct origin_op *ops, size_t n,
+	origin_batch_fn *fn, void *arg, struct origin_call **out)
 {
 	_cleanup_(buffer_done) struct buffer body = { 0 };
 	_cleanup_request_ struct request q = { 0 };

@@ -1,7 +1,8 @@
 /*
- * Reading answers. The rule of promise P3: an answer counts only when it carries the instance id that
- * we know, has the content type its status asks for, and is whole and well-formed. A login page, a proxy's error, another
- * server on the same address, half a listing are all CE_PROTOCOL here, and nothing above ever sees their content.
+ * Reading answers. The rule of promise P3: an answer counts only when it carries the instance id
+ * that we know, has the content type its status asks for, and is whole and well-formed. A login
+ * page, a proxy's error, another server on the same address, half a listing are all CE_PROTOCOL
+ * here, and nothing above ever sees their content.
  */
 #include "sync/records_priv.h"
 
@@ -36,7 +37,8 @@ static bool is_type(const char *content_type, const char *want)
 {
 	size_t len = strlen(want);
 
-	return !strncasecmp(content_type, want, len) && (!content_type[len] || strchr("; \t", content_type[len]));
+	return !strncasecmp(content_type, want, len) &&
+	       (!content_type[len] || strchr("; \t", content_type[len]));
 }
 
 static bool is_hex_id(const char *text)
@@ -83,11 +85,13 @@ static int code_of_status(int status, const char *type, bool mutation)
 }
 
 /* Type, title and detail of a problem; CE_FORMAT when it is none. */
-static int take_problem(const struct json *problem, int status, bool mutation, struct origin_result *r)
+static int take_problem(
+	const struct json *problem, int status, bool mutation, struct origin_result *r)
 {
 	const char *type, *title = "", *detail = "";
 
-	if (json_get_string(problem, "type", &type) || strncmp(type, PROBLEM_PREFIX, strlen(PROBLEM_PREFIX)))
+	if (json_get_string(problem, "type", &type) ||
+		strncmp(type, PROBLEM_PREFIX, strlen(PROBLEM_PREFIX)))
 		return CE_FORMAT;
 	type += strlen(PROBLEM_PREFIX);
 	if (!*type || strlen(type) >= sizeof(r->type))
@@ -115,9 +119,11 @@ static void judge_problem(
 {
 	_cleanup_json_ struct json *tree = NULL;
 
-	if (!is_type(a->content_type, "application/problem+json") || json_parse(a->body, a->body_len, &tree) ||
-		!is_problem_of(tree, a->instance) || take_problem(tree, a->status, mutation, r)) {
-		say(r, CE_PROTOCOL, "an answer %d that is not a problem of the protocol", a->status);
+	if (!is_type(a->content_type, "application/problem+json") ||
+		json_parse(a->body, a->body_len, &tree) || !is_problem_of(tree, a->instance) ||
+		take_problem(tree, a->status, mutation, r)) {
+		say(r, CE_PROTOCOL, "an answer %d that is not a problem of the protocol",
+			a->status);
 		return;
 	}
 	*problem = steal_ptr(&tree);
@@ -128,9 +134,12 @@ static void judge_stranger(const struct http_answer *a, struct origin_result *r)
 	if (a->status == 502 || a->status == 503 || a->status == 504)
 		say(r, CE_OFFLINE, "a gateway answers %d: the origin is not behind it", a->status);
 	else if (a->status / 100 == 3)
-		say(r, CE_PROTOCOL, "the address redirects elsewhere (%d); redirects are not followed", a->status);
+		say(r, CE_PROTOCOL,
+			"the address redirects elsewhere (%d); redirects are not followed",
+			a->status);
 	else
-		say(r, CE_PROTOCOL, "an answer %d without the origin's identity (a login page?)", a->status);
+		say(r, CE_PROTOCOL, "an answer %d without the origin's identity (a login page?)",
+			a->status);
 }
 
 void records_answer_judge(const struct http_answer *a, const char *instance, bool mutation,
@@ -176,13 +185,14 @@ int records_answer_caps(const struct json *in, struct origin_caps *out)
 	const struct json *limits;
 	uint64_t version;
 
-	if (json_get_u64(in, "protocol", &version) || version != 1 || get_id(in, "instance", c.instance) ||
-		get_id(in, "epoch", c.epoch) || json_get_u64(in, "last_seq", &c.last_seq) ||
-		json_get(in, "limits", &limits))
+	if (json_get_u64(in, "protocol", &version) || version != 1 ||
+		get_id(in, "instance", c.instance) || get_id(in, "epoch", c.epoch) ||
+		json_get_u64(in, "last_seq", &c.last_seq) || json_get(in, "limits", &limits))
 		return CE_PROTOCOL;
 	if (json_get_u64(limits, "max_record_bytes", &c.max_record_bytes) ||
 		json_get_u64(limits, "max_request_bytes", &c.max_request_bytes) ||
-		json_get_u64(limits, "max_batch", &c.max_batch) || json_get_u64(limits, "max_wait_s", &c.max_wait_s))
+		json_get_u64(limits, "max_batch", &c.max_batch) ||
+		json_get_u64(limits, "max_wait_s", &c.max_wait_s))
 		return CE_PROTOCOL;
 	*out = c;
 	return 0;
@@ -190,14 +200,16 @@ int records_answer_caps(const struct json *in, struct origin_caps *out)
 
 static bool is_store_name(const char *name)
 {
-	return *name && strlen(name) <= 255 && !strchr(name, '/') && strcmp(name, ".") && strcmp(name, "..");
+	return *name && strlen(name) <= 255 && !strchr(name, '/') && strcmp(name, ".") &&
+	       strcmp(name, "..");
 }
 
 static int take_store(const struct json *in, struct origin_store *out)
 {
 	const char *id, *mode;
 
-	if (json_get_string(in, "id", &id) || !is_store_name(id) || json_get_string(in, "mode", &mode))
+	if (json_get_string(in, "id", &id) || !is_store_name(id) ||
+		json_get_string(in, "mode", &mode))
 		return CE_PROTOCOL;
 	if (strcmp(mode, "rw") && strcmp(mode, "ro"))
 		return CE_PROTOCOL;
@@ -318,7 +330,8 @@ static bool take_record(const struct json *in, struct remote_record *out)
 	return in && !remote_record_parse(in, out);
 }
 
-/* A record with a refusal: the one that stands in the place, or the one there is instead of what we thought. */
+/* A record with a refusal: the one that stands in the place, or the one there is instead of what we
+ * thought. */
 static void take_refusal(const struct json *problem, struct records_outcome *o)
 {
 	const struct json *record = NULL;
@@ -335,7 +348,8 @@ static void take_refusal(const struct json *problem, struct records_outcome *o)
 	}
 }
 
-void records_answer_outcome(const struct origin_result *r, const struct json *body, struct records_outcome *o)
+void records_answer_outcome(
+	const struct origin_result *r, const struct json *body, struct records_outcome *o)
 {
 	o->outcome = (struct origin_outcome){ .result = *r };
 	if (r->code) {
@@ -361,7 +375,8 @@ static int take_batch_result(const struct json *in, struct records_outcome *o)
 	if (status / 100 == 2) {
 		if (json_get(in, "record", &body))
 			return CE_PROTOCOL;
-	} else if (status < 400 || json_get(in, "problem", &body) || take_problem(body, r.status, true, &r)) {
+	} else if (status < 400 || json_get(in, "problem", &body) ||
+		   take_problem(body, r.status, true, &r)) {
 		return CE_PROTOCOL;
 	}
 	records_answer_outcome(&r, body, o);
@@ -386,7 +401,7 @@ bool records_answer_is_range(const char *content_range, uint64_t off, uint64_t l
 	uint64_t first, last, whole;
 	char end;
 
-	return sscanf(content_range, "bytes %20" SCNu64 "-%20" SCNu64 "/%20" SCNu64 "%c", &first, &last, &whole,
-		       &end) == 3 &&
-		first == off && last == off + len - 1 && whole == size;
+	return sscanf(content_range, "bytes %20" SCNu64 "-%20" SCNu64 "/%20" SCNu64 "%c", &first,
+		       &last, &whole, &end) == 3 &&
+	       first == off && last == off + len - 1 && whole == size;
 }

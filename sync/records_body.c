@@ -1,4 +1,5 @@
-/* Building request bodies. A batch's contents are spliced in as base64 without going through a JSON tree. */
+/* Building request bodies. A batch's contents are spliced in as base64 without going through a JSON
+ * tree. */
 #include "sync/records_priv.h"
 
 #include <errno.h>
@@ -94,9 +95,9 @@ static void set_envelope(struct json *obj, const struct outbox_op *op)
 
 	bytes_to_hex(op->key, sizeof(op->key), key);
 	json_set_string(obj, "op",
-		op->kind == OUTBOX_PUT            ? "put"
-			: op->kind == OUTBOX_DELETE ? "delete"
-						    : "patch");
+		op->kind == OUTBOX_PUT      ? "put"
+		: op->kind == OUTBOX_DELETE ? "delete"
+					    : "patch");
 	json_set_string(obj, "id", op->rid);
 	json_set_string(obj, "key", key);
 	json_set_u64(obj, "seq", op->seq);

@@ -1,18 +1,22 @@
 /*
  * The journal on its way to the origin.
  *
- *   pick (index worker): outbox_next, outbox_begin, volume_sync, contents of small ones read ──▶ ready
- *   send (loop): large contents each by PUT, streamed from their snapshot; the others in one batch ──▶ sends
- *   answer (loop): a verdict per operation; settle (index worker): outbox_ack, _settle, _retry, _refuse
+ *   pick (index worker): outbox_next, outbox_begin, volume_sync, contents of small ones read ──▶
+ * ready send (loop): large contents each by PUT, streamed from their snapshot; the others in one
+ * batch ──▶ sends answer (loop): a verdict per operation; settle (index worker): outbox_ack,
+ * _settle, _retry, _refuse
  *
- * volume_sync() comes before the first byte is sent: what the origin knows of us is durable here. So its last_seq is never
- * above ours unless this copy is an old one, and no Cachet-Seq is given out twice.
+ * volume_sync() comes before the first byte is sent: what the origin knows of us is durable here.
+ * So its last_seq is never above ours unless this copy is an old one, and no Cachet-Seq is given
+ * out twice.
  *
- * Rows of a send stay INFLIGHT until its settle job has run; a pick leaves out what is in `sends` and runs only when `ready` is empty or
- * has contents to load. Whatever is abandoned (link lost, stop, crash) is sent again as it was, with its key (promise P5).
+ * Rows of a send stay INFLIGHT until its settle job has run; a pick leaves out what is in `sends`
+ * and runs only when `ready` is empty or has contents to load. Whatever is abandoned (link lost,
+ * stop, crash) is sent again as it was, with its key (promise P5).
  *
- * Order. outbox_next() says what may go at all. Among operations handed out together, one that touches a record or place of
- * an earlier one waits for it: in a batch by `after`, otherwise until that one's send is over.
+ * Order. outbox_next() says what may go at all. Among operations handed out together, one that
+ * touches a record or place of an earlier one waits for it: in a batch by `after`, otherwise until
+ * that one's send is over.
  */
 #include "sync/replay_priv.h"
 
@@ -28,7 +32,8 @@
 #define BATCH_MAX 512
 #define BATCH_MAX_BYTES (8u << 20)
 #define SOURCE_PIECE_BYTES (256u << 10)
-#define OP_OVERHEAD_BYTES 1536 /* of one operation in a batch, without its content; names escaped */
+#define OP_OVERHEAD_BYTES 1536 /* of one operation in a batch, without its content; names escaped  \
+				*/
 
 void replay_init(struct sync *s)
 {
@@ -112,7 +117,8 @@ static void on_outcome(void *arg, const struct origin_outcome *outcome)
 	replay_settle_start(send);
 }
 
-/* The whole request was too large for the server, whatever it announced: smaller ones from now on. */
+/* The whole request was too large for the server, whatever it announced: smaller ones from now on.
+ */
 static bool shrink(struct replay_send *send, const struct origin_result *r)
 {
 	if (r->code != CE_TOO_LARGE || send->n < 2)
@@ -181,7 +187,9 @@ static int start_one(struct replay_send *send)
 {
 	struct replay_op *o = send->ops[0];
 	struct origin *origin = send->s->origin;
-	http_source_fn *source = o->file ? large_source : o->op.size && o->content ? small_source : NULL;
+	http_source_fn *source = o->file                    ? large_source
+				 : o->op.size && o->content ? small_source
+							    : NULL;
 
 	switch (o->op.kind) {
 	case OUTBOX_PUT:
@@ -293,9 +301,9 @@ struct batch {
 
 static bool fits(const struct batch *b, const struct replay_op *o)
 {
-	return b->send && (!b->send->n ||
-				  (b->send->n < b->max && b->bytes + weight(o) <= b->max_bytes &&
-					  o->op.store == b->send->ops[0]->op.store));
+	return b->send &&
+	       (!b->send->n || (b->send->n < b->max && b->bytes + weight(o) <= b->max_bytes &&
+				       o->op.store == b->send->ops[0]->op.store));
 }
 
 static void add_to(struct batch *b, struct replay_op *o)
@@ -305,10 +313,12 @@ static void add_to(struct batch *b, struct replay_op *o)
 }
 
 /*
- * May `o` go in this round? `kept` are those before it that may not; whoever waits for one of them stays too. The batch in the making
- * is not among the sends yet: its operations may follow each other.
+ * May `o` go in this round? `kept` are those before it that may not; whoever waits for one of them
+ * stays too. The batch in the making is not among the sends yet: its operations may follow each
+ * other.
  */
-static bool take_now(struct sync *s, struct batch *b, const struct replay_op *kept, struct replay_op *o)
+static bool take_now(
+	struct sync *s, struct batch *b, const struct replay_op *kept, struct replay_op *o)
 {
 	struct replay *r = &s->replay;
 

@@ -1,4 +1,5 @@
-/* Which operations must not overtake which. The cache hands out only what may go at all; this is about those handed out together. */
+/* Which operations must not overtake which. The cache hands out only what may go at all; this is
+ * about those handed out together. */
 #include "sync/replay_priv.h"
 
 #include <string.h>
@@ -22,7 +23,8 @@ bool replay_order_after(const struct outbox_op *later, const struct outbox_op *e
 {
 	if (later->store != earlier->store || later->seq == earlier->seq)
 		return false;
-	if (touches(earlier, later->rid) || touches(earlier, later->other_rid) || same_place(later, earlier))
+	if (touches(earlier, later->rid) || touches(earlier, later->other_rid) ||
+		same_place(later, earlier))
 		return true;
 	/* Its directory is being made, moved or deleted; or it is one that is being emptied. */
 	return touches(earlier, later->parent) || touches(later, earlier->parent);

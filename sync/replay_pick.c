@@ -1,4 +1,5 @@
-/* Taking operations out of the journal, with their contents. On the index worker but for start and done. */
+/* Taking operations out of the journal, with their contents. On the index worker but for start and
+ * done. */
 #include "sync/replay_priv.h"
 
 #include <assert.h>
@@ -17,8 +18,8 @@ struct replay_pick {
 	struct sync *s;
 	uint64_t *flying; /* numbers to leave out */
 	size_t flying_n;
-	bool hurry;       /* whatever is due within a day is due now */
-	bool orphaned;    /* abandoned: nobody waits for the result */
+	bool hurry;    /* whatever is due within a day is due now */
+	bool orphaned; /* abandoned: nobody waits for the result */
 	uint64_t gen, max_record_bytes;
 	struct replay_op *ready, **ready_last;
 	uint64_t wait_ms;
@@ -55,10 +56,11 @@ static bool is_flying(const struct replay_pick *p, uint64_t seq)
 }
 
 /*
- * Leaves out what is on its way, and what has to wait for it; the others move to the front. `after` follows. A maker
- * comes before what is made in it.
+ * Leaves out what is on its way, and what has to wait for it; the others move to the front. `after`
+ * follows. A maker comes before what is made in it.
  */
-static size_t leave_out(const struct replay_pick *p, struct outbox_op *ops, size_t n, int16_t *moved)
+static size_t leave_out(
+	const struct replay_pick *p, struct outbox_op *ops, size_t n, int16_t *moved)
 {
 	size_t kept = 0;
 
@@ -66,7 +68,8 @@ static size_t leave_out(const struct replay_pick *p, struct outbox_op *ops, size
 		int16_t after = ops[i].after;
 
 		moved[i] = -1;
-		if (is_flying(p, ops[i].seq) || kept == PICK_MAX || (after >= 0 && moved[after] < 0)) {
+		if (is_flying(p, ops[i].seq) || kept == PICK_MAX ||
+			(after >= 0 && moved[after] < 0)) {
 			outbox_op_done(&ops[i]);
 			continue;
 		}
@@ -114,8 +117,8 @@ static int pick(struct replay_pick *p)
 
 	if (!ops || !moved)
 		return -ENOMEM;
-	r = outbox_next(p->s->volume, now_ms + (p->hurry ? HURRY_MS : 0), p->hurry ? 0 : p->s->debounce_ms, ops,
-		max, &n, &p->wait_ms);
+	r = outbox_next(p->s->volume, now_ms + (p->hurry ? HURRY_MS : 0),
+		p->hurry ? 0 : p->s->debounce_ms, ops, max, &n, &p->wait_ms);
 	return r ? r : begin(p, ops, leave_out(p, ops, n, moved));
 }
 
@@ -187,7 +190,8 @@ static void load(struct replay_pick *p, struct replay_op *o, uint64_t *bytes)
 
 static void pick_work(struct worker_job *j)
 {
-	struct replay_pick *p = (struct replay_pick *)((char *)j - offsetof(struct replay_pick, job));
+	struct replay_pick *p =
+		(struct replay_pick *)((char *)j - offsetof(struct replay_pick, job));
 	uint64_t bytes = 0;
 
 	if (!p->ready)
@@ -204,14 +208,16 @@ static void take_ready(struct replay *r, struct replay_pick *p)
 	p->ready = NULL;
 }
 
-/* Nothing may go now: until when? And if nothing is on its way either, then whoever waits for that hears it. */
+/* Nothing may go now: until when? And if nothing is on its way either, then whoever waits for that
+ * hears it. */
 static void nothing_ready(struct sync *s, const struct replay_pick *p)
 {
 	struct replay *r = &s->replay;
 
 	r->next_ms = SYNC_NEVER;
 	if (p->flying_n && !p->wait_ms)
-		return; /* the journal is long and its head is on its way: its answer brings the next pick */
+		return; /* the journal is long and its head is on its way: its answer brings the
+			   next pick */
 	if (p->wait_ms != UINT64_MAX) {
 		r->next_ms = sync_now_ms() + p->wait_ms + 1;
 	} else if (!p->flying_n && !r->again) {
@@ -223,7 +229,8 @@ static void nothing_ready(struct sync *s, const struct replay_pick *p)
 
 static void pick_done(struct worker_job *j, bool dropped)
 {
-	struct replay_pick *p = (struct replay_pick *)((char *)j - offsetof(struct replay_pick, job));
+	struct replay_pick *p =
+		(struct replay_pick *)((char *)j - offsetof(struct replay_pick, job));
 	struct sync *s = p->s;
 
 	if (!p->orphaned)

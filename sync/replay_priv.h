@@ -1,4 +1,5 @@
-/* Between the files of the replay: replay.c (sending), replay_pick.c, replay_settle.c, replay_order.c. See replay.c. */
+/* Between the files of the replay: replay.c (sending), replay_pick.c, replay_settle.c,
+ * replay_order.c. See replay.c. */
 #ifndef CACHET_SYNC_REPLAY_PRIV_H
 #define CACHET_SYNC_REPLAY_PRIV_H
 
@@ -11,7 +12,7 @@
 #define REPLAY_LARGE_BYTES (256u << 10)
 
 enum replay_verdict {
-	REPLAY_LEAVE,  /* stays INFLIGHT, sent again when there is a link */
+	REPLAY_LEAVE, /* stays INFLIGHT, sent again when there is a link */
 	REPLAY_ACK,
 	REPLAY_SETTLE,
 	REPLAY_RETRY,
@@ -22,9 +23,9 @@ struct replay_op {
 	struct replay_op *next;
 	struct outbox_op op;
 	bool loaded;
-	int load_error;     /* why it cannot be sent */
-	char *content;      /* small ones */
-	struct file *file;  /* large ones */
+	int load_error;    /* why it cannot be sent */
+	char *content;     /* small ones */
+	struct file *file; /* large ones */
 	crypto_hash_sha256_state hash;
 	uint64_t hashed;
 	uint8_t sha256[32]; /* of what was sent */
@@ -59,7 +60,8 @@ static inline bool replay_has_content(const struct outbox_op *op)
 
 static inline bool replay_is_large(const struct outbox_op *op)
 {
-	return replay_has_content(op) && op->node_kind == REMOTE_FILE && op->size > REPLAY_LARGE_BYTES;
+	return replay_has_content(op) && op->node_kind == REMOTE_FILE &&
+	       op->size > REPLAY_LARGE_BYTES;
 }
 
 /* --- replay_order.c --- */

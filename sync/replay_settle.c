@@ -3,13 +3,13 @@
  *
  *   2xx                        acknowledged, if the record has the content that was sent
  *   412 of a first sending     another version is there: settle
- *   412, 404, 410 of another   perhaps our own earlier sending: what is there is compared with what we wanted; the same = acknowledged
- *   409 place-taken, no-parent settle, with the record that stands there
- *   404, 410 of a DELETE       acknowledged
- *   409 not-empty              settle with the directory as it is, which comes back; without it a few tries, then refused
- *   409 in-progress, 424, 429, 5xx, 507   later, with the same key
- *   401                        left as it is: the link waits for credentials, no attempt is counted
- *   403 and every other 4xx    refused: shown, kept, the rest goes on
+ *   412, 404, 410 of another   perhaps our own earlier sending: what is there is compared with what
+ * we wanted; the same = acknowledged 409 place-taken, no-parent settle, with the record that stands
+ * there 404, 410 of a DELETE       acknowledged 409 not-empty              settle with the
+ * directory as it is, which comes back; without it a few tries, then refused 409 in-progress, 424,
+ * 429, 5xx, 507   later, with the same key 401                        left as it is: the link waits
+ * for credentials, no attempt is counted 403 and every other 4xx    refused: shown, kept, the rest
+ * goes on
  */
 #include "sync/replay_priv.h"
 
@@ -56,7 +56,7 @@ static bool has_content(struct replay_op *o, const struct remote_record *r)
 		return true;
 	digest(o);
 	return r->size == o->op.size && o->has_sha256 && r->has_sha256 &&
-		!memcmp(r->sha256, o->sha256, sizeof(r->sha256));
+	       !memcmp(r->sha256, o->sha256, sizeof(r->sha256));
 }
 
 static bool is_there(const struct outbox_op *op, const struct remote_record *r)
@@ -106,14 +106,16 @@ static void keep_records(struct replay_op *o, const struct origin_outcome *outco
 
 static void confirmed(struct replay_op *o, const struct origin_result *r)
 {
-	if (!o->has_record || strcmp(o->record.id, o->op.rid) || o->record.deleted != (o->op.kind == OUTBOX_DELETE)) {
+	if (!o->has_record || strcmp(o->record.id, o->op.rid) ||
+		o->record.deleted != (o->op.kind == OUTBOX_DELETE)) {
 		struct origin_result bad = *r;
 
 		snprintf(bad.text, sizeof(bad.text), "the confirmation is of another record");
 		retry(o, &bad, 0);
 	} else if (o->op.kind == OUTBOX_PUT && !has_content(o, &o->record)) {
 		decide(o, REPLAY_REFUSE, r);
-		snprintf(o->text, sizeof(o->text), "the server stored another content than was sent");
+		snprintf(o->text, sizeof(o->text),
+			"the server stored another content than was sent");
 	} else {
 		decide(o, REPLAY_ACK, r);
 	}
@@ -186,7 +188,8 @@ void replay_settle_judge_request(struct replay_op *o, const struct origin_result
 		break;
 	case CE_TAMPER:
 	case CE_CORRUPT:
-		decide(o, REPLAY_REFUSE, r); /* our own content: it will not get better by waiting */
+		decide(o, REPLAY_REFUSE,
+			r); /* our own content: it will not get better by waiting */
 		break;
 	case -EBUSY:
 		retry(o, r, r->status == 409 ? IN_PROGRESS_MS : 0);
@@ -208,9 +211,11 @@ static int carry_out(struct volume *v, struct replay_op *o)
 
 	switch (o->verdict) {
 	case REPLAY_SETTLE:
-		return outbox_settle(v, o->op.seq, record, o->has_standing ? &o->standing : NULL, &conflicting);
+		return outbox_settle(
+			v, o->op.seq, record, o->has_standing ? &o->standing : NULL, &conflicting);
 	case REPLAY_RETRY:
-		return outbox_retry(v, o->op.seq, clock_wall_ns() / NS_PER_MS + (int64_t)o->delay_ms, o->status, o->text);
+		return outbox_retry(v, o->op.seq,
+			clock_wall_ns() / NS_PER_MS + (int64_t)o->delay_ms, o->status, o->text);
 	case REPLAY_REFUSE:
 		return outbox_refuse(v, o->op.seq, o->status, o->text);
 	default:
@@ -239,7 +244,8 @@ static int acknowledge(struct replay_send *send)
 
 static void settle_work(struct worker_job *j)
 {
-	struct replay_send *send = (struct replay_send *)((char *)j - offsetof(struct replay_send, job));
+	struct replay_send *send =
+		(struct replay_send *)((char *)j - offsetof(struct replay_send, job));
 	int r = acknowledge(send), one;
 
 	for (size_t i = 0; i < send->n; i++) {
@@ -252,7 +258,8 @@ static void settle_work(struct worker_job *j)
 
 static void settle_done(struct worker_job *j, bool dropped)
 {
-	struct replay_send *send = (struct replay_send *)((char *)j - offsetof(struct replay_send, job));
+	struct replay_send *send =
+		(struct replay_send *)((char *)j - offsetof(struct replay_send, job));
 
 	if (!dropped && send->settle_error)
 		sync_note(send->s, send->settle_error, error_text(send->settle_error));

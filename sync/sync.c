@@ -1,4 +1,5 @@
-/* Life, the loop, what other threads ask for, and the status. See sync_priv.h for the division of labour. */
+/* Life, the loop, what other threads ask for, and the status. See sync_priv.h for the division of
+ * labour. */
 #include "sync/sync.h"
 
 #include <assert.h>
@@ -40,7 +41,8 @@ bool sync_may_call(const struct sync *s, uint64_t now_ms)
 void sync_note(struct sync *s, int code, const char *text)
 {
 	s->link.last_error = code;
-	snprintf(s->link.last_error_text, sizeof(s->link.last_error_text), "%.*s", LINK_TEXT_MAX - 1, text);
+	snprintf(s->link.last_error_text, sizeof(s->link.last_error_text), "%.*s",
+		LINK_TEXT_MAX - 1, text);
 }
 
 static void pause_calls(struct sync *s, const struct origin_result *r)
@@ -79,7 +81,8 @@ void sync_judge(struct sync *s, const struct origin_result *r)
 	s->abandon = s->abandon || lost;
 }
 
-/* Lock held. A link that works but a feed that does not is shown as degraded, with the feed's reason. */
+/* Lock held. A link that works but a feed that does not is shown as degraded, with the feed's
+ * reason. */
 static void publish_link(struct sync *s)
 {
 	const struct feed *failing = feed_failing(s);
@@ -264,8 +267,8 @@ static uint64_t hurry_step(struct sync *s, uint64_t now_ms)
 
 static uint64_t steps(struct sync *s)
 {
-	static uint64_t (*const all[])(struct sync *s, uint64_t now_ms) = { connect_step, hurry_step, feed_step,
-		replay_step, fetch_step, deferred_step };
+	static uint64_t (*const all[])(struct sync * s, uint64_t now_ms) = { connect_step,
+		hurry_step, feed_step, replay_step, fetch_step, deferred_step };
 	uint64_t now = sync_now_ms(), due = s->pause_ms > now ? s->pause_ms : SYNC_NEVER, one;
 
 	for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
@@ -291,7 +294,8 @@ static void round_once(struct sync *s)
 	due = steps(s);
 	sync_publish(s);
 	now = sync_now_ms();
-	http_run(s->http, s->abandon || due <= now ? 0 : (unsigned)MIN_OF(due - now, UINT64_C(60000)));
+	http_run(s->http,
+		s->abandon || due <= now ? 0 : (unsigned)MIN_OF(due - now, UINT64_C(60000)));
 }
 
 static void *sync_main(void *arg)
@@ -351,7 +355,8 @@ static int open_origin(struct sync *s, const struct sync_options *o, char **erro
 	options.http = s->http;
 	r = http_set_token(s->http, o->token);
 	if (r == CE_USAGE)
-		*error = strdup("the token has bytes that a header cannot carry (space, line end, not ASCII)");
+		*error = strdup("the token has bytes that a header cannot carry (space, line end, "
+				"not ASCII)");
 	return r ? r : ops->open(&options, &s->origin);
 }
 
@@ -453,13 +458,15 @@ void sync_deadline(unsigned ms, struct timespec *out)
 	}
 }
 
-int sync_wait_change(struct sync *s, const struct timespec *deadline, const struct sync_cancel *cancel)
+int sync_wait_change(
+	struct sync *s, const struct timespec *deadline, const struct sync_cancel *cancel)
 {
 	if (atomic_load(&s->stop))
 		return CE_OFFLINE;
 	if (cancel && atomic_load(&cancel->set))
 		return -EINTR;
-	return pthread_cond_timedwait(&s->changed, &s->lock, deadline) == ETIMEDOUT ? -ETIMEDOUT : 0;
+	return pthread_cond_timedwait(&s->changed, &s->lock, deadline) == ETIMEDOUT ? -ETIMEDOUT
+										    : 0;
 }
 
 void sync_left(struct sync *s)

@@ -1,11 +1,13 @@
 /*
  * Everything that talks to the origin: fetch, revalidate, replay, link state. No SQL, no keys.
  *
- *     sync_new → sync_start → sync_fetch / sync_wait_listed (from FUSE threads) ... → sync_stop → sync_free
+ *     sync_new → sync_start → sync_fetch / sync_wait_listed (from FUSE threads) ... → sync_stop →
+ * sync_free
  *
- * One thread runs one curl multi loop (sync/http.h) and all state machines: the feed of each store, the
- * replay of the outbox, fetches. Other threads hand it requests and wait on a condition, interruptibly and with a deadline;
- * they never do network I/O and hold no lock of the cache while they wait.
+ * One thread runs one curl multi loop (sync/http.h) and all state machines: the feed of each store,
+ * the replay of the outbox, fetches. Other threads hand it requests and wait on a condition,
+ * interruptibly and with a deadline; they never do network I/O and hold no lock of the cache while
+ * they wait.
  *
  *              connected                 n failures, or slow
  *   OFFLINE ─────────────▶ ONLINE ───────────────────────────▶ DEGRADED
@@ -14,8 +16,9 @@
  *      │    401, or 403 of a read, on any call ──▶ AUTH_NEEDED ── sync_set_token, probe ──▶ ONLINE
  *   FORCED (sync_set_offline) from anywhere, and back to OFFLINE, which probes at once
  *
- * When offline, forced or without authorisation, sync_fetch fails at once with CE_OFFLINE (CE_AUTH): promise P6.
- * A wrong answer (HTML, cut off, of another instance, invalid JSON) is CE_PROTOCOL: never data, never absence (P3).
+ * When offline, forced or without authorisation, sync_fetch fails at once with CE_OFFLINE
+ * (CE_AUTH): promise P6. A wrong answer (HTML, cut off, of another instance, invalid JSON) is
+ * CE_PROTOCOL: never data, never absence (P3).
  *
  * Crash: everything that matters is in the volume; a new sync goes on from there.
  */
@@ -42,19 +45,20 @@ struct sync;
 enum sync_state { SYNC_OFFLINE, SYNC_ONLINE, SYNC_DEGRADED, SYNC_FORCED, SYNC_AUTH_NEEDED };
 
 struct sync_options {
-	struct volume *volume;   /* borrowed */
-	const char *origin;      /* https://…, or http:// on loopback; else CE_USAGE */
-	struct secret *token;    /* taken; may be NULL */
-	const char *ca_file;     /* NULL = the system's */
-	bool offline;            /* start forced offline */
-	unsigned parallel;       /* transfers at once; 0 = 8 */
-	unsigned debounce_ms;    /* 0 = default */
-	uint64_t probe_max_ms;   /* ceiling of the reconnect interval; 0 = 60 s */
+	struct volume *volume; /* borrowed */
+	const char *origin;    /* https://…, or http:// on loopback; else CE_USAGE */
+	struct secret *token;  /* taken; may be NULL */
+	const char *ca_file;   /* NULL = the system's */
+	bool offline;          /* start forced offline */
+	unsigned parallel;     /* transfers at once; 0 = 8 */
+	unsigned debounce_ms;  /* 0 = default */
+	uint64_t probe_max_ms; /* ceiling of the reconnect interval; 0 = 60 s */
 };
 
 int sync_new(struct sync_options *o, struct sync **out, char **error) MUST_CHECK;
 int sync_start(struct sync *s) MUST_CHECK;
-/* Stops within SYNC_STOP_MS in every state; transfers are abandoned, waiting callers get CE_OFFLINE. */
+/* Stops within SYNC_STOP_MS in every state; transfers are abandoned, waiting callers get
+ * CE_OFFLINE. */
 void sync_stop(struct sync *s);
 void sync_free(struct sync *s);
 
@@ -65,9 +69,11 @@ struct sync_cancel {
 void sync_cancel(struct sync *s, struct sync_cancel *c);
 
 /*
- * Brings [off, off+len) of the file here. 0 when nothing is missing in the range; CE_OFFLINE (at once when known to be offline, else at the deadline), -EINTR, CE_STALE
- * (the origin has another version now), CE_GONE, CE_AUTH, CE_PROTOCOL, -ENOSPC. Callers for the same range share one transfer; a sequential
- * reader's window doubles up to 8 MiB and is fetched ahead. `cancel` may be NULL.
+ * Brings [off, off+len) of the file here. 0 when nothing is missing in the range; CE_OFFLINE (at
+ * once when known to be offline, else at the deadline), -EINTR, CE_STALE (the origin has another
+ * version now), CE_GONE, CE_AUTH, CE_PROTOCOL, -ENOSPC. Callers for the same range share one
+ * transfer; a sequential reader's window doubles up to 8 MiB and is fetched ahead. `cancel` may be
+ * NULL.
  */
 int sync_fetch(struct sync *s, struct file *f, uint64_t off, uint64_t len, unsigned deadline_ms,
 	struct sync_cancel *cancel) MUST_CHECK;
@@ -80,23 +86,26 @@ void sync_set_offline(struct sync *s, bool offline);
 void sync_set_token(struct sync *s, struct secret *token);
 /* Probe, poll and replay now, whatever the timers say. */
 void sync_poke(struct sync *s);
-/* 0 when nothing is queued or in flight and the feeds are caught up; -ETIMEDOUT; CE_OFFLINE; CE_HELD when only refused or held operations are left. */
+/* 0 when nothing is queued or in flight and the feeds are caught up; -ETIMEDOUT; CE_OFFLINE;
+ * CE_HELD when only refused or held operations are left. */
 int sync_wait_idle(struct sync *s, unsigned timeout_ms) MUST_CHECK;
 /* A person confirms the deletions the brake holds. */
 void sync_allow_deletes(struct sync *s);
 /* A person says that the restored (or replaced) server is the one to go on with: its identity is
- * remembered, every store is listed anew and compared; what was not sent yet is sent, conditionally as always. */
+ * remembered, every store is listed anew and compared; what was not sent yet is sent, conditionally
+ * as always. */
 void sync_accept_restored(struct sync *s);
 
 struct sync_status {
 	enum sync_state state;
-	int64_t last_contact_ns;  /* wall time of the last good answer; 0 = never */
-	int last_error;           /* code, 0 */
+	int64_t last_contact_ns; /* wall time of the last good answer; 0 = never */
+	int last_error;          /* code, 0 */
 	char last_error_text[160];
-	bool feed_live;           /* a long poll is open on every store */
+	bool feed_live; /* a long poll is open on every store */
 	bool deletes_held;
-	bool restored_server;     /* instance or epoch changed: replay stopped, a person must look */
-	bool rolled_back_volume;  /* last_seq of the server is higher than ours: this is an old copy */
+	bool restored_server;    /* instance or epoch changed: replay stopped, a person must look */
+	bool rolled_back_volume; /* last_seq of the server is higher than ours: this is an old copy
+				  */
 	uint64_t fetched_bytes, sent_bytes, requests;
 };
 void sync_status(struct sync *s, struct sync_status *out);

@@ -1,15 +1,17 @@
 /*
  * The body of a sync and the calls between the files of sync/.
  *
- * Threads. `loop` runs http_run() and every state machine below; `index` and `fill` do disk work for it (sync/worker.h):
- * feeds, journal and settings on index, sealing of fetched content on fill, so that neither starves the network. All fields belong to
- * the loop thread unless their comment names `lock`. A job owns what it works on until its `done`.
+ * Threads. `loop` runs http_run() and every state machine below; `index` and `fill` do disk work
+ * for it (sync/worker.h): feeds, journal and settings on index, sealing of fetched content on fill,
+ * so that neither starves the network. All fields belong to the loop thread unless their comment
+ * names `lock`. A job owns what it works on until its `done`.
  *
  * The one lock is a leaf: nothing of cache/ and no network call runs under it.
  *
- * Each *_step() is called in every round of the loop, does what can be done now and returns when it wants to be called again
- * (boot time in ms, UINT64_MAX = when something happens). Calls are abandoned at the head of a round only (sync_abandon), never inside a
- * callback: a callback's own objects stay valid until it returns.
+ * Each *_step() is called in every round of the loop, does what can be done now and returns when it
+ * wants to be called again (boot time in ms, UINT64_MAX = when something happens). Calls are
+ * abandoned at the head of a round only (sync_abandon), never inside a callback: a callback's own
+ * objects stay valid until it returns.
  */
 #ifndef CACHET_SYNC_SYNC_PRIV_H
 #define CACHET_SYNC_SYNC_PRIV_H
@@ -35,24 +37,24 @@ struct feed {
 	uint64_t store;
 	char name[256];
 	char cursor[256];
-	bool listed;      /* completely, once; written under lock */
-	bool relist;      /* the next request starts from nothing */
-	bool listing;     /* a listing from nothing is under way */
-	bool end_held;    /* only the end of the listing is missing: the brake holds it */
-	bool held;        /* the brake holds a page; with held_gen (asked_gen then) written under lock */
+	bool listed;   /* completely, once; written under lock */
+	bool relist;   /* the next request starts from nothing */
+	bool listing;  /* a listing from nothing is under way */
+	bool end_held; /* only the end of the listing is missing: the brake holds it */
+	bool held; /* the brake holds a page; with held_gen (asked_gen then) written under lock */
 	uint64_t held_gen;
-	bool start_over;  /* once the job under way has ended */
-	bool caught_up;   /* the last page was the last */
-	bool waiting;     /* the call is a long poll */
+	bool start_over; /* once the job under way has ended */
+	bool caught_up;  /* the last page was the last */
+	bool waiting;    /* the call is a long poll */
 	unsigned failures;
-	int error;        /* why, while failures > 0 */
+	int error; /* why, while failures > 0 */
 	char error_text[LINK_TEXT_MAX];
 	uint64_t next_ms;
 	uint64_t asked_ms, rest_ms;   /* when the page was asked for; how long to rest after it */
 	uint64_t asked_gen, seen_gen; /* of sync.poke_gen; seen_gen written under lock */
 	struct origin_call *call;
 	struct origin_page page;
-	size_t *asked;    /* indexes of the symlinks whose targets were asked for */
+	size_t *asked; /* indexes of the symlinks whose targets were asked for */
 	size_t asked_n;
 	struct feed_job *job;
 };
@@ -65,12 +67,12 @@ struct replay {
 	struct replay_send *sends;
 	unsigned uploads, batches;
 	struct replay_pick *pick;
-	bool hurry;         /* there is a link again: whatever waits for a later try goes now */
-	bool again;         /* something changed since the last pick began */
+	bool hurry; /* there is a link again: whatever waits for a later try goes now */
+	bool again; /* something changed since the last pick began */
 	uint64_t next_ms;
 	uint64_t batch_bytes; /* what a request may have; halved by 413 */
 	uint64_t hurried_gen; /* the last poke_gen that was heeded */
-	uint64_t quiet_gen; /* nothing left to send for this poke_gen; under lock */
+	uint64_t quiet_gen;   /* nothing left to send for this poke_gen; under lock */
 };
 
 /* Content on its way here: fetch.c. */
@@ -106,17 +108,18 @@ struct sync {
 	bool want_stores;
 	uint64_t connect_ms;
 	unsigned connect_failures;
-	uint64_t probing_gen, probe_over_gen; /* poke_gen when the latest, the last finished probe began */
+	uint64_t probing_gen,
+		probe_over_gen; /* poke_gen when the latest, the last finished probe began */
 	uint64_t stores_ms;
-	uint64_t pause_ms;   /* Retry-After: for the whole origin */
-	bool abandon;        /* the link became unusable */
-	bool allow_deletes;  /* for what is held now */
-	bool hurry_feeds;    /* poll at once: a call showed that there is news */
+	uint64_t pause_ms;  /* Retry-After: for the whole origin */
+	bool abandon;       /* the link became unusable */
+	bool allow_deletes; /* for what is held now */
+	bool hurry_feeds;   /* poll at once: a call showed that there is news */
 	uint64_t hurry_ms;
-	bool deferred;       /* entries of a feed wait for an object to be free */
+	bool deferred; /* entries of a feed wait for an object to be free */
 	struct sync_deferred *deferred_job;
 	uint64_t deferred_ms;
-	struct feed *feeds;  /* written under lock, by the loop only */
+	struct feed *feeds; /* written under lock, by the loop only */
 	struct replay replay;
 	struct fetch fetch;
 
@@ -146,9 +149,11 @@ void sync_judge(struct sync *s, const struct origin_result *r);
 /* Calls may be made: link usable, identity checked, no pause. */
 bool sync_may_call(const struct sync *s, uint64_t now_ms);
 void sync_note(struct sync *s, int code, const char *text);
-/* Lock held: waits for a change, at most until the deadline (-ETIMEDOUT); CE_OFFLINE when stopping, -EINTR. */
+/* Lock held: waits for a change, at most until the deadline (-ETIMEDOUT); CE_OFFLINE when stopping,
+ * -EINTR. */
 struct timespec;
-int sync_wait_change(struct sync *s, const struct timespec *deadline, const struct sync_cancel *cancel) MUST_CHECK;
+int sync_wait_change(struct sync *s, const struct timespec *deadline,
+	const struct sync_cancel *cancel) MUST_CHECK;
 /* A waiter is gone: sync_stop waits for the last. */
 void sync_left(struct sync *s);
 void sync_deadline(unsigned ms, struct timespec *out);

@@ -1,10 +1,12 @@
 /*
  * A thread that does disk work for the network thread, one job after another.
  *
- *     worker_new → worker_run (network thread) → job->work (worker) → worker_reap (network thread: job->done) → worker_free
+ *     worker_new → worker_run (network thread) → job->work (worker) → worker_reap (network thread:
+ * job->done) → worker_free
  *
- * A job is embedded in its owner's struct; until `done` it belongs to the worker: the owner reads what `work` wrote only in `done`. Jobs
- * that had not begun when worker_free() is called are given to `done` with `dropped` set, in the thread that calls it.
+ * A job is embedded in its owner's struct; until `done` it belongs to the worker: the owner reads
+ * what `work` wrote only in `done`. Jobs that had not begun when worker_free() is called are given
+ * to `done` with `dropped` set, in the thread that calls it.
  */
 #ifndef CACHET_SYNC_WORKER_H
 #define CACHET_SYNC_WORKER_H
@@ -27,7 +29,8 @@ int worker_new(void (*wake)(void *arg), void *arg, struct worker **out) MUST_CHE
 void worker_run(struct worker *w, struct worker_job *j);
 /* Calls `done` of the jobs that ended. */
 void worker_reap(struct worker *w);
-/* A thread in which no signal is handled: signals are the main thread's, and SIGPIPE of a lost TLS connection nobody's. */
+/* A thread in which no signal is handled: signals are the main thread's, and SIGPIPE of a lost TLS
+ * connection nobody's. */
 int worker_thread(pthread_t *thread, void *(*main)(void *arg), void *arg) MUST_CHECK;
 /* Lets the job under way end and drops the others. NULL-safe. */
 void worker_free(struct worker *w);

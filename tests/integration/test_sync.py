@@ -469,14 +469,16 @@ def test_a_redirect_never_takes_the_token_along(hostile, shell):
     elsewhere = Hostile()
     s = settled(hostile, shell)
     hostile.elsewhere = elsewhere.url + "/v1/stores"
-    for endpoint in ("changes", "get"):
-        hostile.misbehave(endpoint, "redirect")
-        s("poke")
-        s("text notes/b", fails=True)
-        s.until(lambda st: st["error"])
-        hostile.behave()
-        s("poke")
-        s.until(lambda st: st["state"] == "online")
+    hostile.misbehave("changes", "redirect")
+    s("poke")
+    s.until(lambda st: st["error"])
+    hostile.misbehave("get", "redirect")
+    assert s("cat notes/big", fails=True).startswith("-")
+    hostile.misbehave("put", "redirect")
+    s("put notes/a mine")
+    time.sleep(1)
+    assert [m for m, _, _ in hostile.seen].count("PUT") >= 1
+    assert s.counts()["inflight"] == 1
     assert elsewhere.seen == []
     elsewhere.close()
 

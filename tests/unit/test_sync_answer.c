@@ -8,9 +8,12 @@
 #define US "0123456789abcdef0123456789abcdef"
 #define OTHER "ffffffffffffffffffffffffffffffff"
 
-static struct http_answer answer(int status, const char *type, const char *instance, const char *body)
+static struct http_answer answer(
+	int status, const char *type, const char *instance, const char *body)
 {
-	struct http_answer a = { .status = status, .content_length = -1, .body = body, .body_len = strlen(body) };
+	struct http_answer a = {
+		.status = status, .content_length = -1, .body = body, .body_len = strlen(body)
+	};
 
 	snprintf(a.content_type, sizeof(a.content_type), "%s", type);
 	snprintf(a.instance, sizeof(a.instance), "%s", instance);
@@ -32,7 +35,9 @@ static int problem(int status, const char *type, bool mutation)
 	char body[200];
 
 	snprintf(body, sizeof(body),
-		"{\"type\":\"urn:cachet:%s\",\"title\":\"T\",\"status\":%d,\"instance_id\":\"" US "\"}", type, status);
+		"{\"type\":\"urn:cachet:%s\",\"title\":\"T\",\"status\":%d,\"instance_id\":\"" US
+		"\"}",
+		type, status);
 	return judged(answer(status, "application/problem+json", US, body), mutation, &r);
 }
 
@@ -74,23 +79,31 @@ static void another_server_is_not_the_origin(void **state)
 {
 	struct origin_result r;
 
-	assert_int_equal(judged(answer(200, "application/json", OTHER, "{}"), false, &r), CE_PROTOCOL);
+	assert_int_equal(
+		judged(answer(200, "application/json", OTHER, "{}"), false, &r), CE_PROTOCOL);
 	assert_int_equal(judged(answer(200, "application/json", US, "{}"), false, &r), 0);
 }
 
 static void a_refusal_must_be_a_problem_of_this_instance(void **state)
 {
 	struct origin_result r;
-	const char *stranger = "{\"type\":\"urn:cachet:deleted\",\"status\":410,\"instance_id\":\"" OTHER "\"}";
-	const char *ours = "{\"type\":\"urn:cachet:deleted\",\"status\":410,\"instance_id\":\"" US "\"}";
+	const char *stranger =
+		"{\"type\":\"urn:cachet:deleted\",\"status\":410,\"instance_id\":\"" OTHER "\"}";
+	const char *ours =
+		"{\"type\":\"urn:cachet:deleted\",\"status\":410,\"instance_id\":\"" US "\"}";
 	const char *foreign_type = "{\"type\":\"about:blank\",\"instance_id\":\"" US "\"}";
 
-	assert_int_equal(judged(answer(410, "application/problem+json", US, ours), false, &r), CE_GONE);
+	assert_int_equal(
+		judged(answer(410, "application/problem+json", US, ours), false, &r), CE_GONE);
 	assert_string_equal(r.type, "deleted");
-	assert_int_equal(judged(answer(410, "application/problem+json", US, stranger), false, &r), CE_PROTOCOL);
-	assert_int_equal(judged(answer(410, "application/problem+json", US, foreign_type), false, &r), CE_PROTOCOL);
+	assert_int_equal(judged(answer(410, "application/problem+json", US, stranger), false, &r),
+		CE_PROTOCOL);
+	assert_int_equal(
+		judged(answer(410, "application/problem+json", US, foreign_type), false, &r),
+		CE_PROTOCOL);
 	assert_int_equal(judged(answer(410, "text/html", US, ours), false, &r), CE_PROTOCOL);
-	assert_int_equal(judged(answer(404, "application/problem+json", US, ""), false, &r), CE_PROTOCOL);
+	assert_int_equal(
+		judged(answer(404, "application/problem+json", US, ""), false, &r), CE_PROTOCOL);
 }
 
 static void each_status_has_its_meaning(void **state)
@@ -149,8 +162,9 @@ static void json_must_be_called_json_and_be_it(void **state)
 	}
 }
 
-#define RECORD(name) \
-	"{\"id\":\"r1\",\"parent\":\"root\",\"name\":\"" name "\",\"kind\":\"file\",\"size\":3,\"etag\":\"\\\"1\\\"\",\"seq\":1}"
+#define RECORD(name)                                                                               \
+	"{\"id\":\"r1\",\"parent\":\"root\",\"name\":\"" name                                      \
+	"\",\"kind\":\"file\",\"size\":3,\"etag\":\"\\\"1\\\"\",\"seq\":1}"
 #define GOOD RECORD("a")
 
 static int page_of(const char *text)
@@ -166,7 +180,8 @@ static int page_of(const char *text)
 
 static void a_page_is_taken_whole(void **state)
 {
-	_cleanup_json_ struct json *j = parse("{\"changes\":[" GOOD "],\"cursor\":\"c7\",\"more\":true}");
+	_cleanup_json_ struct json *j =
+		parse("{\"changes\":[" GOOD "],\"cursor\":\"c7\",\"more\":true}");
 	struct origin_page p;
 
 	assert_int_equal(records_answer_page(j, &p), 0);
@@ -183,13 +198,15 @@ static void one_bad_record_refuses_the_page(void **state)
 	char text[2000], longest[400];
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-		snprintf(text, sizeof(text), "{\"changes\":[" GOOD ",%s],\"cursor\":\"c\",\"more\":false}", names[i]);
+		snprintf(text, sizeof(text),
+			"{\"changes\":[" GOOD ",%s],\"cursor\":\"c\",\"more\":false}", names[i]);
 		assert_int_equal(page_of(text), CE_PROTOCOL);
 	}
 	memset(longest, 'n', 300);
 	longest[300] = 0;
 	snprintf(text, sizeof(text),
-		"{\"changes\":[{\"id\":\"r1\",\"parent\":\"root\",\"name\":\"%s\",\"kind\":\"file\",\"size\":3,"
+		"{\"changes\":[{\"id\":\"r1\",\"parent\":\"root\",\"name\":\"%s\",\"kind\":"
+		"\"file\",\"size\":3,"
 		"\"etag\":\"\\\"1\\\"\",\"seq\":1}],\"cursor\":\"c\",\"more\":false}",
 		longest);
 	assert_int_equal(page_of(text), CE_PROTOCOL);
@@ -211,8 +228,9 @@ static void a_page_without_its_members_is_refused(void **state)
 
 static void stores_have_plain_names_and_a_known_mode(void **state)
 {
-	static const char *const bad[] = { "{\"id\":\"..\",\"mode\":\"rw\"}", "{\"id\":\"a/b\",\"mode\":\"rw\"}",
-		"{\"id\":\"\",\"mode\":\"rw\"}", "{\"id\":\"a\",\"mode\":\"wo\"}", "{\"id\":\"a\"}", "7" };
+	static const char *const bad[] = { "{\"id\":\"..\",\"mode\":\"rw\"}",
+		"{\"id\":\"a/b\",\"mode\":\"rw\"}", "{\"id\":\"\",\"mode\":\"rw\"}",
+		"{\"id\":\"a\",\"mode\":\"wo\"}", "{\"id\":\"a\"}", "7" };
 	struct origin_store *stores;
 	char text[200];
 	size_t n;
@@ -225,7 +243,8 @@ static void stores_have_plain_names_and_a_known_mode(void **state)
 		assert_int_equal(records_answer_stores(j, &stores, &n), CE_PROTOCOL);
 	}
 	{
-		_cleanup_json_ struct json *j = parse("{\"stores\":[{\"id\":\"a\",\"mode\":\"ro\",\"records\":1}]}");
+		_cleanup_json_ struct json *j =
+			parse("{\"stores\":[{\"id\":\"a\",\"mode\":\"ro\",\"records\":1}]}");
 
 		assert_int_equal(records_answer_stores(j, &stores, &n), 0);
 		assert_int_equal(n, 1);
@@ -247,9 +266,12 @@ static void a_range_is_that_range_of_that_size(void **state)
 
 static void a_batch_answer_has_one_result_for_each_operation(void **state)
 {
-	_cleanup_json_ struct json *j = parse("{\"results\":[{\"status\":201,\"record\":" GOOD "},"
-					      "{\"status\":412,\"problem\":{\"type\":\"urn:cachet:precondition\",\"record\":" GOOD "}},"
-					      "{\"status\":409,\"problem\":{\"type\":\"urn:cachet:place-taken\",\"record\":" GOOD "}}]}");
+	_cleanup_json_ struct json *j = parse(
+		"{\"results\":[{\"status\":201,\"record\":" GOOD "},"
+		"{\"status\":412,\"problem\":{\"type\":\"urn:cachet:precondition\",\"record\":" GOOD
+		"}},"
+		"{\"status\":409,\"problem\":{\"type\":\"urn:cachet:place-taken\",\"record\":" GOOD
+		"}}]}");
 	struct records_outcome out[3] = { 0 };
 
 	assert_int_equal(records_answer_batch(j, 2, out), CE_PROTOCOL);
@@ -266,7 +288,8 @@ static void a_batch_answer_has_one_result_for_each_operation(void **state)
 
 static void a_batch_answer_with_a_hole_is_refused_whole(void **state)
 {
-	static const char *const bad[] = { "{\"status\":201}", "{\"record\":" GOOD "}", "{\"status\":100,\"record\":" GOOD "}",
+	static const char *const bad[] = { "{\"status\":201}", "{\"record\":" GOOD "}",
+		"{\"status\":100,\"record\":" GOOD "}",
 		"{\"status\":302,\"problem\":{\"type\":\"urn:cachet:x\"}}", "{\"status\":404}",
 		"{\"status\":404,\"problem\":{\"type\":\"x\"}}", "{\"status\":200,\"record\":{}}" };
 	struct records_outcome out[2] = { 0 };
@@ -275,7 +298,8 @@ static void a_batch_answer_with_a_hole_is_refused_whole(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
 		_cleanup_json_ struct json *j = NULL;
 
-		snprintf(text, sizeof(text), "{\"results\":[{\"status\":200,\"record\":" GOOD "},%s]}", bad[i]);
+		snprintf(text, sizeof(text),
+			"{\"results\":[{\"status\":200,\"record\":" GOOD "},%s]}", bad[i]);
 		j = parse(text);
 		assert_int_equal(records_answer_batch(j, 2, out), CE_PROTOCOL);
 	}
@@ -295,19 +319,24 @@ static int contents_of(const char *text)
 
 static void contents_have_the_size_their_record_says(void **state)
 {
-	assert_int_equal(contents_of("{\"records\":[{\"record\":" GOOD ",\"content\":\"YWJj\"}]}"), 0);
+	assert_int_equal(
+		contents_of("{\"records\":[{\"record\":" GOOD ",\"content\":\"YWJj\"}]}"), 0);
 	assert_int_equal(contents_of("{\"records\":[{\"id\":\"r1\",\"status\":404}]}"), 0);
-	assert_int_equal(contents_of("{\"records\":[{\"record\":" GOOD ",\"content\":\"YWI=\"}]}"), CE_PROTOCOL);
-	assert_int_equal(contents_of("{\"records\":[{\"record\":" GOOD ",\"content\":\"YWJj!\"}]}"), CE_PROTOCOL);
+	assert_int_equal(contents_of("{\"records\":[{\"record\":" GOOD ",\"content\":\"YWI=\"}]}"),
+		CE_PROTOCOL);
+	assert_int_equal(contents_of("{\"records\":[{\"record\":" GOOD ",\"content\":\"YWJj!\"}]}"),
+		CE_PROTOCOL);
 	assert_int_equal(contents_of("{\"records\":[{\"record\":" GOOD "}]}"), CE_PROTOCOL);
-	assert_int_equal(contents_of("{\"records\":[{\"id\":\"r1\",\"status\":500}]}"), CE_PROTOCOL);
+	assert_int_equal(
+		contents_of("{\"records\":[{\"id\":\"r1\",\"status\":500}]}"), CE_PROTOCOL);
 }
 
 static void capabilities_need_an_identity_and_limits(void **state)
 {
-	static const char good[] = "{\"protocol\":1,\"instance\":\"" US "\",\"epoch\":\"" OTHER
-				   "\",\"last_seq\":5,\"limits\":{\"max_record_bytes\":1,\"max_request_bytes\":2,"
-				   "\"max_batch\":3,\"max_wait_s\":4}}";
+	static const char good[] =
+		"{\"protocol\":1,\"instance\":\"" US "\",\"epoch\":\"" OTHER
+		"\",\"last_seq\":5,\"limits\":{\"max_record_bytes\":1,\"max_request_bytes\":2,"
+		"\"max_batch\":3,\"max_wait_s\":4}}";
 	_cleanup_json_ struct json *j = parse(good);
 	_cleanup_json_ struct json *newer = parse("{\"protocol\":2}");
 	_cleanup_json_ struct json *nobody = parse("{\"protocol\":1,\"instance\":\"x\"}");

@@ -1,4 +1,5 @@
-/* The pure parts of the replay: order, what an answer means for an operation, the body of a batch. */
+/* The pure parts of the replay: order, what an answer means for an operation, the body of a batch.
+ */
 #include "sync/replay_priv.h"
 
 #include <errno.h>
@@ -7,10 +8,13 @@
 #include "sync/records_priv.h"
 #include "unit.h"
 
-static struct outbox_op op_of(enum outbox_kind kind, const char *rid, const char *parent, const char *name)
+static struct outbox_op op_of(
+	enum outbox_kind kind, const char *rid, const char *parent, const char *name)
 {
 	static uint64_t seq;
-	struct outbox_op op = { .seq = ++seq, .store = 1, .kind = kind, .attempts = 1, .after = -1 };
+	struct outbox_op op = {
+		.seq = ++seq, .store = 1, .kind = kind, .attempts = 1, .after = -1
+	};
 
 	snprintf(op.rid, sizeof(op.rid), "%s", rid);
 	snprintf(op.parent, sizeof(op.parent), "%s", parent);
@@ -22,7 +26,8 @@ static struct outbox_op op_of(enum outbox_kind kind, const char *rid, const char
 
 static void a_file_waits_for_its_directory(void **state)
 {
-	struct outbox_op dir = op_of(OUTBOX_PUT, "d", "root", "dir"), file = op_of(OUTBOX_PUT, "f", "d", "file");
+	struct outbox_op dir = op_of(OUTBOX_PUT, "d", "root", "dir"),
+			 file = op_of(OUTBOX_PUT, "f", "d", "file");
 	struct outbox_op other = op_of(OUTBOX_PUT, "g", "root", "other");
 
 	assert_true(replay_order_after(&file, &dir));
@@ -32,8 +37,10 @@ static void a_file_waits_for_its_directory(void **state)
 
 static void one_record_and_one_place_are_never_touched_by_two_at_once(void **state)
 {
-	struct outbox_op put = op_of(OUTBOX_PUT, "f", "", ""), attr = op_of(OUTBOX_ATTR, "f", "", "");
-	struct outbox_op gone = op_of(OUTBOX_DELETE, "x", "root", "name"), new = op_of(OUTBOX_PUT, "y", "root", "name");
+	struct outbox_op put = op_of(OUTBOX_PUT, "f", "", ""),
+			 attr = op_of(OUTBOX_ATTR, "f", "", "");
+	struct outbox_op gone = op_of(OUTBOX_DELETE, "x", "root", "name"),
+			 new = op_of(OUTBOX_PUT, "y", "root", "name");
 	struct outbox_op move = op_of(OUTBOX_MOVE, "m", "root", "elsewhere");
 
 	snprintf(move.other_rid, sizeof(move.other_rid), "f");
@@ -45,14 +52,16 @@ static void one_record_and_one_place_are_never_touched_by_two_at_once(void **sta
 
 static void a_directory_goes_after_what_was_in_it(void **state)
 {
-	struct outbox_op child = op_of(OUTBOX_DELETE, "c", "d", "child"), dir = op_of(OUTBOX_DELETE, "d", "root", "dir");
+	struct outbox_op child = op_of(OUTBOX_DELETE, "c", "d", "child"),
+			 dir = op_of(OUTBOX_DELETE, "d", "root", "dir");
 
 	assert_true(replay_order_after(&dir, &child));
 }
 
 static void stores_do_not_wait_for_each_other(void **state)
 {
-	struct outbox_op a = op_of(OUTBOX_PUT, "same", "root", "n"), b = op_of(OUTBOX_PUT, "same", "root", "n");
+	struct outbox_op a = op_of(OUTBOX_PUT, "same", "root", "n"),
+			 b = op_of(OUTBOX_PUT, "same", "root", "n");
 
 	b.store = 2;
 	assert_false(replay_order_after(&b, &a));
@@ -93,9 +102,11 @@ static struct remote_record record_abc(void)
 	return r;
 }
 
-static enum replay_verdict judged(struct replay_op *o, int code, int status, const char *type, const struct remote_record *r)
+static enum replay_verdict judged(
+	struct replay_op *o, int code, int status, const char *type, const struct remote_record *r)
 {
-	struct origin_outcome outcome = { .result = { .code = code, .status = status }, .record = r };
+	struct origin_outcome outcome = { .result = { .code = code, .status = status },
+		.record = r };
 
 	snprintf(outcome.result.type, sizeof(outcome.result.type), "%s", type);
 	replay_settle_judge(o, &outcome);
@@ -246,11 +257,13 @@ static void a_directory_that_is_not_empty_comes_back_or_is_refused_in_the_end(vo
 
 static void a_batch_carries_content_order_and_preconditions(void **state)
 {
-	struct outbox_op dir = op_of(OUTBOX_PUT, "d", "root", "dir"), file = op_of(OUTBOX_PUT, "f", "d", "q\"uo\\te");
+	struct outbox_op dir = op_of(OUTBOX_PUT, "d", "root", "dir"),
+			 file = op_of(OUTBOX_PUT, "f", "d", "q\"uo\\te");
 	struct outbox_op gone = op_of(OUTBOX_DELETE, "x", "", "");
 	const uint16_t after[] = { 0 };
 	struct origin_op ops[] = { { .op = &dir, .content = "" },
-		{ .op = &file, .content = "a\0c", .after = after, .after_n = 1 }, { .op = &gone, .content = "" } };
+		{ .op = &file, .content = "a\0c", .after = after, .after_n = 1 },
+		{ .op = &gone, .content = "" } };
 	_cleanup_(buffer_done) struct buffer b = { 0 };
 	_cleanup_json_ struct json *j = NULL;
 	const struct json *list, *item;
