@@ -16,7 +16,8 @@
 
 const char *conflict_kind_text(uint32_t kind)
 {
-	static const char *const texts[] = { "edit-edit", "edit-delete", "delete-edit", "create-create", "move" };
+	static const char *const texts[] = { "edit-edit", "edit-delete", "delete-edit",
+		"create-create", "move" };
 
 	return kind >= 1 && kind <= ARRAY_SIZE(texts) ? texts[kind - 1] : "edit-edit";
 }
@@ -68,7 +69,8 @@ static bool build(const struct row_filename *name, const char *suffix, struct ro
 	return row_filename_set(out, text, stem + n + ext);
 }
 
-int conflict_name(struct volume *v, uint64_t parent, const struct row_filename *name, int64_t now, struct row_filename *out)
+int conflict_name(struct volume *v, uint64_t parent, const struct row_filename *name, int64_t now,
+	struct row_filename *out)
 {
 	char suffix[SUFFIX_MAX], host[48], when[32], again[16] = "";
 	time_t seconds = (time_t)(now / NS_PER_SEC);
@@ -95,8 +97,8 @@ int conflict_name(struct volume *v, uint64_t parent, const struct row_filename *
 	return -EEXIST;
 }
 
-int conflict_note(struct remote_pass *p, enum conflict_kind kind, uint64_t object, const char *rid, const char *path,
-	const char *other_path)
+int conflict_note(struct remote_pass *p, enum conflict_kind kind, uint64_t object, const char *rid,
+	const char *path, const char *other_path)
 {
 	struct conflict_row c = {
 		.store = p->store.id,
@@ -124,7 +126,8 @@ static int path_in(struct volume *v, uint64_t dir, const struct row_filename *na
 
 	if (r && r != -ENOENT)
 		return r;
-	r = asprintf(out, "%s%s%s", path ? path : "", path && *path ? "/" : "", (const char *)name->bytes);
+	r = asprintf(out, "%s%s%s", path ? path : "", path && *path ? "/" : "",
+		(const char *)name->bytes);
 	return r < 0 ? -ENOMEM : 0;
 }
 

@@ -32,7 +32,8 @@ static int collect_in(void *arg, const struct op_row *op)
 	return 0;
 }
 
-/* The rows in the directory name another id for it; those in flight are frozen and meet it as an unknown parent. */
+/* The rows in the directory name another id for it; those in flight are frozen and meet it as an
+ * unknown parent. */
 static int reparent_row(struct volume *v, uint64_t seq, const struct row_rid *parent)
 {
 	struct op_row op;

@@ -45,6 +45,22 @@ int fold_row_double(struct volume *v, struct op_row *op, uint64_t other_object, 
 
 void fold_row_place(struct op_row *op, const struct row_rid *parent, const struct row_filename *name);
 
+/* Whether an origin may have such a thing under such a name. */
+bool fold_can_stand(const struct object_row *o, const struct row_filename *name);
+/* The parent's id when a record at that place is seen by an origin, else "". */
+int fold_place_parent(struct volume *v, const struct object_row *o, uint64_t parent, const struct row_filename *name,
+	struct row_rid *out) MUST_CHECK;
+
+/* What the rows of a record say about it. */
+struct fold_summary {
+	bool inflight, doubled, moved;
+	const struct op_row *make; /* not in flight */
+};
+
+void fold_summarize(const struct fold_rows *rows, struct fold_summary *s);
+bool fold_never_sent(const struct name_row *n, const struct fold_summary *s);
+int fold_rows_delete(struct volume *v, const struct fold_rows *rows) MUST_CHECK;
+
 /* Queues PUT `n` as a new record at its place; its id is drawn, its origin columns are cleared. The row of n is the caller's to write. */
 int fold_make_at(struct volume *v, struct name_row *n, const struct object_row *o, const struct row_rid *parent,
 	const struct row_filename *name) MUST_CHECK;

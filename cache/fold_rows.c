@@ -50,10 +50,12 @@ bool fold_row_is_make(const struct op_row *op)
 	return op->kind == OP_PUT && op->r_name.len;
 }
 
-void fold_row_init(struct op_row *op, enum op_kind kind, uint64_t store, const char *rid, uint64_t object,
-	const struct row_etag *base)
+void fold_row_init(struct op_row *op, enum op_kind kind, uint64_t store, const char *rid,
+	uint64_t object, const struct row_etag *base)
 {
-	*op = (struct op_row){ .store = store, .kind = kind, .object = object, .created_ns = clock_wall_ns() };
+	*op = (struct op_row){
+		.store = store, .kind = kind, .object = object, .created_ns = clock_wall_ns()
+	};
 	snprintf(op->rid.text, sizeof(op->rid.text), "%s", rid);
 	if (base)
 		op->base_etag = *base;
@@ -93,7 +95,8 @@ static int delete_partner(struct volume *v, const struct op_row *op)
 		return 0;
 	if (r)
 		return r;
-	if (strcmp(partner.rid.text, op->other_rid.text) || strcmp(partner.other_rid.text, op->rid.text))
+	if (strcmp(partner.rid.text, op->other_rid.text) ||
+		strcmp(partner.other_rid.text, op->rid.text))
 		return 0;
 	return op_delete(v->db, seq);
 }
@@ -137,22 +140,22 @@ int fold_rows_clear(struct volume *v, uint64_t store, const char *rid)
 	return r;
 }
 
-int fold_row_double(struct volume *v, struct op_row *op, uint64_t other_object, const struct row_rid *other_parent,
-	const struct row_filename *other_name)
+int fold_row_double(struct volume *v, struct op_row *op, uint64_t other_object,
+	const struct row_rid *other_parent, const struct row_filename *other_name)
 {
 	struct op_row shadow;
 	int r = op_insert(v->db, op);
 
 	if (r)
 		return r;
-	fold_row_init(&shadow, op->kind, op->store, op->other_rid.text, other_object, &op->other_etag);
+	fold_row_init(
+		&shadow, op->kind, op->store, op->other_rid.text, other_object, &op->other_etag);
 	shadow.other_rid = op->rid;
 	shadow.name = op->seq;
 	if (other_name)
 		fold_row_place(&shadow, other_parent, other_name);
 	return op_insert(v->db, &shadow);
 }
-
 
 static int found_one(void *arg, const struct op_row *op)
 {
@@ -171,7 +174,8 @@ int fold_pending(struct volume *v, uint64_t store, const char *rid, bool *out)
 	return 0;
 }
 
-void fold_row_place(struct op_row *op, const struct row_rid *parent, const struct row_filename *name)
+void fold_row_place(
+	struct op_row *op, const struct row_rid *parent, const struct row_filename *name)
 {
 	op->r_parent = *parent;
 	op->r_name = *name;

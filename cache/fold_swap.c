@@ -1,7 +1,7 @@
 /*
- * RENAME_EXCHANGE in the journal. Two records of the origin without other rows swap in one step; else each moves,
- * the first by way of a name nobody has. Where one of the two is no record, or would be none at its new place, it leaves the
- * origin before the other comes.
+ * RENAME_EXCHANGE in the journal. Two records of the origin without other rows swap in one step;
+ * else each moves, the first by way of a name nobody has. Where one of the two is no record, or
+ * would be none at its new place, it leaves the origin before the other comes.
  */
 #include "cache/fold_priv.h"
 
@@ -25,8 +25,8 @@ static int one_step(struct volume *v, const struct name_row *a, const struct nam
 	return r;
 }
 
-static int swap_row(struct volume *v, const struct name_row *a, const struct name_row *b, const struct row_rid *a_parent,
-	const struct row_rid *b_parent)
+static int swap_row(struct volume *v, const struct name_row *a, const struct name_row *b,
+	const struct row_rid *a_parent, const struct row_rid *b_parent)
 {
 	struct op_row op;
 
@@ -65,7 +65,8 @@ static int three_steps(struct volume *v, const struct name_row *a, const struct 
 	return r ? r : move_row(v, a, b_parent, &b->name);
 }
 
-/* A record that keeps its place free for the other: never-sent directories around them must stay (rule 2). */
+/* A record that keeps its place free for the other: never-sent directories around them must stay
+ * (rule 2). */
 static int keep_parents(struct volume *v, const struct name_row *n, const struct row_rid *parent)
 {
 	_cleanup_rows_ struct fold_rows rows = { 0 };
@@ -96,11 +97,6 @@ static int swap_records(struct volume *v, const struct name_row *a, const struct
 	return r ? r : three_steps(v, a, b, a_parent, b_parent);
 }
 
-static bool can_stand(const struct object_row *o, const struct row_filename *name)
-{
-	return (S_ISREG(o->mode) || S_ISDIR(o->mode) || S_ISLNK(o->mode)) && bytes_is_utf8(name->bytes, name->len);
-}
-
 int fold_swap(struct volume *v, struct name_row *a, struct name_row *b, const struct object_row *ao,
 	const struct object_row *bo)
 {
@@ -117,8 +113,8 @@ int fold_swap(struct volume *v, struct name_row *a, struct name_row *b, const st
 		r = tree_row_rid(v, b->store, b->parent, &b_parent);
 	if (r)
 		return r;
-	a_stays = a->rid.text[0] && b_parent.text[0] && can_stand(ao, &b->name);
-	b_stays = b->rid.text[0] && a_parent.text[0] && can_stand(bo, &a->name);
+	a_stays = a->rid.text[0] && b_parent.text[0] && fold_can_stand(ao, &b->name);
+	b_stays = b->rid.text[0] && a_parent.text[0] && fold_can_stand(bo, &a->name);
 	if (a_stays && b_stays)
 		return swap_records(v, a, b, &a_parent, &b_parent);
 	if (a->rid.text[0] && !a_stays) {

@@ -1,10 +1,12 @@
 /*
- * Which objects the kernel knows: a count per object, taken with tree_hold for every entry that is answered and given
- * back by FORGET. An object that loses its last name while it is held is marked, and goes with the last count; one that
- * is still marked when the daemon dies has nlink 0 in the index and is removed at the next open (recover.c).
+ * Which objects the kernel knows: a count per object, taken with tree_hold for every entry that is
+ * answered and given back by FORGET. An object that loses its last name while it is held is marked,
+ * and goes with the last count; one that is still marked when the daemon dies has nlink 0 in the
+ * index and is removed at the next open (recover.c).
  *
- * live_unlinked() runs inside the transaction that writes nlink 0. The last tree_drop comes before it (the object is
- * not held, the transaction removes it) or after it (the mark stands, and the removal waits for the index lock).
+ * live_unlinked() runs inside the transaction that writes nlink 0. The last tree_drop comes before
+ * it (the object is not held, the transaction removes it) or after it (the mark stands, and the
+ * removal waits for the index lock).
  */
 #include "cache/tree_priv.h"
 
@@ -18,7 +20,8 @@ struct live_object {
 	UT_hash_handle hh;
 };
 
-/* Out of memory, the object is not counted: should it be unlinked, the kernel's calls find it stale. */
+/* Out of memory, the object is not counted: should it be unlinked, the kernel's calls find it
+ * stale. */
 void tree_hold(struct volume *v, uint64_t object)
 {
 	struct live_object *l;
@@ -94,8 +97,7 @@ void live_free(struct volume *v)
 {
 	struct live_object *l, *next;
 
-	HASH_ITER(hh, v->live, l, next)
-	{
+	HASH_ITER (hh, v->live, l, next) {
 		HASH_DEL(v->live, l);
 		free(l);
 	}

@@ -91,7 +91,8 @@ int outbox_requeue(struct volume *v, uint64_t seq)
 	return change_row(v, seq, requeue_row, NULL, true);
 }
 
-/* The record is never made: it stays here, a file of this machine, and so does all that was to be made inside. */
+/* The record is never made: it stays here, a file of this machine, and so does all that was to be
+ * made inside. */
 static int keep_local(struct volume *v, struct name_row *n)
 {
 	_cleanup_free_ struct name_row *children = NULL;
@@ -196,7 +197,8 @@ static int path_of(struct volume *v, const struct op_row *row, char **out)
 		r = tree_path_locked(v, n.parent, &dir);
 		if (r && r != -ENOENT)
 			return r;
-		r = asprintf(out, "%s%s%s", dir ? dir : "", dir && *dir ? "/" : "", (const char *)n.name.bytes);
+		r = asprintf(out, "%s%s%s", dir ? dir : "", dir && *dir ? "/" : "",
+			(const char *)n.name.bytes);
 		return r < 0 ? -ENOMEM : 0;
 	}
 	if (r != -ENOENT)
@@ -206,7 +208,8 @@ static int path_of(struct volume *v, const struct op_row *row, char **out)
 		if (r && r != -ENOENT)
 			return r;
 	}
-	r = asprintf(out, "%s%s%.*s", dir ? dir : "", dir ? "/" : "", (int)row->r_name.len, (const char *)row->r_name.bytes);
+	r = asprintf(out, "%s%s%.*s", dir ? dir : "", dir ? "/" : "", (int)row->r_name.len,
+		(const char *)row->r_name.bytes);
 	return r < 0 ? -ENOMEM : 0;
 }
 

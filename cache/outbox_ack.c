@@ -1,6 +1,6 @@
 /*
- * The origin has done it. What it answered is what the record is now: later rows are based on it, and content that is wholly there
- * may be evicted (its map gets the ETag).
+ * The origin has done it. What it answered is what the record is now: later rows are based on it,
+ * and content that is wholly there may be evicted (its map gets the ETag).
  */
 #include "cache/outbox_priv.h"
 
@@ -37,7 +37,8 @@ static int find_put(void *arg, const struct op_row *op)
 }
 
 /* Content without a PUT that is still to come is the origin's, too. */
-static int content_is_there(struct volume *v, const struct name_row *n, const char *old_etag, bool put)
+static int content_is_there(
+	struct volume *v, const struct name_row *n, const char *old_etag, bool put)
 {
 	struct object_row o;
 	bool pending = false;
@@ -74,7 +75,8 @@ static int ack_name(struct volume *v, const struct op_row *row, const struct rem
 	return r ? r : content_is_there(v, &n, old.text, row->kind == OP_PUT);
 }
 
-/* Of a swap the answer has one record. The other's place is known; its shadow waits for the feed, unless that was faster. */
+/* Of a swap the answer has one record. The other's place is known; its shadow waits for the feed,
+ * unless that was faster. */
 static int ack_swap(struct volume *v, const struct op_row *row, const struct remote_record *rec)
 {
 	bool newer = false;
@@ -100,7 +102,8 @@ static int ack_swap(struct volume *v, const struct op_row *row, const struct rem
 	return op_update(v->db, &shadow);
 }
 
-int outbox_ack_shadow(struct volume *v, const struct op_row *shadow, const struct remote_record *rec)
+int outbox_ack_shadow(
+	struct volume *v, const struct op_row *shadow, const struct remote_record *rec)
 {
 	int r = op_delete(v->db, shadow->seq);
 
@@ -140,7 +143,8 @@ int outbox_ack_row(struct volume *v, const struct op_row *row, const struct remo
 		return r;
 	if (rec)
 		remote_stale_note(v, row->store, row->rid.text, rec->seq);
-	/* What waits in `deferred` is older than the deletion; left there it would bring the record back after a restart. */
+	/* What waits in `deferred` is older than the deletion; left there it would bring the record
+	 * back after a restart. */
 	if (row->kind == OP_DELETE)
 		return remote_stale_drop(v, row->store, row->rid.text, rec ? rec->seq : UINT64_MAX);
 	r = ack_name(v, row, rec);

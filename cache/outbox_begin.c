@@ -11,12 +11,14 @@
 /* Local changes since outbox_next may have folded the row into something else. */
 static bool still_the_same(const struct op_row *row, const struct outbox_op *op)
 {
-	return (int)row->kind == (int)op->kind && (int)row->state == (int)op->state && !strcmp(row->rid.text, op->rid) &&
-		!strcmp(row->r_parent.text, op->parent) && strlen(op->name) == row->r_name.len &&
-		!memcmp(op->name, row->r_name.bytes, row->r_name.len);
+	return (int)row->kind == (int)op->kind && (int)row->state == (int)op->state &&
+	       !strcmp(row->rid.text, op->rid) && !strcmp(row->r_parent.text, op->parent) &&
+	       strlen(op->name) == row->r_name.len &&
+	       !memcmp(op->name, row->r_name.bytes, row->r_name.len);
 }
 
-/* The other record's latest ETag: its name's; when it was deleted since, its DELETE row was kept up to date. */
+/* The other record's latest ETag: its name's; when it was deleted since, its DELETE row was kept up
+ * to date. */
 static int refresh_other(struct volume *v, struct op_row *row)
 {
 	_cleanup_rows_ struct fold_rows rows = { 0 };

@@ -4,15 +4,19 @@
  * The journal is walked in order with a table of keys that earlier rows hold. A row takes
  *   i:RID           each record it changes; one row of a record at a time
  *   p:PARENT/NAME   the places it fills and the places it leaves
- *   d:RID           as one of many, for each directory it acts in; alone, when it deletes that directory
- *   m:STORE         moves of directories, one after the other: whether one makes a loop depends on the others
- *   s:STORE         as one of many; alone, when the place a record leaves is not known any more
- * and goes when no earlier row is in its way. A row that makes a directory holds d:RID alone but does not wait for it: a
- * directory that the origin lost is made again by a row behind those of its children (fold_origin.c), which wait because the directory's name row has no ETag.
+ *   d:RID           as one of many, for each directory it acts in; alone, when it deletes that
+ * directory m:STORE         moves of directories, one after the other: whether one makes a loop
+ * depends on the others s:STORE         as one of many; alone, when the place a record leaves is
+ * not known any more and goes when no earlier row is in its way. A row that makes a directory holds
+ * d:RID alone but does not wait for it: a directory that the origin lost is made again by a row
+ * behind those of its children (fold_origin.c), which wait because the directory's name row has no
+ * ETag.
  *
- * Of the keys only 64-bit hashes are kept: two that collide make one row wait for another without need, no more.
+ * Of the keys only 64-bit hashes are kept: two that collide make one row wait for another without
+ * need, no more.
  *
- * Cost: rows up to the last one returned. When something is returned or on its way, the walk ends after ROWS_MAX rows, for there will be another.
+ * Cost: rows up to the last one returned. When something is returned or on its way, the walk ends
+ * after ROWS_MAX rows, for there will be another.
  */
 #include "cache/outbox_priv.h"
 
@@ -213,8 +217,10 @@ static int gather(struct walk *w, const struct op_row *row)
 	return r;
 }
 
-/* The only thing a row may be sent right behind: the row that makes its directory, when that is on its way out as well. */
-static void wait_for(struct walk *w, const struct op_row *row, const struct want *q, const struct slot *s)
+/* The only thing a row may be sent right behind: the row that makes its directory, when that is on
+ * its way out as well. */
+static void wait_for(
+	struct walk *w, const struct op_row *row, const struct want *q, const struct slot *s)
 {
 	bool same_state = row->state == OP_INFLIGHT || !s->inflight;
 
@@ -346,8 +352,8 @@ static int put_in_order(struct outbox_op *ops, size_t n)
 	return 0;
 }
 
-int outbox_next(struct volume *v, int64_t now_wall_ms, unsigned debounce_ms, struct outbox_op *ops, size_t max, size_t *n,
-	uint64_t *wait_ms)
+int outbox_next(struct volume *v, int64_t now_wall_ms, unsigned debounce_ms, struct outbox_op *ops,
+	size_t max, size_t *n, uint64_t *wait_ms)
 {
 	struct walk w = {
 		.v = v,

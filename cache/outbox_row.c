@@ -12,8 +12,10 @@
 _Static_assert((int)OUTBOX_PUT == (int)OP_PUT && (int)OUTBOX_ATTR == (int)OP_ATTR, "kinds");
 _Static_assert((int)OUTBOX_MOVE == (int)OP_MOVE && (int)OUTBOX_SWAP == (int)OP_SWAP, "kinds");
 _Static_assert((int)OUTBOX_DELETE == (int)OP_DELETE, "kinds");
-_Static_assert((int)OUTBOX_QUEUED == (int)OP_QUEUED && (int)OUTBOX_INFLIGHT == (int)OP_INFLIGHT, "states");
-_Static_assert((int)OUTBOX_REFUSED == (int)OP_REFUSED && (int)OUTBOX_HELD == (int)OP_HELD, "states");
+_Static_assert(
+	(int)OUTBOX_QUEUED == (int)OP_QUEUED && (int)OUTBOX_INFLIGHT == (int)OP_INFLIGHT, "states");
+_Static_assert(
+	(int)OUTBOX_REFUSED == (int)OP_REFUSED && (int)OUTBOX_HELD == (int)OP_HELD, "states");
 
 void outbox_op_done(struct outbox_op *op)
 {
@@ -23,7 +25,8 @@ void outbox_op_done(struct outbox_op *op)
 
 void outbox_freeze(struct op_row *row, const struct object_row *o)
 {
-	snprintf(row->other_etag.text, sizeof(row->other_etag.text), "%o:%" PRId64, o->mode, o->mtime_ns);
+	snprintf(row->other_etag.text, sizeof(row->other_etag.text), "%o:%" PRId64, o->mode,
+		o->mtime_ns);
 }
 
 bool outbox_thaw(const struct op_row *row, struct outbox_frozen *out)
@@ -68,7 +71,8 @@ static int node_kind(uint32_t mode)
 }
 
 /* Of what was sent the size is the snapshot's. */
-static int fill_size(struct volume *v, const struct op_row *row, const struct object_row *o, struct outbox_op *op)
+static int fill_size(struct volume *v, const struct op_row *row, const struct object_row *o,
+	struct outbox_op *op)
 {
 	struct content_map m;
 	int r;
@@ -115,7 +119,8 @@ int outbox_fill(struct volume *v, const struct op_row *row, struct outbox_op *op
 	r = object_get(v->db, row->object, &o);
 	if (r && r != -ENOENT)
 		return r;
-	if (row->state == OP_INFLIGHT && (row->kind == OP_PUT || row->kind == OP_ATTR) && outbox_thaw(row, &f)) {
+	if (row->state == OP_INFLIGHT && (row->kind == OP_PUT || row->kind == OP_ATTR) &&
+		outbox_thaw(row, &f)) {
 		o.mode = f.mode;
 		o.mtime_ns = f.mtime_ns;
 	}

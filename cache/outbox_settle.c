@@ -1,6 +1,7 @@
 /*
- * Conflicts. Which rule applies is read from what the origin says about the record (settle_*.c); what was sent is compared with the
- * origin's content before the transaction, because reading a file takes its lock.
+ * Conflicts. Which rule applies is read from what the origin says about the record (settle_*.c);
+ * what was sent is compared with the origin's content before the transaction, because reading a
+ * file takes its lock.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -14,7 +15,8 @@
 
 #define LATER_MS 1000
 
-static int compare_file(struct volume *v, const struct outbox_op *sent, const struct remote_record *rec, bool *equal)
+static int compare_file(struct volume *v, const struct outbox_op *sent,
+	const struct remote_record *rec, bool *equal)
 {
 	uint8_t digest[32];
 	struct file *f;
@@ -93,7 +95,8 @@ int settle_clear(struct settle *s)
 		const struct op_row *row = &s->rows.rows[i];
 
 		r = fold_row_delete(s->v, row);
-		if (!r && row->kind == OP_MOVE && fold_row_is_double(row) && !fold_row_is_shadow(row))
+		if (!r && row->kind == OP_MOVE && fold_row_is_double(row) &&
+			!fold_row_is_shadow(row))
 			r = fold_row_delete_other(s->v, row);
 	}
 	return r;
@@ -106,7 +109,8 @@ int settle_path(struct settle *s, const struct name_row *n, char **out)
 
 	if (r && r != -ENOENT)
 		return r;
-	r = asprintf(out, "%s%s%s", dir ? dir : "", dir && *dir ? "/" : "", (const char *)n->name.bytes);
+	r = asprintf(
+		out, "%s%s%s", dir ? dir : "", dir && *dir ? "/" : "", (const char *)n->name.bytes);
 	return r < 0 ? -ENOMEM : 0;
 }
 
@@ -135,7 +139,8 @@ int settle_in_place(struct settle *s, bool *out)
 	int r = tree_row_rid(s->v, s->name.store, s->name.parent, &parent);
 
 	if (!r)
-		*out = !strcmp(parent.text, s->op.r_parent.text) && tree_row_same_name(&s->name.name, &s->op.r_name);
+		*out = !strcmp(parent.text, s->op.r_parent.text) &&
+		       tree_row_same_name(&s->name.name, &s->op.r_name);
 	return r;
 }
 
@@ -184,8 +189,8 @@ static int settle_txn(struct settle *s, uint64_t seq)
 	return r ? r : remote_pass_finish(&s->pass);
 }
 
-int outbox_settle(struct volume *v, uint64_t seq, const struct remote_record *current, const struct remote_record *standing,
-	bool *conflict)
+int outbox_settle(struct volume *v, uint64_t seq, const struct remote_record *current,
+	const struct remote_record *standing, bool *conflict)
 {
 	struct settle s = { .v = v, .current = current, .standing = standing };
 	int r = compare(v, seq, standing ? standing : current, &s.equal);

@@ -13,7 +13,8 @@
 #include "cache/remote_listing.h"
 #include "cache/tree_priv.h"
 
-static int insert_store(struct volume *v, const struct row_filename *name, bool read_only, struct store_row *s)
+static int insert_store(
+	struct volume *v, const struct row_filename *name, bool read_only, struct store_row *s)
 {
 	uint8_t ref[STORE_REF_LEN / 2];
 
@@ -52,7 +53,8 @@ static int insert_root(struct volume *v, const struct row_filename *name, struct
 	return r ? r : tree_row_touch(v, &dir, 1, now);
 }
 
-static int add_txn(struct volume *v, const struct row_filename *name, bool read_only, struct store_row *s, bool *fresh)
+static int add_txn(struct volume *v, const struct row_filename *name, bool read_only,
+	struct store_row *s, bool *fresh)
 {
 	enum store_mode mode = read_only ? STORE_RO : STORE_RW;
 	int r = store_by_name(v->db, (const char *)name->bytes, s);
@@ -86,8 +88,12 @@ int remote_store_add(struct volume *v, const char *name, bool read_only, uint64_
 	if (r)
 		return r;
 	if (fresh) {
-		struct volume_change c = { .what = CHANGE_ENTRY, .parent = OBJECT_ROOT, .name = name,
-			.name_len = filename.len, .object = s.root, .version = 1 };
+		struct volume_change c = { .what = CHANGE_ENTRY,
+			.parent = OBJECT_ROOT,
+			.name = name,
+			.name_len = filename.len,
+			.object = s.root,
+			.version = 1 };
 
 		volume_tell(v, &c, 1);
 	}
@@ -116,8 +122,11 @@ static int collect_store(void *arg, const struct store_row *s)
 	if (r)
 		return r;
 	out = &all->rows[all->n++];
-	*out = (struct remote_store){ .id = s->id, .read_only = s->mode == STORE_RO, .local = s->mode == STORE_LOCAL,
-		.listed = s->listed, .listing = listing != 0 };
+	*out = (struct remote_store){ .id = s->id,
+		.read_only = s->mode == STORE_RO,
+		.local = s->mode == STORE_LOCAL,
+		.listed = s->listed,
+		.listing = listing != 0 };
 	memcpy(out->name, s->name, sizeof(out->name));
 	memcpy(out->cursor, s->cursor, sizeof(out->cursor));
 	return 0;

@@ -1,6 +1,7 @@
 /*
- * One entry of the feed. The order of the questions is the order of remote.h's list: is it news at all, is it our own echo, does unsent work
- * stand in the way, is it a tombstone, and then where does it go (remote_place.c).
+ * One entry of the feed. The order of the questions is the order of remote.h's list: is it news at
+ * all, is it our own echo, does unsent work stand in the way, is it a tombstone, and then where
+ * does it go (remote_place.c).
  */
 #include "cache/remote_priv.h"
 
@@ -15,12 +16,14 @@
 #define BRAKE_PERCENT 20
 
 /* Our own operation, told by the feed before or instead of its answer. */
-static int acknowledge(struct remote_pass *p, const struct remote_record *rec, const struct fold_rows *rows, bool *done)
+static int acknowledge(struct remote_pass *p, const struct remote_record *rec,
+	const struct fold_rows *rows, bool *done)
 {
 	for (size_t i = 0; rec->has_key && i < rows->n; i++) {
 		const struct op_row *op = &rows->rows[i];
 
-		if (op->state != OP_INFLIGHT || fold_row_is_shadow(op) || memcmp(op->key, rec->key, sizeof(op->key)))
+		if (op->state != OP_INFLIGHT || fold_row_is_shadow(op) ||
+			memcmp(op->key, rec->key, sizeof(op->key)))
 			continue;
 		*done = true;
 		p->report.echoes++;
@@ -29,7 +32,8 @@ static int acknowledge(struct remote_pass *p, const struct remote_record *rec, c
 	return 0;
 }
 
-/* The other record of a swap of ours: its ETag was waited for. Anything else that was done to it since ends the wait, too. */
+/* The other record of a swap of ours: its ETag was waited for. Anything else that was done to it
+ * since ends the wait, too. */
 static int end_swap(struct remote_pass *p, const struct remote_record *rec, bool *done)
 {
 	_cleanup_rows_ struct fold_rows rows = { 0 };
@@ -146,8 +150,8 @@ static int store_cursor(struct remote_pass *p, const char *cursor)
 	return store_update(p->v->db, &s);
 }
 
-static int apply_page(struct remote_pass *p, const struct remote_record *records, size_t n, const char *cursor,
-	bool allow_deletes)
+static int apply_page(struct remote_pass *p, const struct remote_record *records, size_t n,
+	const char *cursor, bool allow_deletes)
 {
 	int r = allow_deletes ? 0 : brake(p, records, n);
 
@@ -158,8 +162,8 @@ static int apply_page(struct remote_pass *p, const struct remote_record *records
 	return r ? r : store_cursor(p, cursor);
 }
 
-int remote_apply(struct volume *v, uint64_t store, const struct remote_record *records, size_t n, const char *cursor,
-	bool allow_deletes, struct remote_report *report)
+int remote_apply(struct volume *v, uint64_t store, const struct remote_record *records, size_t n,
+	const char *cursor, bool allow_deletes, struct remote_report *report)
 {
 	struct remote_pass p = { 0 };
 	int r = db_begin(v->db);

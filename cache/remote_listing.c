@@ -1,9 +1,10 @@
 /*
  * A listing from nothing: mark and sweep.
  *
- * begin draws a new generation, which every record that is applied from then on gets in name.seen; end removes the names known at
- * the origin that did not get it. That a listing is under way is a setting of its own: the store stays `listed` meanwhile,
- * and after a restart the listing goes on from its cursor.
+ * begin draws a new generation, which every record that is applied from then on gets in name.seen;
+ * end removes the names known at the origin that did not get it. That a listing is under way is a
+ * setting of its own: the store stays `listed` meanwhile, and after a restart the listing goes on
+ * from its cursor.
  */
 #include "cache/remote_listing.h"
 
@@ -135,7 +136,8 @@ static int defer_removal(struct remote_pass *p, const struct name_row *n)
 	return remote_pass_defer(p, &rec, DEFERRED_BUSY);
 }
 
-/* Children mostly have higher ids than their directories: from the end; again as long as something went. */
+/* Children mostly have higher ids than their directories: from the end; again as long as something
+ * went. */
 static int sweep(struct remote_pass *p, struct ids *ids)
 {
 	size_t before;
@@ -197,7 +199,8 @@ static int end_txn(struct remote_pass *p, bool allow_deletes, struct ids *ids)
 	return r ? r : set_under_way(v, p->store.id, 0);
 }
 
-int remote_listing_end(struct volume *v, uint64_t store, bool allow_deletes, struct remote_report *report)
+int remote_listing_end(
+	struct volume *v, uint64_t store, bool allow_deletes, struct remote_report *report)
 {
 	struct remote_pass p = { 0 };
 	struct ids ids = { 0 };

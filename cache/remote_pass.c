@@ -47,7 +47,8 @@ static struct remote_change *new_change(struct remote_pass *p)
 	return memset(&p->changes[p->n_changes++], 0, sizeof(*p->changes));
 }
 
-int remote_pass_entry(struct remote_pass *p, uint64_t parent, const struct row_filename *name, const struct object_row *o)
+int remote_pass_entry(struct remote_pass *p, uint64_t parent, const struct row_filename *name,
+	const struct object_row *o)
 {
 	struct remote_change *c;
 
@@ -119,7 +120,8 @@ static int mark_seen(struct remote_pass *p, const char *rid)
 	return name_update(p->v->db, &n);
 }
 
-int remote_pass_defer(struct remote_pass *p, const struct remote_record *rec, enum deferred_reason reason)
+int remote_pass_defer(
+	struct remote_pass *p, const struct remote_record *rec, enum deferred_reason reason)
 {
 	_cleanup_free_ char *text = NULL;
 	int r = remote_record_print(rec, &text);
@@ -172,7 +174,8 @@ static int children_of_arrived(struct remote_pass *p)
 {
 	for (size_t i = 0; i < p->n_arrived; i++) {
 		struct row_rid rid = p->arrived[i];
-		int r = deferred_each(p->v->db, p->store.id, DEFERRED_PARENT, rid.text, remote_pass_deferred, p);
+		int r = deferred_each(
+			p->v->db, p->store.id, DEFERRED_PARENT, rid.text, remote_pass_deferred, p);
 
 		if (r < 0)
 			return r;
@@ -207,15 +210,15 @@ static int late_entries(struct remote_pass *p)
 	return r;
 }
 
-/* Times of directories follow what happens in them, but not while the store is being listed: then they are the origin's. */
+/* Times of directories follow what happens in them, but not while the store is being listed: then
+ * they are the origin's. */
 static int touch_dirs(struct remote_pass *p)
 {
 	struct remote_touched *t, *next;
 	struct object_row o;
 	int r = 0;
 
-	HASH_ITER(hh, p->touched, t, next)
-	{
+	HASH_ITER (hh, p->touched, t, next) {
 		r = object_get(p->v->db, t->dir, &o);
 		if (r == -ENOENT || (!r && !o.nlink)) {
 			r = 0;
@@ -269,8 +272,7 @@ void remote_pass_end(struct remote_pass *p, bool committed)
 	if (committed && p->n_changes)
 		tell(p);
 	free(p->changes);
-	HASH_ITER(hh, p->touched, t, next)
-	{
+	HASH_ITER (hh, p->touched, t, next) {
 		HASH_DEL(p->touched, t);
 		free(t);
 	}

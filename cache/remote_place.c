@@ -1,15 +1,16 @@
 /*
  * Where a record goes.
  *
- * Its parent is named by id and may not be known yet: the entry is deferred until the directory comes. Its place may be taken:
- *   by a record of the origin that has no rows here   it has moved or gone, too, but its entry comes later (swaps, chains): it is parked, out
- *                                                     of every directory, until then
- *   by a record with unsent content or attributes     it will meet its 412 and learn where it stands now; the entry waits
- *   by a record that we moved here                    it steps aside under the conflict name
- *   by a directory never sent, for a directory        they become one
- *   by a file never sent that may be equal            the entry waits for the upload, which compares (outbox_settle)
- *   by anything else never sent                       it steps aside under the conflict name
- * A directory that would come to lie below itself waits for the end of the pass: its parent will move.
+ * Its parent is named by id and may not be known yet: the entry is deferred until the directory
+ * comes. Its place may be taken: by a record of the origin that has no rows here   it has moved or
+ * gone, too, but its entry comes later (swaps, chains): it is parked, out of every directory, until
+ * then by a record with unsent content or attributes     it will meet its 412 and learn where it
+ * stands now; the entry waits by a record that we moved here                    it steps aside
+ * under the conflict name by a directory never sent, for a directory        they become one by a
+ * file never sent that may be equal            the entry waits for the upload, which compares
+ * (outbox_settle) by anything else never sent                       it steps aside under the
+ * conflict name A directory that would come to lie below itself waits for the end of the pass: its
+ * parent will move.
  */
 #include "cache/remote_priv.h"
 
@@ -82,15 +83,16 @@ static int vacate_unsent(struct remote_pass *p, const struct remote_record *rec,
 		r = fold_adopt(p->v, m, rec->id);
 		return r ? r : name_update(p->v->db, m);
 	}
-	if (!self && (rec->kind == REMOTE_DIR ? S_ISDIR(o->mode) : may_be_equal(rec, o)) && !stuck) {
+	if (!self && (rec->kind == REMOTE_DIR ? S_ISDIR(o->mode) : may_be_equal(rec, o)) &&
+		!stuck) {
 		*is_free = false;
 		return 0;
 	}
 	return conflict_step_aside(p, m, CONFLICT_CREATE_CREATE);
 }
 
-int remote_place_vacate(struct remote_pass *p, const struct remote_record *rec, uint64_t parent, uint64_t self,
-	bool *is_free)
+int remote_place_vacate(struct remote_pass *p, const struct remote_record *rec, uint64_t parent,
+	uint64_t self, bool *is_free)
 {
 	_cleanup_rows_ struct fold_rows rows = { 0 };
 	struct object_row o;
@@ -119,7 +121,8 @@ int remote_place_vacate(struct remote_pass *p, const struct remote_record *rec, 
 	return 0;
 }
 
-int remote_place_move(struct remote_pass *p, const struct remote_record *rec, struct name_row *n, bool *done)
+int remote_place_move(
+	struct remote_pass *p, const struct remote_record *rec, struct name_row *n, bool *done)
 {
 	struct row_filename name;
 	uint64_t parent;
@@ -161,7 +164,8 @@ static int place_new(struct remote_pass *p, const struct remote_record *rec, uin
 	return r || rec->kind != REMOTE_DIR ? r : remote_pass_arrived(p, rec->id);
 }
 
-static int place_known(struct remote_pass *p, const struct remote_record *rec, struct name_row *n, uint64_t parent)
+static int place_known(
+	struct remote_pass *p, const struct remote_record *rec, struct name_row *n, uint64_t parent)
 {
 	struct row_filename name;
 	int r = remote_update_object(p, rec, n);
@@ -180,8 +184,8 @@ static int place_known(struct remote_pass *p, const struct remote_record *rec, s
 }
 
 /* *ready false: the entry is dealt with for now. */
-static int ready_known(struct remote_pass *p, const struct remote_record *rec, const struct name_row *n, uint64_t parent,
-	bool *ready)
+static int ready_known(struct remote_pass *p, const struct remote_record *rec,
+	const struct name_row *n, uint64_t parent, bool *ready)
 {
 	bool below = false;
 	int r;
@@ -189,7 +193,9 @@ static int ready_known(struct remote_pass *p, const struct remote_record *rec, c
 	*ready = false;
 	if (filetab_busy(p->v, n->object))
 		return remote_pass_defer(p, rec, DEFERRED_BUSY);
-	r = rec->kind == REMOTE_DIR && n->parent != parent ? tree_row_below(p->v, parent, n->object, &below) : 0;
+	r = rec->kind == REMOTE_DIR && n->parent != parent
+		    ? tree_row_below(p->v, parent, n->object, &below)
+		    : 0;
 	if (r || below)
 		return r ? r : remote_pass_late(p, rec);
 	*ready = true;

@@ -1,4 +1,5 @@
-/* A record of docs/protocol.md: read strictly, for what an origin says becomes names and sizes here. */
+/* A record of docs/protocol.md: read strictly, for what an origin says becomes names and sizes
+ * here. */
 #include "cache/remote_priv.h"
 
 #include <errno.h>
@@ -37,7 +38,8 @@ static bool etag_ok(const char *etag)
 	return true;
 }
 
-static int get_text(const struct json *in, const char *key, bool (*ok)(const char *text), bool needed, char *out, size_t size)
+static int get_text(const struct json *in, const char *key, bool (*ok)(const char *text),
+	bool needed, char *out, size_t size)
 {
 	const char *text;
 
@@ -106,7 +108,8 @@ int remote_record_parse(const struct json *in, struct remote_record *out)
 	bool live;
 	int r;
 
-	if (!json_is_object(in) || (json_has(in, "deleted") && json_get_bool(in, "deleted", &rec.deleted)))
+	if (!json_is_object(in) ||
+		(json_has(in, "deleted") && json_get_bool(in, "deleted", &rec.deleted)))
 		return CE_PROTOCOL;
 	live = !rec.deleted;
 	if (json_has(in, "seq") && json_get_u64(in, "seq", &rec.seq))

@@ -1,16 +1,18 @@
 /*
  * Entries that are older than what we know.
  *
- * The feed names each record at its latest state, so pages come in order. But a page that was on its way while an operation of
- * ours was answered shows the record as it was before; and an entry that waited in `deferred` may have been overtaken.
- * Sequence numbers tell: those of answers are remembered here, in a table by hash that is lost with the process, as pages on their way are.
+ * The feed names each record at its latest state, so pages come in order. But a page that was on
+ * its way while an operation of ours was answered shows the record as it was before; and an entry
+ * that waited in `deferred` may have been overtaken. Sequence numbers tell: those of answers are
+ * remembered here, in a table by hash that is lost with the process, as pages on their way are.
  */
 #include "cache/remote_priv.h"
 
 #include <errno.h>
 #include <string.h>
 
-static struct volume_acked *slot_of(struct volume *v, uint64_t store, const char *rid, uint64_t *hash)
+static struct volume_acked *slot_of(
+	struct volume *v, uint64_t store, const char *rid, uint64_t *hash)
 {
 	uint64_t h = UINT64_C(0xcbf29ce484222325) ^ store;
 

@@ -1,4 +1,5 @@
-/* Objects as the origin wants them. Content that changed is a new version: a map that says that nothing is here yet. */
+/* Objects as the origin wants them. Content that changed is a new version: a map that says that
+ * nothing is here yet. */
 #include "cache/remote_priv.h"
 
 #include <errno.h>
@@ -7,9 +8,12 @@
 
 #include "cache/tree_priv.h"
 
-static int new_map(struct volume *v, const struct remote_record *rec, uint64_t object, uint64_t *out)
+static int new_map(
+	struct volume *v, const struct remote_record *rec, uint64_t object, uint64_t *out)
 {
-	struct content_map m = { .object = object, .size = rec->size, .whole = false, .state = CONTENT_MAP_CURRENT };
+	struct content_map m = {
+		.object = object, .size = rec->size, .whole = false, .state = CONTENT_MAP_CURRENT
+	};
 	int r;
 
 	*out = 0;
@@ -36,7 +40,9 @@ static int make_object(struct remote_pass *p, const struct remote_record *rec, s
 		.uid = p->v->uid,
 		.gid = p->v->gid,
 		.nlink = rec->kind == REMOTE_DIR ? 2 : 1,
-		.size = target ? strlen(target) : rec->kind == REMOTE_FILE ? rec->size : 0,
+		.size = target                     ? strlen(target)
+			: rec->kind == REMOTE_FILE ? rec->size
+						   : 0,
 		.atime_ns = rec->mtime_ns,
 		.mtime_ns = rec->mtime_ns,
 		.ctime_ns = p->now,
@@ -64,8 +70,8 @@ int remote_update_insert(struct remote_pass *p, const struct remote_record *rec,
 }
 
 /* The name gets an object of its own; the old one goes on under its other names, or goes. */
-int remote_update_replace(struct remote_pass *p, const struct remote_record *rec, struct name_row *n,
-	struct object_row *old)
+int remote_update_replace(struct remote_pass *p, const struct remote_record *rec,
+	struct name_row *n, struct object_row *old)
 {
 	struct object_row o;
 	int dir = S_ISDIR(old->mode) ? 1 : 0;
@@ -82,7 +88,8 @@ int remote_update_replace(struct remote_pass *p, const struct remote_record *rec
 	return r ? r : tree_row_unlinked(p->v, n, old, p->now);
 }
 
-static int same_target(struct remote_pass *p, const struct remote_record *rec, const struct object_row *o, bool *out)
+static int same_target(struct remote_pass *p, const struct remote_record *rec,
+	const struct object_row *o, bool *out)
 {
 	_cleanup_free_ char *target = NULL;
 	size_t len;
@@ -97,8 +104,8 @@ static int same_target(struct remote_pass *p, const struct remote_record *rec, c
 	return r;
 }
 
-static int same_content(struct remote_pass *p, const struct remote_record *rec, const struct name_row *n,
-	const struct object_row *o, bool *out)
+static int same_content(struct remote_pass *p, const struct remote_record *rec,
+	const struct name_row *n, const struct object_row *o, bool *out)
 {
 	switch (rec->kind) {
 	case REMOTE_DIR:
@@ -107,13 +114,14 @@ static int same_content(struct remote_pass *p, const struct remote_record *rec, 
 	case REMOTE_SYMLINK:
 		return same_target(p, rec, o, out);
 	default:
-		*out = n->has_sha256 && rec->has_sha256 && !memcmp(n->sha256, rec->sha256, ROW_SHA256_LEN);
+		*out = n->has_sha256 && rec->has_sha256 &&
+		       !memcmp(n->sha256, rec->sha256, ROW_SHA256_LEN);
 		return 0;
 	}
 }
 
-static int replace_content(struct remote_pass *p, const struct remote_record *rec, const struct name_row *n,
-	struct object_row *o)
+static int replace_content(struct remote_pass *p, const struct remote_record *rec,
+	const struct name_row *n, struct object_row *o)
 {
 	int r = remote_pass_object(p, CHANGE_CONTENT, o);
 
@@ -142,7 +150,9 @@ int remote_update_object(struct remote_pass *p, const struct remote_record *rec,
 	if (r)
 		return r;
 	if ((o.mode ^ mode) & S_IFMT)
-		return S_ISDIR(o.mode) && name_any(p->v->db, o.id) ? -ENOTEMPTY : remote_update_replace(p, rec, n, &o);
+		return S_ISDIR(o.mode) && name_any(p->v->db, o.id)
+			       ? -ENOTEMPTY
+			       : remote_update_replace(p, rec, n, &o);
 	r = same_content(p, rec, n, &o, &same);
 	if (r)
 		return r;
@@ -162,7 +172,8 @@ int remote_update_object(struct remote_pass *p, const struct remote_record *rec,
 	return r ? r : remote_pass_object(p, CHANGE_ATTR, &o);
 }
 
-int remote_update_move(struct remote_pass *p, struct name_row *n, uint64_t parent, const struct row_filename *name)
+int remote_update_move(
+	struct remote_pass *p, struct name_row *n, uint64_t parent, const struct row_filename *name)
 {
 	struct object_row o;
 	int dir, r = object_get(p->v->db, n->object, &o);

@@ -2,7 +2,8 @@
  * The record is gone at the origin: by its own word, or unknown there.
  *   deleted here, too         done
  *   edited here               our edit becomes a new record
- *   moved or changed mode     the deletion counts; of a directory with unsent work inside, the directory is made again
+ *   moved or changed mode     the deletion counts; of a directory with unsent work inside, the
+ * directory is made again
  */
 #include <errno.h>
 #include <string.h>

@@ -1,11 +1,12 @@
 /*
  * The record is alive at the origin, in another state than our operation was based on.
  *   deleted here                  it comes back: a deletion does not beat an edit
- *   content differs on both sides ours becomes a conflict copy, a record of its own; the name gets the origin's version
+ *   content differs on both sides ours becomes a conflict copy, a record of its own; the name gets
+ * the origin's version
  *   ... but is equal              adopted
  *   content differs there only    taken
- *   moved there                   the origin's place counts, and is noted if we moved it, too; our replacing of another record goes on
- * and whatever of ours remains is based anew and queued again.
+ *   moved there                   the origin's place counts, and is noted if we moved it, too; our
+ * replacing of another record goes on and whatever of ours remains is based anew and queued again.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -29,13 +30,15 @@ static bool content_changed(const struct settle *s)
 	if (s->current->kind == REMOTE_DIR)
 		return false;
 	return !s->name.etag.text[0] || !s->name.has_sha256 || !s->current->has_sha256 ||
-		memcmp(s->name.sha256, s->current->sha256, ROW_SHA256_LEN) != 0;
+	       memcmp(s->name.sha256, s->current->sha256, ROW_SHA256_LEN) != 0;
 }
 
-/* The ETag of a name that waits for its place: of no state, so the entry is news when it is tried again. */
+/* The ETag of a name that waits for its place: of no state, so the entry is news when it is tried
+ * again. */
 #define ETAG_UNPLACED "\"unplaced\""
 
-/* The origin's state becomes what the name is based on. What cannot be placed now comes with the deferred entry. */
+/* The origin's state becomes what the name is based on. What cannot be placed now comes with the
+ * deferred entry. */
 static int take_place(struct settle *s, struct name_row *n)
 {
 	bool done;
@@ -59,7 +62,8 @@ static int note_copy(struct settle *s, const struct name_row *copy)
 	return r ? r : settle_note(s, CONFLICT_EDIT_EDIT, copy->object, path);
 }
 
-/* The object stays what open handles know, under the new name; the old name gets an object for the origin's version. */
+/* The object stays what open handles know, under the new name; the old name gets an object for the
+ * origin's version. */
 static int make_copy(struct settle *s, struct name_row *copy)
 {
 	struct row_rid parent;
@@ -81,7 +85,9 @@ static int make_copy(struct settle *s, struct name_row *copy)
 
 static int keep_both(struct settle *s)
 {
-	struct name_row copy = { .store = s->name.store, .parent = s->name.parent, .object = s->name.object };
+	struct name_row copy = {
+		.store = s->name.store, .parent = s->name.parent, .object = s->name.object
+	};
 	int r = settle_clear(s);
 
 	if (!r)
@@ -111,7 +117,8 @@ static int adopt(struct settle *s)
 	return tree_row_map_etag(s->v, &s->object, "", s->current->etag);
 }
 
-/* Of those that replace another record only when `all`: the other is deleted nevertheless, as its name was taken here. */
+/* Of those that replace another record only when `all`: the other is deleted nevertheless, as its
+ * name was taken here. */
 static int give_up_moves(struct settle *s, bool all)
 {
 	_cleanup_free_ char *path = NULL;
@@ -127,13 +134,16 @@ static int give_up_moves(struct settle *s, bool all)
 		if (!r && two)
 			r = fold_row_delete_other(s->v, row);
 	}
-	return r ? r : conflict_note(&s->pass, CONFLICT_MOVE, s->name.object, s->name.rid.text, path, s->current->name);
+	return r ? r
+		 : conflict_note(&s->pass, CONFLICT_MOVE, s->name.object, s->name.rid.text, path,
+			   s->current->name);
 }
 
 static bool moved_there(const struct settle *s)
 {
-	return strcmp(s->name.r_parent.text, s->current->parent) || s->name.r_name.len != strlen(s->current->name) ||
-		memcmp(s->name.r_name.bytes, s->current->name, s->name.r_name.len);
+	return strcmp(s->name.r_parent.text, s->current->parent) ||
+	       s->name.r_name.len != strlen(s->current->name) ||
+	       memcmp(s->name.r_name.bytes, s->current->name, s->name.r_name.len);
 }
 
 /* Everything that is left is sent again, based on the origin's state. */
@@ -176,8 +186,10 @@ static int take_attributes(struct settle *s, bool changed)
 
 static int rebase(struct settle *s, bool changed)
 {
-	/* The state it was based on stands: it is the move itself that cannot be (a loop, no directory). */
-	const bool impossible = s->op.kind == OP_MOVE && !strcmp(s->op.base_etag.text, s->current->etag);
+	/* The state it was based on stands: it is the move itself that cannot be (a loop, no
+	 * directory). */
+	const bool impossible =
+		s->op.kind == OP_MOVE && !strcmp(s->op.base_etag.text, s->current->etag);
 	const bool moved = moved_there(s);
 	int r = 0;
 

@@ -1,5 +1,6 @@
 /*
- * The operation cannot be done where it was to be: the place is taken, the parent is unknown, or the record it replaces is another by now.
+ * The operation cannot be done where it was to be: the place is taken, the parent is unknown, or
+ * the record it replaces is another by now.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -97,8 +98,10 @@ static int make_taken(struct settle *s, bool in_place)
 
 	if (known && known != -ENOENT)
 		return known;
-	if (in_place && s->equal && known == -ENOENT && s->standing->kind == (S_ISDIR(s->object.mode) ? REMOTE_DIR :
-		S_ISLNK(s->object.mode) ? REMOTE_SYMLINK : REMOTE_FILE))
+	if (in_place && s->equal && known == -ENOENT &&
+		s->standing->kind == (S_ISDIR(s->object.mode)          ? REMOTE_DIR
+					     : S_ISLNK(s->object.mode) ? REMOTE_SYMLINK
+								       : REMOTE_FILE))
 		return adopt(s);
 	if (s->doubled)
 		r = make_apart(s);
@@ -146,7 +149,8 @@ int settle_place_taken(struct settle *s)
 	return move_taken(s, in_place);
 }
 
-/* The record that was to be replaced is another by now: it stays. Is it gone, the move is a plain one. */
+/* The record that was to be replaced is another by now: it stays. Is it gone, the move is a plain
+ * one. */
 int settle_other(struct settle *s)
 {
 	bool in_place = false;

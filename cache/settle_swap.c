@@ -1,6 +1,6 @@
 /*
- * An exchange that cannot be done: one of the two records is another by now. Both go back to where the origin has them,
- * and what else is to be done to them is settled one by one when it is sent.
+ * An exchange that cannot be done: one of the two records is another by now. Both go back to where
+ * the origin has them, and what else is to be done to them is settled one by one when it is sent.
  */
 #include <errno.h>
 #include <string.h>
@@ -89,8 +89,8 @@ int settle_swap(struct settle *s)
 	if (!r && !rb)
 		r = put_home(s, &b, &home_b);
 	if (!r)
-		r = conflict_note(&s->pass, CONFLICT_MOVE, s->name.object, op.rid.text, (const char *)op.r_name.bytes,
-			(const char *)op.r_name.bytes);
+		r = conflict_note(&s->pass, CONFLICT_MOVE, s->name.object, op.rid.text,
+			(const char *)op.r_name.bytes, (const char *)op.r_name.bytes);
 	if (r || !s->current)
 		return r;
 	return remote_apply_one(&s->pass, s->current);

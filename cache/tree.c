@@ -1,6 +1,7 @@
 /*
- * Looking up and attributes: the hottest calls of the mount, one statement each and nothing allocated. An open file with
- * uncommitted writes knows its size and times better than the index: they are laid over afterwards, without the index lock.
+ * Looking up and attributes: the hottest calls of the mount, one statement each and nothing
+ * allocated. An open file with uncommitted writes knows its size and times better than the index:
+ * they are laid over afterwards, without the index lock.
  */
 #include "cache/tree_priv.h"
 
@@ -177,8 +178,8 @@ static int may_set(struct volume *v, const struct object_row *o, unsigned mask)
 	return s.mode == STORE_RO ? -EROFS : 0;
 }
 
-static int setattr_txn(struct volume *v, uint64_t object, uint64_t version, const struct tree_attr *set, unsigned mask,
-	struct object_row *o, bool *journaled)
+static int setattr_txn(struct volume *v, uint64_t object, uint64_t version,
+	const struct tree_attr *set, unsigned mask, struct object_row *o, bool *journaled)
 {
 	uint32_t mode;
 	int r = object_get(v->db, object, o);
@@ -198,8 +199,8 @@ static int setattr_txn(struct volume *v, uint64_t object, uint64_t version, cons
 	return r;
 }
 
-int tree_setattr(struct volume *v, uint64_t object, uint64_t version, const struct tree_attr *set, unsigned mask,
-	struct tree_attr *out)
+int tree_setattr(struct volume *v, uint64_t object, uint64_t version, const struct tree_attr *set,
+	unsigned mask, struct tree_attr *out)
 {
 	struct object_row o;
 	struct tree_attr a;

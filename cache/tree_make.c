@@ -1,4 +1,5 @@
-/* New names: files, directories, symlinks, links. Each with its journal row in the same transaction. */
+/* New names: files, directories, symlinks, links. Each with its journal row in the same
+ * transaction. */
 #include "cache/tree_priv.h"
 
 #include <errno.h>
@@ -19,7 +20,8 @@ struct make {
 };
 
 /* The directory, ready for a new entry of this name. */
-static int open_place(struct volume *v, uint64_t parent, const struct row_filename *name, struct object_row *dir)
+static int open_place(
+	struct volume *v, uint64_t parent, const struct row_filename *name, struct object_row *dir)
 {
 	struct name_row there;
 	int found, r = tree_row_dir_rw(v, parent, dir);
@@ -36,7 +38,9 @@ static int open_place(struct volume *v, uint64_t parent, const struct row_filena
 static int add_name(struct volume *v, struct object_row *dir, const struct row_filename *name,
 	const struct object_row *o, int64_t now)
 {
-	struct name_row n = { .store = dir->store, .parent = dir->id, .name = *name, .object = o->id };
+	struct name_row n = {
+		.store = dir->store, .parent = dir->id, .name = *name, .object = o->id
+	};
 	int r = fold_make(v, &n, o);
 
 	if (!r)
@@ -44,7 +48,8 @@ static int add_name(struct volume *v, struct object_row *dir, const struct row_f
 	return r ? r : tree_row_touch(v, dir, S_ISDIR(o->mode) ? 1 : 0, now);
 }
 
-static void new_object(const struct make *m, const struct object_row *dir, int64_t now, struct object_row *o)
+static void new_object(
+	const struct make *m, const struct object_row *dir, int64_t now, struct object_row *o)
 {
 	*o = (struct object_row){
 		.store = dir->store,
@@ -114,8 +119,8 @@ int tree_mknod(struct volume *v, uint64_t parent, const char *name, uint32_t mod
 	return make(v, &m, out);
 }
 
-int tree_mkdir(struct volume *v, uint64_t parent, const char *name, uint32_t mode, const struct tree_cred *cred,
-	struct tree_attr *out)
+int tree_mkdir(struct volume *v, uint64_t parent, const char *name, uint32_t mode,
+	const struct tree_cred *cred, struct tree_attr *out)
 {
 	struct make m = { .parent = parent, .mode = S_IFDIR | (mode & 07777), .cred = cred };
 	int r = tree_row_filename(&m.name, name);
@@ -126,7 +131,9 @@ int tree_mkdir(struct volume *v, uint64_t parent, const char *name, uint32_t mod
 int tree_symlink(struct volume *v, uint64_t parent, const char *name, const char *target,
 	const struct tree_cred *cred, struct tree_attr *out)
 {
-	struct make m = { .parent = parent, .mode = S_IFLNK | 0777, .target = target, .cred = cred };
+	struct make m = {
+		.parent = parent, .mode = S_IFLNK | 0777, .target = target, .cred = cred
+	};
 	size_t len = strlen(target);
 	int r = tree_row_filename(&m.name, name);
 
@@ -139,7 +146,8 @@ int tree_symlink(struct volume *v, uint64_t parent, const char *name, const char
 	return make(v, &m, out);
 }
 
-/* The new record needs the content: a file that is only partly here is fetched first (CE_ABSENT). */
+/* The new record needs the content: a file that is only partly here is fetched first (CE_ABSENT).
+ */
 static int may_link(struct volume *v, const struct object_row *o, const struct object_row *dir)
 {
 	bool whole;
@@ -159,8 +167,8 @@ static int may_link(struct volume *v, const struct object_row *o, const struct o
 	return whole ? 0 : CE_ABSENT;
 }
 
-static int link_txn(struct volume *v, uint64_t object, uint64_t parent, const struct row_filename *name,
-	struct object_row *o)
+static int link_txn(struct volume *v, uint64_t object, uint64_t parent,
+	const struct row_filename *name, struct object_row *o)
 {
 	int64_t now = clock_wall_ns();
 	struct object_row dir;
@@ -178,7 +186,8 @@ static int link_txn(struct volume *v, uint64_t object, uint64_t parent, const st
 	return r ? r : add_name(v, &dir, name, o, now);
 }
 
-int tree_link(struct volume *v, uint64_t object, uint64_t parent, const char *name, struct tree_attr *out)
+int tree_link(
+	struct volume *v, uint64_t object, uint64_t parent, const char *name, struct tree_attr *out)
 {
 	struct row_filename filename;
 	struct object_row o;

@@ -18,7 +18,8 @@ static int check_kind(struct volume *v, const struct object_row *o, bool want_di
 	return r > 0 ? -ENOTEMPTY : r;
 }
 
-static int remove_txn(struct volume *v, uint64_t parent, const struct row_filename *name, bool want_dir)
+static int remove_txn(
+	struct volume *v, uint64_t parent, const struct row_filename *name, bool want_dir)
 {
 	int64_t now = clock_wall_ns();
 	struct object_row dir, o;

@@ -1,10 +1,11 @@
 /*
  * rename(2).
  *
- * The source's uncommitted data is committed in the transaction of the rename, and before a name is replaced the
- * data of its new content is on the disk: an old file is never replaced by one that a power cut may empty. Both
- * need the lock of the open file, which comes before the index lock; so the source is looked up first, locked, and looked up
- * again inside the transaction. When it is another by then, the call starts over.
+ * The source's uncommitted data is committed in the transaction of the rename, and before a name is
+ * replaced the data of its new content is on the disk: an old file is never replaced by one that a
+ * power cut may empty. Both need the lock of the open file, which comes before the index lock; so
+ * the source is looked up first, locked, and looked up again inside the transaction. When it is
+ * another by then, the call starts over.
  */
 #include "cache/tree_priv.h"
 
@@ -36,7 +37,8 @@ struct rename {
 	bool dirty;
 };
 
-static int load_side(struct volume *v, uint64_t parent, const struct row_filename *name, struct side *s)
+static int load_side(
+	struct volume *v, uint64_t parent, const struct row_filename *name, struct side *s)
 {
 	int r = tree_row_dir_rw(v, parent, &s->dir);
 
@@ -264,10 +266,14 @@ static int rename_once(struct rename *m)
 	return r;
 }
 
-int tree_rename(struct volume *v, uint64_t parent, const char *name, uint64_t new_parent, const char *new_name,
-	unsigned flags)
+int tree_rename(struct volume *v, uint64_t parent, const char *name, uint64_t new_parent,
+	const char *new_name, unsigned flags)
 {
-	struct rename m = { .v = v, .parent = parent, .new_parent = new_parent, .flags = flags, .now = clock_wall_ns() };
+	struct rename m = { .v = v,
+		.parent = parent,
+		.new_parent = new_parent,
+		.flags = flags,
+		.now = clock_wall_ns() };
 	int r = tree_row_filename(&m.name, name);
 
 	if (!r)

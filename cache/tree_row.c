@@ -27,7 +27,8 @@ static uint64_t data_bytes(struct volume *v, const struct object_row *o)
 
 	if (!S_ISREG(o->mode) || !o->map)
 		return 0;
-	if (o->size <= UINT64_C(1) << BLOB_SHIFT_DEFAULT || content_map_get(v->db, o->map, &m) || !m.whole)
+	if (o->size <= UINT64_C(1) << BLOB_SHIFT_DEFAULT || content_map_get(v->db, o->map, &m) ||
+		!m.whole)
 		return o->size;
 	if (!m.blob)
 		return 0;
@@ -228,7 +229,8 @@ int tree_row_unname(struct volume *v, const struct name_row *n, struct object_ro
 	return r ? r : tree_row_unlinked(v, n, o, now);
 }
 
-/* The content came with the name that went: another name of the same content takes over, or it is ours alone. */
+/* The content came with the name that went: another name of the same content takes over, or it is
+ * ours alone. */
 static int hand_over_content(struct volume *v, const struct name_row *n, const struct object_row *o)
 {
 	_cleanup_free_ struct name_row *rows = NULL;
@@ -262,7 +264,8 @@ int tree_row_unlinked(struct volume *v, const struct name_row *n, struct object_
 	return r ? r : object_update(v->db, o);
 }
 
-int tree_row_map_etag(struct volume *v, const struct object_row *o, const char *from, const char *to)
+int tree_row_map_etag(
+	struct volume *v, const struct object_row *o, const char *from, const char *to)
 {
 	struct content_map m;
 	int r;

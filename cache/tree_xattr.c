@@ -15,7 +15,8 @@ static int check_name(const char *name)
 
 	if (!len || len > XATTR_NAME_MAX)
 		return -ERANGE;
-	/* ACLs and labels mean something to the kernel only where a file system keeps them for it. */
+	/* ACLs and labels mean something to the kernel only where a file system keeps them for it.
+	 */
 	return strncmp(name, "system.", 7) ? 0 : -EOPNOTSUPP;
 }
 
@@ -56,7 +57,8 @@ static int changed(struct volume *v, struct object_row *o)
 	return object_update(v->db, o);
 }
 
-int tree_setxattr(struct volume *v, uint64_t object, const char *name, const void *value, size_t len, int flags)
+int tree_setxattr(struct volume *v, uint64_t object, const char *name, const void *value,
+	size_t len, int flags)
 {
 	struct object_row o;
 	int r = check_name(name);

@@ -5,7 +5,8 @@
 #include "origin_model.h"
 
 /*
- * Contents that somebody wrote last and nobody who saw them has replaced or deleted: none of them may be lost. Each is a word of its own.
+ * Contents that somebody wrote last and nobody who saw them has replaced or deleted: none of them
+ * may be lost. Each is a word of its own.
  */
 struct tokens {
 	char (*word)[OM_CONTENT];
@@ -42,7 +43,8 @@ struct walk {
 	size_t n;
 };
 
-static inline void walk_dir(struct tree_fixture *f, uint64_t dir, const char *prefix, struct walk *w)
+static inline void walk_dir(
+	struct tree_fixture *f, uint64_t dir, const char *prefix, struct walk *w)
 {
 	struct om_listing *l = calloc(1, sizeof(*l));
 
@@ -51,8 +53,8 @@ static inline void walk_dir(struct tree_fixture *f, uint64_t dir, const char *pr
 	for (size_t i = 0; i < l->n && w->n < ARRAY_SIZE(w->e); i++) {
 		size_t at = w->n++;
 
-		assert_true((size_t)snprintf(w->e[at].path, sizeof(w->e[at].path), "%s%s%s", prefix, *prefix ? "/" : "",
-				    l->e[i].name) < sizeof(w->e[at].path));
+		assert_true((size_t)snprintf(w->e[at].path, sizeof(w->e[at].path), "%s%s%s", prefix,
+				    *prefix ? "/" : "", l->e[i].name) < sizeof(w->e[at].path));
 		w->e[at].a = l->e[i].a;
 		if (S_ISDIR(l->e[i].a.mode))
 			walk_dir(f, l->e[i].a.object, w->e[at].path, w);
@@ -72,7 +74,10 @@ static inline struct walk *walk_all(struct tree_fixture *f)
 /* A path in a directory that is there; few names, so that they meet. */
 static inline void some_place(struct origin_model *m, const struct walk *w, char out[static 1100])
 {
-	static const char *const names[] = { "a", "b", "c", "d", "e.txt", "f.txt", "\xff" "raw", "g" };
+	static const char *const names[] = { "a", "b", "c", "d", "e.txt", "f.txt",
+		"\xff"
+		"raw",
+		"g" };
 	const char *name = names[om_rand(m) % ARRAY_SIZE(names)];
 
 	snprintf(out, 1100, "%s", name);
@@ -96,8 +101,10 @@ static inline void some_entry(struct origin_model *m, const struct walk *w, char
 		some_place(m, w, out);
 }
 
-/* What the user sees at a path and destroys by replacing or deleting it; "" for no file, or one with other names. */
-static inline void content_at(struct tree_fixture *f, struct origin_model *m, const char *path, char out[static OM_CONTENT])
+/* What the user sees at a path and destroys by replacing or deleting it; "" for no file, or one
+ * with other names. */
+static inline void content_at(struct tree_fixture *f, struct origin_model *m, const char *path,
+	char out[static OM_CONTENT])
 {
 	uint64_t object = tf_at(f, path);
 	struct tree_attr a;
@@ -110,7 +117,8 @@ static inline void content_at(struct tree_fixture *f, struct origin_model *m, co
 		om_peek(f, m, object, out);
 }
 
-static inline void local_write(struct tree_fixture *f, struct origin_model *m, const char *path, struct tokens *t)
+static inline void local_write(
+	struct tree_fixture *f, struct origin_model *m, const char *path, struct tokens *t)
 {
 	static unsigned long word;
 	char old[OM_CONTENT], text[OM_CONTENT];
@@ -132,8 +140,8 @@ static inline void local_write(struct tree_fixture *f, struct origin_model *m, c
 	tokens_add(t, text);
 }
 
-static inline void local_rename(struct tree_fixture *f, struct origin_model *m, const char *from, const char *to,
-	struct tokens *t)
+static inline void local_rename(struct tree_fixture *f, struct origin_model *m, const char *from,
+	const char *to, struct tokens *t)
 {
 	static const unsigned flags[] = { 0, 0, 0, 0, RENAME_NOREPLACE, RENAME_EXCHANGE };
 	unsigned how = flags[om_rand(m) % ARRAY_SIZE(flags)];
@@ -152,7 +160,8 @@ static inline void local_op(struct tree_fixture *f, struct origin_model *m, stru
 	struct walk *w = walk_all(f);
 	char from[1100], to[1100], old[OM_CONTENT] = "";
 	const char *name;
-	struct tree_attr a, set = { .mode = 0600 + (uint32_t)(om_rand(m) % 64), .mtime_ns = (int64_t)(om_rand(m) % 1000) };
+	struct tree_attr a, set = { .mode = 0600 + (uint32_t)(om_rand(m) % 64),
+		.mtime_ns = (int64_t)(om_rand(m) % 1000) };
 	uint64_t object, what = om_rand(m) % 16;
 	int r = 0;
 
@@ -193,7 +202,8 @@ static inline void local_op(struct tree_fixture *f, struct origin_model *m, stru
 		object = tf_at(f, from);
 		if (object) {
 			a = tf_attr(f, from);
-			r = tree_setattr(f->v, object, a.version, &set, om_rand(m) % 2 ? TREE_SET_MODE : TREE_SET_MTIME, &a);
+			r = tree_setattr(f->v, object, a.version, &set,
+				om_rand(m) % 2 ? TREE_SET_MODE : TREE_SET_MTIME, &a);
 			ok(r);
 		}
 		break;
@@ -210,11 +220,13 @@ static inline void local_op(struct tree_fixture *f, struct origin_model *m, stru
 	/* A link of, or a name no origin may have for, what is not here. */
 	assert_true((r <= 0 && r > -200) || r == CE_ABSENT);
 	if (getenv("CACHET_TEST_VERBOSE"))
-		print_message("op %d %s -> %s: %d; journal %s\n", (int)what, from, to, r, tf_journal(f));
+		print_message(
+			"op %d %s -> %s: %d; journal %s\n", (int)what, from, to, r, tf_journal(f));
 	free(w);
 }
 
-/* nlink of every object is the number of its names; of directories 2 and one for each directory inside. */
+/* nlink of every object is the number of its names; of directories 2 and one for each directory
+ * inside. */
 static inline void check_links(struct tree_fixture *f)
 {
 	struct walk *w = walk_all(f);
@@ -228,12 +240,13 @@ static inline void check_links(struct tree_fixture *f)
 
 			if (!S_ISDIR(w->e[i].a.mode))
 				links += w->e[k].a.object == w->e[i].a.object;
-			else if (S_ISDIR(w->e[k].a.mode) && !strncmp(p, w->e[i].path, len) && p[len] == '/' &&
-				!strchr(p + len + 1, '/'))
+			else if (S_ISDIR(w->e[k].a.mode) && !strncmp(p, w->e[i].path, len) &&
+				 p[len] == '/' && !strchr(p + len + 1, '/'))
 				links++;
 		}
 		if (links != w->e[i].a.nlink)
-			print_error("%s: %u names, nlink %u\n", w->e[i].path, links, w->e[i].a.nlink);
+			print_error(
+				"%s: %u names, nlink %u\n", w->e[i].path, links, w->e[i].a.nlink);
 		assert_int_equal(links, w->e[i].a.nlink);
 	}
 	free(w);

@@ -1,6 +1,7 @@
 /*
- * A small model of an origin: a table of records with the rules of docs/protocol.md (conditions, places, idempotency keys, feed), and a
- * client that sends the outbox to it and applies its feed. Failures of the network are drawn from a seed.
+ * A small model of an origin: a table of records with the rules of docs/protocol.md (conditions,
+ * places, idempotency keys, feed), and a client that sends the outbox to it and applies its feed.
+ * Failures of the network are drawn from a seed.
  */
 #ifndef CACHET_TESTS_UNIT_ORIGIN_MODEL_H
 #define CACHET_TESTS_UNIT_ORIGIN_MODEL_H
@@ -38,7 +39,7 @@ struct origin_model {
 	size_t n_keys;
 	struct om_past {
 		char id[65], etag[65], content[OM_CONTENT];
-	} *past; /* every state of every file */
+	} * past; /* every state of every file */
 	size_t n_past;
 	uint64_t random;
 	unsigned lossy; /* per cent of requests whose request or answer is lost */
@@ -89,7 +90,8 @@ static inline struct om_record *om_live(struct origin_model *m, const char *id)
 static inline struct om_record *om_at(struct origin_model *m, const char *parent, const char *name)
 {
 	for (size_t i = 0; i < m->n; i++)
-		if (!m->rec[i].r.deleted && !strcmp(m->rec[i].r.parent, parent) && !strcmp(m->rec[i].r.name, name))
+		if (!m->rec[i].r.deleted && !strcmp(m->rec[i].r.parent, parent) &&
+			!strcmp(m->rec[i].r.name, name))
 			return &m->rec[i];
 	return NULL;
 }
@@ -145,8 +147,8 @@ static inline void om_changed(struct origin_model *m, struct om_record *r, const
 	memcpy(m->past[m->n_past++].content, r->content, OM_CONTENT);
 }
 
-static inline struct om_record *om_make(struct origin_model *m, const char *id, int kind, const char *parent,
-	const char *name, const char *content, const uint8_t *key)
+static inline struct om_record *om_make(struct origin_model *m, const char *id, int kind,
+	const char *parent, const char *name, const char *content, const uint8_t *key)
 {
 	struct om_record *r = &m->rec[m->n++];
 
@@ -177,7 +179,8 @@ static inline struct om_answer om_say(int status, const char *type, const struct
 	return a;
 }
 
-static inline struct om_answer om_put(struct origin_model *m, const struct outbox_op *op, const char *content)
+static inline struct om_answer om_put(
+	struct origin_model *m, const struct outbox_op *op, const char *content)
 {
 	struct om_record *r = om_find(m, op->rid), *there;
 
@@ -204,7 +207,8 @@ static inline struct om_answer om_put(struct origin_model *m, const struct outbo
 	return om_say(op->if_match[0] ? 200 : 201, "", r);
 }
 
-static inline struct om_answer om_move(struct origin_model *m, const struct outbox_op *op, struct om_record *r)
+static inline struct om_answer om_move(
+	struct origin_model *m, const struct outbox_op *op, struct om_record *r)
 {
 	struct om_record *there = om_at(m, op->parent, op->name), *other = NULL;
 
@@ -214,7 +218,8 @@ static inline struct om_answer om_move(struct origin_model *m, const struct outb
 		return om_say(409, "loop", r);
 	if (op->other_rid[0]) {
 		other = om_find(m, op->other_rid);
-		if (!other || other->r.deleted || strcmp(other->r.etag, op->other_etag) || other != there)
+		if (!other || other->r.deleted || strcmp(other->r.etag, op->other_etag) ||
+			other != there)
 			return om_say(412, "precondition", other);
 		if (om_has_children(m, other->r.id))
 			return om_say(409, "not-empty", other);
@@ -228,7 +233,8 @@ static inline struct om_answer om_move(struct origin_model *m, const struct outb
 	return om_say(200, "", r);
 }
 
-static inline struct om_answer om_swap(struct origin_model *m, const struct outbox_op *op, struct om_record *r)
+static inline struct om_answer om_swap(
+	struct origin_model *m, const struct outbox_op *op, struct om_record *r)
 {
 	struct om_record *other = om_find(m, op->other_rid);
 	char parent[65], name[256];
@@ -275,7 +281,8 @@ static inline struct om_answer om_change(struct origin_model *m, const struct ou
 	}
 }
 
-static inline struct om_answer om_send(struct origin_model *m, const struct outbox_op *op, const char *content)
+static inline struct om_answer om_send(
+	struct origin_model *m, const struct outbox_op *op, const char *content)
 {
 	struct om_answer a;
 
@@ -294,7 +301,8 @@ static inline struct om_answer om_send(struct origin_model *m, const struct outb
 }
 
 /* The snapshot an operation carries. */
-static inline void om_content(struct tree_fixture *f, const struct outbox_op *op, char out[static OM_CONTENT])
+static inline void om_content(
+	struct tree_fixture *f, const struct outbox_op *op, char out[static OM_CONTENT])
 {
 	struct file *file;
 	size_t got = 0;
@@ -310,18 +318,23 @@ static inline void om_content(struct tree_fixture *f, const struct outbox_op *op
 	assert_int_equal(got, op->size);
 }
 
-static inline int om_settle(struct tree_fixture *f, struct origin_model *m, const struct outbox_op *op, struct om_answer *a)
+static inline int om_settle(struct tree_fixture *f, struct origin_model *m,
+	const struct outbox_op *op, struct om_answer *a)
 {
 	const struct remote_record *current = NULL, *standing = NULL;
 	bool conflict = false;
 
 	if (getenv("CACHET_TEST_VERBOSE"))
-		print_message("%d %s: seq %llu kind %d %.6s to %.6s/%s other %.6s, there %s; journal %s\n", a->status, a->type,
-			(unsigned long long)op->seq, op->kind, op->rid, op->parent, op->name, op->other_rid,
-			a->has_record ? a->record.r.name : "-", tf_journal(f));
+		print_message("%d %s: seq %llu kind %d %.6s to %.6s/%s other %.6s, there %s; "
+			      "journal %s\n",
+			a->status, a->type, (unsigned long long)op->seq, op->kind, op->rid,
+			op->parent, op->name, op->other_rid, a->has_record ? a->record.r.name : "-",
+			tf_journal(f));
 
 	if (a->has_record) {
-		a->record.r.target = a->record.r.kind == REMOTE_SYMLINK && !a->record.r.deleted ? a->record.content : NULL;
+		a->record.r.target = a->record.r.kind == REMOTE_SYMLINK && !a->record.r.deleted
+					     ? a->record.content
+					     : NULL;
 		if (!strcmp(a->type, "place-taken"))
 			standing = &a->record.r;
 		else
@@ -333,7 +346,8 @@ static inline int om_settle(struct tree_fixture *f, struct origin_model *m, cons
 }
 
 /* One operation, over a bad line. False when it must be tried again. */
-static inline bool om_deliver(struct tree_fixture *f, struct origin_model *m, const struct outbox_op *op)
+static inline bool om_deliver(
+	struct tree_fixture *f, struct origin_model *m, const struct outbox_op *op)
 {
 	const bool bad = om_rand(m) % 100 < m->lossy;
 	char content[OM_CONTENT];
@@ -347,7 +361,8 @@ static inline bool om_deliver(struct tree_fixture *f, struct origin_model *m, co
 	}
 	a = om_send(m, op, content);
 	if (getenv("CACHET_TEST_VERBOSE"))
-		print_message("sent %d seq %llu kind %d rid %.6s%s\n", a.status, (unsigned long long)op->seq, op->kind, op->rid,
+		print_message("sent %d seq %llu kind %d rid %.6s%s\n", a.status,
+			(unsigned long long)op->seq, op->kind, op->rid,
 			bad ? " (answer lost)" : "");
 	if (bad) {
 		ok(outbox_retry(f->v, op->seq, 0, 0, "lost"));
@@ -373,7 +388,8 @@ static inline size_t om_push_once(struct tree_fixture *f, struct origin_model *m
 	size_t n;
 
 	later += 3600 * 1000;
-	ok(outbox_next(f->v, clock_wall_ns() / NS_PER_MS + later, 0, ops, MIN_OF(max, ARRAY_SIZE(ops)), &n, &wait));
+	ok(outbox_next(f->v, clock_wall_ns() / NS_PER_MS + later, 0, ops,
+		MIN_OF(max, ARRAY_SIZE(ops)), &n, &wait));
 	ok(outbox_begin(f->v, ops, n));
 	for (size_t i = 0; i < n; i++) {
 		failed[i] = !ops[i].seq || (ops[i].after >= 0 && failed[ops[i].after]);
@@ -385,7 +401,8 @@ static inline size_t om_push_once(struct tree_fixture *f, struct origin_model *m
 }
 
 /* One page of the feed from *cursor. True when there is more. */
-static inline bool om_pull_once(struct tree_fixture *f, struct origin_model *m, uint64_t *cursor, size_t limit)
+static inline bool om_pull_once(
+	struct tree_fixture *f, struct origin_model *m, uint64_t *cursor, size_t limit)
 {
 	struct remote_record *page = calloc(limit, sizeof(*page));
 	struct remote_report report;
@@ -411,7 +428,8 @@ static inline bool om_pull_once(struct tree_fixture *f, struct origin_model *m, 
 	return n == limit;
 }
 
-static inline void om_pull(struct tree_fixture *f, struct origin_model *m, uint64_t *cursor, size_t limit)
+static inline void om_pull(
+	struct tree_fixture *f, struct origin_model *m, uint64_t *cursor, size_t limit)
 {
 	while (om_pull_once(f, m, cursor, limit))
 		;
@@ -425,7 +443,8 @@ static inline void om_retry(struct tree_fixture *f)
 }
 
 /* Until nothing is left to send and nothing is deferred. */
-static inline void om_sync(struct tree_fixture *f, struct origin_model *m, uint64_t *cursor, size_t page)
+static inline void om_sync(
+	struct tree_fixture *f, struct origin_model *m, uint64_t *cursor, size_t page)
 {
 	for (int round = 0; round < 400; round++) {
 		size_t n = om_push_once(f, m, 64);
@@ -451,14 +470,16 @@ static inline void om_fill(struct tree_fixture *f, struct origin_model *m, struc
 			return;
 		r = om_live(m, range.rid);
 		if (!r || strcmp(r->r.etag, range.etag))
-			print_error("missing of rid %s etag %s, the origin has %s\n", range.rid, range.etag, r ? r->r.etag : "none");
+			print_error("missing of rid %s etag %s, the origin has %s\n", range.rid,
+				range.etag, r ? r->r.etag : "none");
 		assert_non_null(r);
 		assert_string_equal(r->r.etag, range.etag);
 		ok(file_fill(file, range.etag, r->content + range.off, range.len, range.off));
 	}
 }
 
-static inline void om_read(struct tree_fixture *f, struct origin_model *m, uint64_t object, char out[static OM_CONTENT])
+static inline void om_read(struct tree_fixture *f, struct origin_model *m, uint64_t object,
+	char out[static OM_CONTENT])
 {
 	struct object_row o;
 	struct file *file;
@@ -475,7 +496,8 @@ static inline void om_read(struct tree_fixture *f, struct origin_model *m, uint6
 }
 
 /* What a reader of the file would have seen, had it been fetched in time. */
-static inline void om_peek(struct tree_fixture *f, struct origin_model *m, uint64_t object, char out[static OM_CONTENT])
+static inline void om_peek(struct tree_fixture *f, struct origin_model *m, uint64_t object,
+	char out[static OM_CONTENT])
 {
 	struct file_range range;
 	struct object_row o;
@@ -521,10 +543,11 @@ static inline int om_entry(void *arg, const char *name, uint64_t cookie, const s
 	return 0;
 }
 
-static inline unsigned om_compare_dir(struct tree_fixture *f, struct origin_model *m, uint64_t dir, const char *rid);
+static inline unsigned om_compare_dir(
+	struct tree_fixture *f, struct origin_model *m, uint64_t dir, const char *rid);
 
-static inline bool om_same(struct tree_fixture *f, struct origin_model *m, const char *name, const struct tree_attr *a,
-	struct om_record *r)
+static inline bool om_same(struct tree_fixture *f, struct origin_model *m, const char *name,
+	const struct tree_attr *a, struct om_record *r)
 {
 	char content[OM_CONTENT] = "";
 	_cleanup_free_ char *target = NULL;
@@ -544,7 +567,8 @@ static inline bool om_same(struct tree_fixture *f, struct origin_model *m, const
 }
 
 /* Both trees, place by place; what no origin sees is left out. Returns the number of records. */
-static inline unsigned om_compare_dir(struct tree_fixture *f, struct origin_model *m, uint64_t dir, const char *rid)
+static inline unsigned om_compare_dir(
+	struct tree_fixture *f, struct origin_model *m, uint64_t dir, const char *rid)
 {
 	struct om_listing *l = calloc(1, sizeof(*l));
 	unsigned here = 0, there = 0, below = 0;
@@ -562,8 +586,10 @@ static inline unsigned om_compare_dir(struct tree_fixture *f, struct origin_mode
 		here++;
 		r = om_at(m, rid, l->e[i].name);
 		if (!r || !om_same(f, m, l->e[i].name, a, r)) {
-			print_error("%s in %s: here mode %o mtime %lld; there %s mode %o mtime %lld\n", l->e[i].name, rid, a->mode,
-				(long long)a->mtime_ns, r ? r->content : "nothing", r ? r->r.mode : 0,
+			print_error(
+				"%s in %s: here mode %o mtime %lld; there %s mode %o mtime %lld\n",
+				l->e[i].name, rid, a->mode, (long long)a->mtime_ns,
+				r ? r->content : "nothing", r ? r->r.mode : 0,
 				r ? (long long)r->r.mtime_ns : 0);
 			fail();
 		}

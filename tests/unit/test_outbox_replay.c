@@ -1,6 +1,7 @@
 /*
- * Property: whatever is done to the tree, and whenever operations are sent in between over a line that loses requests and answers,
- * sending the journal leaves the origin with exactly the local tree, and without a conflict: we are alone.
+ * Property: whatever is done to the tree, and whenever operations are sent in between over a line
+ * that loses requests and answers, sending the journal leaves the origin with exactly the local
+ * tree, and without a conflict: we are alone.
  */
 #include "local_ops.h"
 
@@ -28,7 +29,8 @@ static void one_run(struct tree_fixture *f, uint64_t seed)
 	}
 	om_sync(f, m, &cursor, 50);
 	if (m->conflicts || m->refused) {
-		print_error("seed %llu: %u conflicts, %u refused\n", (unsigned long long)seed, m->conflicts, m->refused);
+		print_error("seed %llu: %u conflicts, %u refused\n", (unsigned long long)seed,
+			m->conflicts, m->refused);
 		fail();
 	}
 	om_compare(f, m);

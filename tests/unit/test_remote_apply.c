@@ -1,9 +1,12 @@
 /* What the origin says, page by page: order, places, deletions, listings, hostile records. */
 #include "origin_model.h"
 
-static struct remote_record file_record(const char *id, const char *parent, const char *name, const char *etag, uint64_t seq)
+static struct remote_record file_record(
+	const char *id, const char *parent, const char *name, const char *etag, uint64_t seq)
 {
-	struct remote_record r = { .kind = REMOTE_FILE, .mode = 0644, .size = 3, .seq = seq, .has_sha256 = true };
+	struct remote_record r = {
+		.kind = REMOTE_FILE, .mode = 0644, .size = 3, .seq = seq, .has_sha256 = true
+	};
 
 	snprintf(r.id, sizeof(r.id), "%s", id);
 	snprintf(r.parent, sizeof(r.parent), "%s", parent);
@@ -13,7 +16,8 @@ static struct remote_record file_record(const char *id, const char *parent, cons
 	return r;
 }
 
-static struct remote_record dir_record(const char *id, const char *parent, const char *name, const char *etag, uint64_t seq)
+static struct remote_record dir_record(
+	const char *id, const char *parent, const char *name, const char *etag, uint64_t seq)
 {
 	struct remote_record r = file_record(id, parent, name, etag, seq);
 
@@ -44,8 +48,11 @@ static void parents_may_come_in_any_order(void **state)
 {
 	struct tree_fixture *f = *state;
 	struct remote_record all[5] = {
-		dir_record("d1", "root", "1", "a", 1), dir_record("d2", "d1", "2", "b", 2),
-		dir_record("d3", "d2", "3", "c", 3), file_record("f", "d3", "f", "d", 4), file_record("g", "d1", "g", "e", 5),
+		dir_record("d1", "root", "1", "a", 1),
+		dir_record("d2", "d1", "2", "b", 2),
+		dir_record("d3", "d2", "3", "c", 3),
+		file_record("f", "d3", "f", "d", 4),
+		file_record("g", "d1", "g", "e", 5),
 	};
 	uint64_t random = 1;
 
@@ -55,7 +62,9 @@ static void parents_may_come_in_any_order(void **state)
 
 		memcpy(order, all, sizeof(all));
 		for (size_t i = 5; i > 1; i--) {
-			size_t k = (random = random * 6364136223846793005u + 1442695040888963407u) >> 33;
+			size_t k =
+				(random = random * 6364136223846793005u + 1442695040888963407u) >>
+				33;
 			struct remote_record t = order[i - 1];
 
 			order[i - 1] = order[k % i];
@@ -114,7 +123,8 @@ static void new_content_is_a_new_version_and_new_attributes_are_not(void **state
 static void two_records_change_places_in_one_page(void **state)
 {
 	struct tree_fixture *f = *state;
-	struct remote_record r[2] = { file_record("a", "root", "x", "1", 1), file_record("b", "root", "y", "2", 2) };
+	struct remote_record r[2] = { file_record("a", "root", "x", "1", 1),
+		file_record("b", "root", "y", "2", 2) };
 	uint64_t a, b;
 
 	apply(f, r, 2);
@@ -135,7 +145,8 @@ static void two_records_change_places_in_one_page(void **state)
 static void directories_that_change_their_order_do(void **state)
 {
 	struct tree_fixture *f = *state;
-	struct remote_record r[2] = { dir_record("a", "root", "a", "1", 1), dir_record("b", "a", "b", "2", 2) };
+	struct remote_record r[2] = { dir_record("a", "root", "a", "1", 1),
+		dir_record("b", "a", "b", "2", 2) };
 
 	apply(f, r, 2);
 	/* a moved into b after b had moved out: b's entry comes later, for it changed once more. */
@@ -149,7 +160,8 @@ static void directories_that_change_their_order_do(void **state)
 static void a_loop_never_comes_to_stand(void **state)
 {
 	struct tree_fixture *f = *state;
-	struct remote_record r[2] = { dir_record("a", "root", "a", "1", 1), dir_record("b", "a", "b", "2", 2) };
+	struct remote_record r[2] = { dir_record("a", "root", "a", "1", 1),
+		dir_record("b", "a", "b", "2", 2) };
 	char *path;
 
 	apply(f, r, 2);
@@ -169,7 +181,8 @@ static void a_loop_never_comes_to_stand(void **state)
 static void a_parent_that_is_a_file_is_no_parent(void **state)
 {
 	struct tree_fixture *f = *state;
-	struct remote_record r[2] = { file_record("a", "root", "a", "1", 1), file_record("b", "a", "b", "2", 2) };
+	struct remote_record r[2] = { file_record("a", "root", "a", "1", 1),
+		file_record("b", "a", "b", "2", 2) };
 
 	assert_int_equal(apply(f, r, 2).deferred, 1);
 }
@@ -194,7 +207,8 @@ static void a_local_file_that_was_never_sent_gives_way(void **state)
 static void a_local_directory_becomes_the_record_of_its_name(void **state)
 {
 	struct tree_fixture *f = *state;
-	struct remote_record r[2] = { dir_record("r", "root", "d", "1", 1), file_record("x", "r", "theirs", "2", 2) };
+	struct remote_record r[2] = { dir_record("r", "root", "d", "1", 1),
+		file_record("x", "r", "theirs", "2", 2) };
 
 	ok(tf_mkdir(f, "d"));
 	ok(tf_write(f, "d/mine", "1"));
@@ -227,7 +241,8 @@ static void a_file_that_is_written_waits(void **state)
 static void a_tombstone_removes_and_unsent_work_inside_brings_back(void **state)
 {
 	struct tree_fixture *f = *state;
-	struct remote_record r[3] = { dir_record("d", "root", "d", "1", 1), file_record("f", "d", "f", "2", 2) };
+	struct remote_record r[3] = { dir_record("d", "root", "d", "1", 1),
+		file_record("f", "d", "f", "2", 2) };
 
 	apply(f, r, 2);
 	ok(tf_write(f, "d/mine", "1"));
@@ -242,7 +257,8 @@ static void a_tombstone_removes_and_unsent_work_inside_brings_back(void **state)
 static void a_directory_goes_when_its_children_have_moved(void **state)
 {
 	struct tree_fixture *f = *state;
-	struct remote_record r[2] = { dir_record("d", "root", "d", "1", 1), file_record("f", "d", "f", "2", 2) };
+	struct remote_record r[2] = { dir_record("d", "root", "d", "1", 1),
+		file_record("f", "d", "f", "2", 2) };
 
 	apply(f, r, 2);
 	r[0] = gone_record("d", 3);
@@ -298,8 +314,9 @@ static int get_store(void *arg, const struct remote_store *s)
 static void a_listing_sweeps_what_it_did_not_have(void **state)
 {
 	struct tree_fixture *f = *state;
-	struct remote_record r[4] = { dir_record("d", "root", "d", "1", 1), file_record("f", "d", "f", "2", 2),
-		file_record("g", "root", "g", "3", 3), file_record("h", "root", "h", "4", 4) };
+	struct remote_record r[4] = { dir_record("d", "root", "d", "1", 1),
+		file_record("f", "d", "f", "2", 2), file_record("g", "root", "g", "3", 3),
+		file_record("h", "root", "h", "4", 4) };
 	struct remote_report report;
 	struct remote_store s;
 
@@ -435,27 +452,46 @@ static int parse(const char *text)
 	return e ? e : remote_record_parse(in, &r);
 }
 
-#define RECORD(id, parent, name, rest)                                                                                     \
-	"{\"id\":\"" id "\",\"parent\":\"" parent "\",\"name\":\"" name "\",\"kind\":\"file\",\"etag\":\"\\\"e\\\"\"," rest "\"seq\":1}"
+#define RECORD(id, parent, name, rest)                                                             \
+	"{\"id\":\"" id "\",\"parent\":\"" parent "\",\"name\":\"" name                            \
+	"\",\"kind\":\"file\",\"etag\":\"\\\"e\\\"\"," rest "\"seq\":1}"
 #define GOOD "\"size\":1,"
 
 static void hostile_records_are_refused(void **state)
 {
 	char text[1024], name[301];
 	static const char *const bad[] = {
-		RECORD("a", "root", "..", GOOD), RECORD("a", "root", ".", GOOD), RECORD("a", "root", "x/y", GOOD),
-		RECORD("a", "root", "", GOOD), RECORD("a", "a", "x", GOOD), RECORD("root", "d", "x", GOOD),
-		RECORD("", "root", "x", GOOD), RECORD("a b", "root", "x", GOOD), RECORD("a", "../x", "x", GOOD),
-		RECORD("a", "root", "x\\u0000y", GOOD), RECORD("a", "root", "x\xff", GOOD), RECORD("a", "root", "x", ""),
-		RECORD("a", "root", "x", "\"size\":\"9223372036854775807\","), RECORD("a", "root", "x", "\"size\":-1,"),
-		RECORD("a", "root", "x", "\"size\":1.5,"), RECORD("a", "root", "x", GOOD "\"mode\":4096,"),
-		RECORD("a", "root", "x", GOOD "\"sha256\":\"00\","), RECORD("a", "root", "x", GOOD "\"key\":\"zz\","),
-		RECORD("a", "root", "x", GOOD "\"deleted\":1,"), RECORD("a", "root", "x", GOOD "\"mtime_ns\":\"soon\","),
-		"{\"id\":\"a\",\"parent\":\"root\",\"name\":\"x\",\"kind\":\"fifo\",\"etag\":\"\\\"e\\\"\",\"size\":1}",
-		"{\"id\":\"a\",\"parent\":\"root\",\"name\":\"x\",\"kind\":\"file\",\"etag\":\"W/\\\"e\\\"\",\"size\":1}",
-		"{\"id\":\"a\",\"parent\":\"root\",\"name\":\"x\",\"kind\":\"file\",\"etag\":\"e\",\"size\":1}",
-		"{\"id\":\"a\",\"parent\":\"root\",\"name\":\"x\",\"kind\":\"symlink\",\"etag\":\"\\\"e\\\"\",\"size\":4096}",
-		"[]", "{}", "\"record\"",
+		RECORD("a", "root", "..", GOOD),
+		RECORD("a", "root", ".", GOOD),
+		RECORD("a", "root", "x/y", GOOD),
+		RECORD("a", "root", "", GOOD),
+		RECORD("a", "a", "x", GOOD),
+		RECORD("root", "d", "x", GOOD),
+		RECORD("", "root", "x", GOOD),
+		RECORD("a b", "root", "x", GOOD),
+		RECORD("a", "../x", "x", GOOD),
+		RECORD("a", "root", "x\\u0000y", GOOD),
+		RECORD("a", "root", "x\xff", GOOD),
+		RECORD("a", "root", "x", ""),
+		RECORD("a", "root", "x", "\"size\":\"9223372036854775807\","),
+		RECORD("a", "root", "x", "\"size\":-1,"),
+		RECORD("a", "root", "x", "\"size\":1.5,"),
+		RECORD("a", "root", "x", GOOD "\"mode\":4096,"),
+		RECORD("a", "root", "x", GOOD "\"sha256\":\"00\","),
+		RECORD("a", "root", "x", GOOD "\"key\":\"zz\","),
+		RECORD("a", "root", "x", GOOD "\"deleted\":1,"),
+		RECORD("a", "root", "x", GOOD "\"mtime_ns\":\"soon\","),
+		"{\"id\":\"a\",\"parent\":\"root\",\"name\":\"x\",\"kind\":\"fifo\",\"etag\":"
+		"\"\\\"e\\\"\",\"size\":1}",
+		"{\"id\":\"a\",\"parent\":\"root\",\"name\":\"x\",\"kind\":\"file\",\"etag\":\"W/"
+		"\\\"e\\\"\",\"size\":1}",
+		"{\"id\":\"a\",\"parent\":\"root\",\"name\":\"x\",\"kind\":\"file\",\"etag\":\"e\","
+		"\"size\":1}",
+		"{\"id\":\"a\",\"parent\":\"root\",\"name\":\"x\",\"kind\":\"symlink\",\"etag\":"
+		"\"\\\"e\\\"\",\"size\":4096}",
+		"[]",
+		"{}",
+		"\"record\"",
 	};
 
 	ok(parse(RECORD("a", "root", "x", GOOD)));
@@ -502,8 +538,8 @@ static void a_printed_record_reads_back(void **state)
 static void the_same_record_twice_in_a_page_is_the_last(void **state)
 {
 	struct tree_fixture *f = *state;
-	struct remote_record r[3] = { file_record("a", "root", "x", "1", 1), file_record("a", "root", "y", "2", 2),
-		file_record("b", "root", "y", "3", 3) };
+	struct remote_record r[3] = { file_record("a", "root", "x", "1", 1),
+		file_record("a", "root", "y", "2", 2), file_record("b", "root", "y", "3", 3) };
 
 	apply(f, r, 3);
 	/* b has taken a's place: a will be said to be elsewhere. */

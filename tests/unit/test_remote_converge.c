@@ -1,6 +1,7 @@
 /*
- * Property: two sides change the same tree at random, pages and operations cross on a bad line. In the end both trees are
- * equal, and no content is lost that somebody wrote and nobody who saw it replaced or deleted.
+ * Property: two sides change the same tree at random, pages and operations cross on a bad line. In
+ * the end both trees are equal, and no content is lost that somebody wrote and nobody who saw it
+ * replaced or deleted.
  */
 #include "local_ops.h"
 
@@ -132,13 +133,15 @@ static void tell_origin(struct origin_model *m)
 	print_message("  origin:");
 	for (size_t i = 0; i < m->n; i++)
 		if (!m->rec[i].r.deleted)
-			print_message(" %.12s=%.6s/%s(%s)", m->rec[i].r.id, m->rec[i].r.parent, m->rec[i].r.name, m->rec[i].content);
+			print_message(" %.12s=%.6s/%s(%s)", m->rec[i].r.id, m->rec[i].r.parent,
+				m->rec[i].r.name, m->rec[i].content);
 	print_message("\n");
 }
 
-static void nothing_is_lost(struct tree_fixture *f, struct origin_model *m, const struct tokens *t, uint64_t seed)
+static void nothing_is_lost(
+	struct tree_fixture *f, struct origin_model *m, const struct tokens *t, uint64_t seed)
 {
-	char (*have)[OM_CONTENT] = calloc(512, OM_CONTENT);
+	char(*have)[OM_CONTENT] = calloc(512, OM_CONTENT);
 	struct walk *w = walk_all(f);
 
 	assert_non_null(have);
@@ -151,7 +154,8 @@ static void nothing_is_lost(struct tree_fixture *f, struct origin_model *m, cons
 		for (size_t k = 0; k < w->n && !found; k++)
 			found = !strcmp(have[k], t->word[i]);
 		if (!found)
-			print_error("seed %llu: %s is lost\n", (unsigned long long)seed, t->word[i]);
+			print_error(
+				"seed %llu: %s is lost\n", (unsigned long long)seed, t->word[i]);
 		assert_true(found);
 	}
 	free(w);

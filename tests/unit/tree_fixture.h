@@ -1,4 +1,5 @@
-/* For tests of names, journal and records: a real volume with one listed store, and short calls by path. */
+/* For tests of names, journal and records: a real volume with one listed store, and short calls by
+ * path. */
 #ifndef CACHET_TESTS_UNIT_TREE_FIXTURE_H
 #define CACHET_TESTS_UNIT_TREE_FIXTURE_H
 
@@ -28,7 +29,9 @@ static const struct tree_cred tf_cred = { 1000, 1000 };
 
 static inline void tf_open(struct tree_fixture *f)
 {
-	const struct volume_options o = { .dir = f->dir, .key_source = f->source, .uid = 1000, .gid = 1000, .host = "test" };
+	const struct volume_options o = {
+		.dir = f->dir, .key_source = f->source, .uid = 1000, .gid = 1000, .host = "test"
+	};
 	char *error = NULL;
 	int r = volume_open(&o, &f->v, &error);
 
@@ -195,7 +198,8 @@ static inline int tf_rmdir(struct tree_fixture *f, const char *path)
 	return tree_rmdir(f->v, dir, name);
 }
 
-static inline int tf_rename(struct tree_fixture *f, const char *from, const char *to, unsigned flags)
+static inline int tf_rename(
+	struct tree_fixture *f, const char *from, const char *to, unsigned flags)
 {
 	const char *name, *new_name;
 	uint64_t dir = tf_split(f, from, &name), new_dir = tf_split(f, to, &new_name);
@@ -246,7 +250,8 @@ static inline int tf_write(struct tree_fixture *f, const char *path, const char 
 	return tf_write_object(f, tf_at(f, path), text);
 }
 
-/* The journal as text: one word per row that is sent, "PUT+" for one that makes its record, in order. */
+/* The journal as text: one word per row that is sent, "PUT+" for one that makes its record, in
+ * order. */
 static inline int tf_journal_row(void *arg, const struct op_row *op)
 {
 	static const char *const kinds[] = { "", "PUT", "ATTR", "MOVE", "SWAP", "DELETE" };
