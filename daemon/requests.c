@@ -74,20 +74,41 @@ static int do_stat(struct request *q)
 	return r;
 }
 
+struct wanted {
+	uint64_t seq;
+	bool found, stopped;
+};
+
+static int look_at(void *arg, const struct outbox_op *op, const char *path)
+{
+	struct wanted *w = arg;
+
+	if (op->seq != w->seq)
+		return 0;
+	w->found = true;
+	w->stopped = op->state == OUTBOX_REFUSED || op->state == OUTBOX_HELD;
+	return 1;
+}
+
+/* Only what does not go on by itself: work that will be sent is not given up by a slip of the
+ * finger. */
 static int change_operation(struct request *q, int (*change)(struct volume *v, uint64_t seq))
 {
-	uint64_t seq;
+	struct wanted w = { 0 };
 	int r;
 
-	if (json_get_u64(q->in, "seq", &seq))
+	if (json_get_u64(q->in, "seq", &w.seq))
 		return say(q, CE_USAGE, "'seq' is missing: the number of an operation");
-	r = change(q->d->volume, seq);
+	r = outbox_each(q->d->volume, look_at, &w);
+	if (r < 0)
+		return r;
+	if (w.found && !w.stopped)
+		return say(q, -EINVAL,
+			"that operation is queued or on its way; only refused and held ones can be "
+			"changed");
+	r = w.found ? change(q->d->volume, w.seq) : -ENOENT;
 	if (r == -ENOENT)
 		return say(q, r, "no operation has that number; it may have been sent already");
-	if (r == -EBUSY || r == CE_INUSE || r == -EINVAL)
-		return say(q, -EINVAL,
-			"that operation is on its way or queued; only refused and held ones can be "
-			"changed");
 	if (!r && q->d->sync)
 		sync_poke(q->d->sync);
 	return r;

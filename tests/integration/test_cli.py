@@ -488,6 +488,40 @@ def test_journal_numbers_of_nothing(client):
     fails(client, FAILED, "conflicts", "resolve", "424242")
 
 
+def test_a_refused_change_is_shown_retried_and_given_up(server, make_client):
+    c = make_client().mount()
+    server.stop()
+    server.process = subprocess.Popen(
+        [str(BIN), "serve", str(server.dir), "--listen", f"127.0.0.1:{server.port}", "--max-record-bytes", "1000"],
+        stdout=subprocess.DEVNULL)
+    (c.mnt / "big.txt").write_bytes(b"b" * 5000)
+    (c.mnt / "small.txt").write_bytes(b"s")
+    assert "journal" in fails(c, PENDING, "sync", "--wait", "--timeout", "60")
+    assert server.read("notes", "small.txt") == b"s", "one refused change does not hold up the others"
+
+    def refused():
+        found = [o for o in json.loads(c.run("journal", "--json").stdout)["operations"] if o["state"] == "refused"]
+        return found and found[0]
+    one = wait_for(refused)
+    assert one["path"] == "big.txt" and one["status"] == 413
+    shown = c.run("journal", "show", str(one["seq"])).stdout
+    assert "HTTP 413" in shown and "big.txt" in shown
+    assert c.run("status", "--check", check=False).returncode == PENDING
+    c.run("journal", "retry", str(one["seq"]))
+    again = wait_for(refused)
+    c.run("journal", "drop", str(again["seq"]))
+    assert c.status()["pending"] == 0
+    assert (c.mnt / "big.txt").read_bytes() == b"b" * 5000
+
+
+def test_a_change_that_is_only_queued_cannot_be_dropped(client):
+    client.run("offline")
+    (client.mnt / "x").write_bytes(b"x")
+    (one,) = json.loads(client.run("journal", "--json").stdout)["operations"]
+    fails(client, FAILED, "journal", "drop", str(one["seq"]))
+    assert client.status()["pending"] == 1
+
+
 def test_names_cannot_speak_to_the_terminal(client):
     client.run("offline")
     (client.mnt / "a\x1b]0;owned\x07b").write_bytes(b"x")
