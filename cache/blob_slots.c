@@ -55,6 +55,9 @@ int blob_slots_derive(struct blob *b)
 	pthread_mutex_lock(&b->lock);
 	if (!b->slots_known) {
 		r = content_slots(b->v->db, b->id, mark, b);
+		/* Released before anything was written: no row names them, but they are not free yet. */
+		for (size_t i = 0; i < b->n_released && !r; i++)
+			r = mark(b, b->released[i].slot);
 		b->slots_known = !r;
 	}
 	pthread_mutex_unlock(&b->lock);

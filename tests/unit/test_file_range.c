@@ -253,6 +253,38 @@ static void test_failed_fsync_is_repaired_or_reported(void **state)
 	cf_done(&f);
 }
 
+/* I3: a slot released by a blob that was not written to since it was opened is not free before the sync. */
+static void test_slots_released_first_are_not_reused_early(void **state)
+{
+	struct content_fixture f;
+	struct content_chunk c;
+	struct file *file;
+	uint64_t object;
+
+	cf_init(&f);
+	object = cf_object(&f);
+	file = cf_file(&f, object);
+	cf_write(file, 4 * CHUNK, 0, 1);
+	ok(file_sync(file));
+	file_unref(file, true);
+	cf_reopen(&f);
+	file = cf_file(&f, object);
+	ok(file_fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 2 * CHUNK));
+	/* As in a rename over another file: the data is synced, so there are no undo rows to name the slots. */
+	file_lock(file);
+	ok(file_commit_locked(file, true));
+	file_unlock(file);
+	cf_write(file, CHUNK, 0, 2);
+	ok(file_commit(file));
+	c = chunk_row(&f, file, 0);
+	assert_true(c.slot > 3);
+	ok(volume_sync(f.v));
+	assert_true(cf_holds(file, CHUNK, 0, 2));
+	assert_true(cf_holds(file, 2 * CHUNK, 2 * CHUNK, 1));
+	file_unref(file, true);
+	cf_done(&f);
+}
+
 /* The kernel's own write-back: nobody calls commit. */
 static void test_stray_writes_commit_within_seconds(void **state)
 {
@@ -357,6 +389,7 @@ int main(void)
 		cmocka_unit_test(test_unknown_fallocate_modes_are_refused),
 		cmocka_unit_test(test_failed_sync_moves_the_chunks),
 		cmocka_unit_test(test_failed_fsync_is_repaired_or_reported),
+		cmocka_unit_test(test_slots_released_first_are_not_reused_early),
 		cmocka_unit_test(test_stray_writes_commit_within_seconds),
 		cmocka_unit_test(test_explicit_times_stand),
 		cmocka_unit_test(test_stale_version_cannot_be_opened),

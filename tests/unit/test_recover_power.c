@@ -335,6 +335,15 @@ static void change_file(struct subject *s, struct file *file, unsigned seed)
 		ok(file_truncate(file, new->size));
 		return;
 	}
+	if (rec_random() % 5 == 0 && new->size) {
+		size_t off = rec_random() % new->size & ~(size_t)65535;
+		size_t len = 1 + rec_random() % (new->size - off);
+
+		memset(new->bytes + off, 0, len);
+		locked_count(s, s->n + 1, s->durable);
+		ok(file_fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, off, len));
+		return;
+	}
 	{
 		size_t off = rec_random() % (SIZE_MAX_BYTES - 1);
 		size_t len = 1 + rec_random() % MIN_OF(SIZE_MAX_BYTES - off, (size_t)150000);
