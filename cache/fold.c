@@ -2,16 +2,28 @@
  * Folding: the journal says what has to be done, not what was done.
  *
  * Invariant (FOLD): replaying the rows in order on the origin's state gives the local tree. Every
- * rule below keeps it: 1  content and attributes are read when a row is sent, so a QUEUED PUT takes
- * all later writes in; an INFLIGHT row is frozen and a new row goes behind it. 2  a record that was
- * never sent and is deleted: its rows vanish. 3  a deleted record: its PUT and ATTR rows vanish. A
- * MOVE may have made room for a row behind it, so the first MOVE becomes the DELETE where it
- * stands; a directory is deleted at the end, when it is empty. 4  a record never sent and renamed:
- * its place is changed where its row stands, if no row behind it has to do with the new place; else
- * a MOVE row is appended. 5  a file never sent that is renamed over a record becomes the content of
- * that record. 6  a MOVE that is the last row of the journal is changed when its record moves on;
- * when it moves back, it vanishes. 7  an ATTR row is taken in by a QUEUED PUT, and becomes a PUT
- * when content follows. Where a rule does not apply, a row is appended: always right, only longer.
+ * rule keeps it:
+ *
+ * 1. Content and attributes are read when a row is sent, so a QUEUED PUT takes all later writes
+ *    in; an INFLIGHT row is frozen and a new row goes behind it.
+ *
+ * 2. A record that was never sent and is deleted: its rows vanish.
+ *
+ * 3. A deleted record: its PUT and ATTR rows vanish. A MOVE may have made room for a row behind
+ *    it, so the first MOVE becomes the DELETE where it stands; a directory is deleted at the end,
+ *    when it is empty.
+ *
+ * 4. A record never sent and renamed: its place is changed where its row stands, if no row behind
+ *    it has to do with the new place; else a MOVE row is appended.
+ *
+ * 5. A file never sent that is renamed over a record becomes the content of that record.
+ *
+ * 6. A MOVE that is the last row of the journal is changed when its record moves on; when it moves
+ *    back, it vanishes.
+ *
+ * 7. An ATTR row is taken in by a QUEUED PUT, and becomes a PUT when content follows.
+ *
+ * Where a rule does not apply, a row is appended: always right, only longer.
  *
  * Rule 2 needs one thing more. A record that left a never-sent directory by an appended MOVE is
  * still made inside it, so the directory's rows must stay: its PUT is marked (other_rid) and the

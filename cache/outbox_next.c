@@ -1,16 +1,18 @@
 /*
  * What may be sent now.
  *
- * The journal is walked in order with a table of keys that earlier rows hold. A row takes
- *   i:RID           each record it changes; one row of a record at a time
- *   p:PARENT/NAME   the places it fills and the places it leaves
- *   d:RID           as one of many, for each directory it acts in; alone, when it deletes that
- * directory m:STORE         moves of directories, one after the other: whether one makes a loop
- * depends on the others s:STORE         as one of many; alone, when the place a record leaves is
- * not known any more and goes when no earlier row is in its way. A row that makes a directory holds
- * d:RID alone but does not wait for it: a directory that the origin lost is made again by a row
- * behind those of its children (fold_origin.c), which wait because the directory's name row has no
- * ETag.
+ * The journal is walked in order with a table of keys that earlier rows hold:
+ *
+ * - i:RID, each record a row changes: one row of a record at a time;
+ * - p:PARENT/NAME, the places it fills and the places it leaves;
+ * - d:RID, as one of many, for each directory it acts in; alone, when it deletes that directory;
+ * - m:STORE, moves of directories: one after the other, whether one makes a loop depends on the
+ *   others;
+ * - s:STORE, as one of many; alone, when the place a record leaves is not known any more.
+ *
+ * A row goes when no earlier one is in its way. A row that makes a directory holds d:RID alone but
+ * does not wait for it: a directory that the origin lost is made again by a row behind those of
+ * its children (fold_origin.c), which wait because the directory's name row has no ETag.
  *
  * Of the keys only 64-bit hashes are kept: two that collide make one row wait for another without
  * need, no more.

@@ -5,8 +5,8 @@
 #include "cache/fold_priv.h"
 
 /*
- * A row in flight is frozen, and so are the attributes that were sent with it: kind, mode and time stand as text in other_etag of PUT and ATTR rows,
- * which name no other record.
+ * A row in flight is frozen, and so are the attributes that were sent with it: kind, mode and time
+ * stand as text in other_etag of PUT and ATTR rows, which name no other record.
  */
 struct outbox_frozen {
 	uint32_t mode; /* with S_IFMT */
@@ -19,9 +19,11 @@ bool outbox_thaw(const struct op_row *row, struct outbox_frozen *out);
 int outbox_fill(struct volume *v, const struct op_row *row, struct outbox_op *op) MUST_CHECK;
 
 /* The origin has done `row` and now has `record` (NULL for DELETE). Inside the transaction. */
-int outbox_ack_row(struct volume *v, const struct op_row *row, const struct remote_record *record) MUST_CHECK;
+int outbox_ack_row(
+	struct volume *v, const struct op_row *row, const struct remote_record *record) MUST_CHECK;
 /* The other record of a swap of ours, as the feed has it. */
-int outbox_ack_shadow(struct volume *v, const struct op_row *shadow, const struct remote_record *record) MUST_CHECK;
+int outbox_ack_shadow(struct volume *v, const struct op_row *shadow,
+	const struct remote_record *record) MUST_CHECK;
 /* Later rows of the record are based on `etag` now. */
 int outbox_rebase(struct volume *v, uint64_t store, const char *rid, const char *etag) MUST_CHECK;
 

@@ -2,15 +2,20 @@
  * Where a record goes.
  *
  * Its parent is named by id and may not be known yet: the entry is deferred until the directory
- * comes. Its place may be taken: by a record of the origin that has no rows here   it has moved or
- * gone, too, but its entry comes later (swaps, chains): it is parked, out of every directory, until
- * then by a record with unsent content or attributes     it will meet its 412 and learn where it
- * stands now; the entry waits by a record that we moved here                    it steps aside
- * under the conflict name by a directory never sent, for a directory        they become one by a
- * file never sent that may be equal            the entry waits for the upload, which compares
- * (outbox_settle) by anything else never sent                       it steps aside under the
- * conflict name A directory that would come to lie below itself waits for the end of the pass: its
- * parent will move.
+ * comes. Its place may be taken by
+ *
+ * - a record of the origin that has no rows here: it has moved or gone, too, but its entry comes
+ *   later (swaps, chains). It is parked, out of every directory, until then;
+ * - a record with unsent content or attributes: it will meet its 412 and learn where it stands
+ *   now; the entry waits;
+ * - a record that we moved here: it steps aside under the conflict name;
+ * - a directory never sent, for a directory: they become one;
+ * - a file never sent that may be equal: the entry waits for the upload, which compares
+ *   (outbox_settle);
+ * - anything else never sent: it steps aside under the conflict name.
+ *
+ * A directory that would come to lie below itself waits for the end of the pass: its parent will
+ * move.
  */
 #include "cache/remote_priv.h"
 
@@ -187,12 +192,19 @@ static int place_known(
 static int ready_known(struct remote_pass *p, const struct remote_record *rec,
 	const struct name_row *n, uint64_t parent, bool *ready)
 {
+	struct object_row o;
 	bool below = false;
 	int r;
 
 	*ready = false;
 	if (filetab_busy(p->v, n->object))
 		return remote_pass_defer(p, rec, DEFERRED_BUSY);
+	/* A directory that became something else: what is in it has to go first. */
+	r = rec->kind != REMOTE_DIR ? object_get(p->v->db, n->object, &o) : 0;
+	if (!r && rec->kind != REMOTE_DIR && S_ISDIR(o.mode) && name_any(p->v->db, o.id) > 0)
+		return remote_pass_late(p, rec);
+	if (r)
+		return r;
 	r = rec->kind == REMOTE_DIR && n->parent != parent
 		    ? tree_row_below(p->v, parent, n->object, &below)
 		    : 0;

@@ -1,4 +1,5 @@
-/* Between remote*.c, and for outbox*.c. Under the index lock, inside the transaction, unless it says otherwise. */
+/* Between remote*.c, and for outbox*.c. Under the index lock, inside the transaction, unless it
+ * says otherwise. */
 #ifndef CACHET_CACHE_REMOTE_PRIV_H
 #define CACHET_CACHE_REMOTE_PRIV_H
 
@@ -20,14 +21,16 @@ uint32_t remote_record_mode(const struct remote_record *rec);
 void remote_stale_note(struct volume *v, uint64_t store, const char *rid, uint64_t seq);
 bool remote_stale_is(struct volume *v, uint64_t store, const struct remote_record *rec);
 /* Whether an entry newer than `seq` is deferred. */
-int remote_stale_newer(struct volume *v, uint64_t store, const char *rid, uint64_t seq, bool *out) MUST_CHECK;
+int remote_stale_newer(
+	struct volume *v, uint64_t store, const char *rid, uint64_t seq, bool *out) MUST_CHECK;
 /* A deferred entry that is not newer than `seq` goes. */
 int remote_stale_drop(struct volume *v, uint64_t store, const char *rid, uint64_t seq) MUST_CHECK;
 
 /* --- remote_pass.c --- */
 /*
- * One transaction's worth of changes that the kernel did not ask for: what the observer will hear, directories whose times and links
- * change (once each), directories that deferred entries may wait for, entries that must wait for others of the same pass.
+ * One transaction's worth of changes that the kernel did not ask for: what the observer will hear,
+ * directories whose times and links change (once each), directories that deferred entries may wait
+ * for, entries that must wait for others of the same pass.
  */
 struct remote_touched {
 	uint64_t dir;
@@ -69,13 +72,15 @@ int remote_pass_finish(struct remote_pass *p) MUST_CHECK;
 /* After the commit, without the lock: tells the observer (when `committed`), frees. */
 void remote_pass_end(struct remote_pass *p, bool committed);
 
-int remote_pass_entry(struct remote_pass *p, uint64_t parent, const struct row_filename *name, const struct object_row *o) MUST_CHECK;
+int remote_pass_entry(struct remote_pass *p, uint64_t parent, const struct row_filename *name,
+	const struct object_row *o) MUST_CHECK;
 int remote_pass_object(struct remote_pass *p, int what, const struct object_row *o) MUST_CHECK;
 int remote_pass_touch(struct remote_pass *p, uint64_t dir, int nlink) MUST_CHECK;
 int remote_pass_arrived(struct remote_pass *p, const char *rid) MUST_CHECK;
 /* To be tried again at the end of the pass; in the last try it is deferred. */
 int remote_pass_late(struct remote_pass *p, const struct remote_record *rec) MUST_CHECK;
-int remote_pass_defer(struct remote_pass *p, const struct remote_record *rec, enum deferred_reason reason) MUST_CHECK;
+int remote_pass_defer(struct remote_pass *p, const struct remote_record *rec,
+	enum deferred_reason reason) MUST_CHECK;
 /* A deferred_fn, arg is the pass: takes the entry out of the table and applies it. */
 int remote_pass_deferred(void *arg, const char *rid, const char *entry) MUST_CHECK;
 
@@ -86,26 +91,35 @@ int remote_apply_one(struct remote_pass *p, const struct remote_record *rec) MUS
 /* Applies a live record that has no rows in the journal. */
 int remote_place_record(struct remote_pass *p, const struct remote_record *rec) MUST_CHECK;
 /* The directory a record names as its parent; -ENOENT. */
-int remote_place_parent(struct remote_pass *p, const struct remote_record *rec, uint64_t *out) MUST_CHECK;
-/* Moves n to the record's place when that can be done now; else *done false. n's row is written by the caller. */
-int remote_place_move(struct remote_pass *p, const struct remote_record *rec, struct name_row *n, bool *done) MUST_CHECK;
-/* Makes the place free for another; *is_free false: it cannot be now. `self`: the name that is to come (0 = none yet). */
+int remote_place_parent(
+	struct remote_pass *p, const struct remote_record *rec, uint64_t *out) MUST_CHECK;
+/* Moves n to the record's place when that can be done now; else *done false. n's row is written by
+ * the caller. */
+int remote_place_move(struct remote_pass *p, const struct remote_record *rec, struct name_row *n,
+	bool *done) MUST_CHECK;
+/* Makes the place free for another; *is_free false: it cannot be now. `self`: the name that is to
+ * come (0 = none yet). */
 int remote_place_vacate(struct remote_pass *p, const struct remote_record *rec, uint64_t parent,
 	uint64_t self, bool *is_free) MUST_CHECK;
 
 /* --- remote_update.c --- */
 /* A new object and its name; n has place and origin columns. */
-int remote_update_insert(struct remote_pass *p, const struct remote_record *rec, struct name_row *n) MUST_CHECK;
+int remote_update_insert(
+	struct remote_pass *p, const struct remote_record *rec, struct name_row *n) MUST_CHECK;
 /* Attributes and content of `n`'s object become the record's; n->object may change. */
-int remote_update_object(struct remote_pass *p, const struct remote_record *rec, struct name_row *n) MUST_CHECK;
-/* The same with an object of its own in any case; `old` is the one it leaves. Writes the name row. */
-int remote_update_replace(struct remote_pass *p, const struct remote_record *rec, struct name_row *n,
-	struct object_row *old) MUST_CHECK;
+int remote_update_object(
+	struct remote_pass *p, const struct remote_record *rec, struct name_row *n) MUST_CHECK;
+/* The same with an object of its own in any case; `old` is the one it leaves. Writes the name row.
+ */
+int remote_update_replace(struct remote_pass *p, const struct remote_record *rec,
+	struct name_row *n, struct object_row *old) MUST_CHECK;
 /* n goes to (parent, name); the place is free. n's row is written by the caller. */
-int remote_update_move(struct remote_pass *p, struct name_row *n, uint64_t parent, const struct row_filename *name) MUST_CHECK;
+int remote_update_move(struct remote_pass *p, struct name_row *n, uint64_t parent,
+	const struct row_filename *name) MUST_CHECK;
 
 /* --- remote_remove.c --- */
-/* *done false: it must wait (a writer, children that have not moved yet). A directory with unsent children is made again. */
+/* *done false: it must wait (a writer, children that have not moved yet). A directory with unsent
+ * children is made again. */
 int remote_remove_name(struct remote_pass *p, const struct name_row *n, bool *done) MUST_CHECK;
 
 /* --- conflict.c --- */
@@ -118,11 +132,14 @@ enum conflict_kind {
 };
 const char *conflict_kind_text(uint32_t kind);
 /* The name of a conflict copy that is free in the directory. */
-int conflict_name(struct volume *v, uint64_t parent, const struct row_filename *name, int64_t now, struct row_filename *out) MUST_CHECK;
-/* Notes a conflict: `object` is our copy, `path` where it is now (or was), `other_path` where the origin's is. */
-int conflict_note(struct remote_pass *p, enum conflict_kind kind, uint64_t object, const char *rid, const char *path,
-	const char *other_path) MUST_CHECK;
+int conflict_name(struct volume *v, uint64_t parent, const struct row_filename *name, int64_t now,
+	struct row_filename *out) MUST_CHECK;
+/* Notes a conflict: `object` is our copy, `path` where it is now (or was), `other_path` where the
+ * origin's is. */
+int conflict_note(struct remote_pass *p, enum conflict_kind kind, uint64_t object, const char *rid,
+	const char *path, const char *other_path) MUST_CHECK;
 /* Our name gives way: it gets the conflict name, its rows follow; noted. */
-int conflict_step_aside(struct remote_pass *p, struct name_row *n, enum conflict_kind kind) MUST_CHECK;
+int conflict_step_aside(
+	struct remote_pass *p, struct name_row *n, enum conflict_kind kind) MUST_CHECK;
 
 #endif

@@ -1,9 +1,10 @@
 /*
  * The record is gone at the origin: by its own word, or unknown there.
- *   deleted here, too         done
- *   edited here               our edit becomes a new record
- *   moved or changed mode     the deletion counts; of a directory with unsent work inside, the
- * directory is made again
+ *
+ * - deleted here, too: done;
+ * - edited here: our edit becomes a new record;
+ * - moved or with another mode here: the deletion counts; a directory with unsent work inside is
+ *   made again.
  */
 #include <errno.h>
 #include <string.h>

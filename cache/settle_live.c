@@ -1,12 +1,14 @@
 /*
- * The record is alive at the origin, in another state than our operation was based on.
- *   deleted here                  it comes back: a deletion does not beat an edit
- *   content differs on both sides ours becomes a conflict copy, a record of its own; the name gets
- * the origin's version
- *   ... but is equal              adopted
- *   content differs there only    taken
- *   moved there                   the origin's place counts, and is noted if we moved it, too; our
- * replacing of another record goes on and whatever of ours remains is based anew and queued again.
+ * The record is alive at the origin, in another state than our operation was based on:
+ *
+ * - deleted here: it comes back, for a deletion does not beat an edit;
+ * - content differs on both sides: ours becomes a conflict copy, a record of its own, and the name
+ *   gets the origin's version; but equal content is adopted;
+ * - content differs there only: it is taken;
+ * - moved there: the origin's place counts, and it is noted if we moved it, too; our replacing of
+ *   another record goes on.
+ *
+ * Whatever of ours remains is based anew and queued again.
  */
 #include <errno.h>
 #include <stdio.h>

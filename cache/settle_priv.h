@@ -1,4 +1,5 @@
-/* Between outbox_settle.c and settle_*.c: one operation that met another state than it was based on. */
+/* Between outbox_settle.c and settle_*.c: one operation that met another state than it was based
+ * on. */
 #ifndef CACHET_CACHE_SETTLE_PRIV_H
 #define CACHET_CACHE_SETTLE_PRIV_H
 
@@ -20,9 +21,11 @@ struct settle {
 };
 
 int settle_load(struct settle *s) MUST_CHECK;
-/* The rows that are about two records: their other record's deletion goes on alone. Then all rows go. */
+/* The rows that are about two records: their other record's deletion goes on alone. Then all rows
+ * go. */
 int settle_clear(struct settle *s) MUST_CHECK;
-int settle_note(struct settle *s, enum conflict_kind kind, uint64_t object, const char *path) MUST_CHECK;
+int settle_note(
+	struct settle *s, enum conflict_kind kind, uint64_t object, const char *path) MUST_CHECK;
 /* The path of the record's name here. */
 int settle_path(struct settle *s, const struct name_row *n, char **out) MUST_CHECK;
 /* Nothing can be decided now. */

@@ -60,17 +60,20 @@ int tree_mkdir(struct volume *v, uint64_t parent, const char *name, uint32_t mod
 	const struct tree_cred *cred, struct tree_attr *out) MUST_CHECK;
 int tree_symlink(struct volume *v, uint64_t parent, const char *name, const char *target,
 	const struct tree_cred *cred, struct tree_attr *out) MUST_CHECK;
+/* CE_ABSENT: the new name is a record of its own and needs the content, which is not all here: fetch it (file_missing) and try again. */
 int tree_link(struct volume *v, uint64_t object, uint64_t parent, const char *name,
 	struct tree_attr *out) MUST_CHECK;
 int tree_unlink(struct volume *v, uint64_t parent, const char *name) MUST_CHECK;
 int tree_rmdir(struct volume *v, uint64_t parent, const char *name) MUST_CHECK;
-/* flags: RENAME_NOREPLACE, RENAME_EXCHANGE. Commits the source's pending data in the same transaction. */
+/* flags: RENAME_NOREPLACE, RENAME_EXCHANGE. Commits the source's pending data in the same transaction. CE_ABSENT: out of the origin's
+ * sight (a name that is not UTF-8) only with all content here. */
 int tree_rename(struct volume *v, uint64_t parent, const char *name, uint64_t new_parent,
 	const char *new_name, unsigned flags) MUST_CHECK;
 /* The caller frees *out; NUL-terminated. */
 int tree_readlink(struct volume *v, uint64_t object, char **out) MUST_CHECK;
 
-/* Entries with cookie > after, by cookie, without "." and ".."; fn returns 0 to go on, 1 to stop. It runs under the index lock: it only copies. */
+/* Entries with cookie > after, by cookie, without "." and ".."; fn returns 0 to go on, 1 to stop. It runs under the index lock: it only copies.
+ * Sizes and times are those of the last commit. */
 typedef int tree_dirent_fn(void *arg, const char *name, uint64_t cookie, const struct tree_attr *a);
 int tree_readdir(struct volume *v, uint64_t dir, uint64_t after, tree_dirent_fn *fn, void *arg) MUST_CHECK;
 

@@ -5,9 +5,7 @@
  */
 #include "local_ops.h"
 
-#ifndef RUNS
-#define RUNS 300
-#endif
+#define RUNS 300 /* CACHET_TEST_RUNS: the last seed, CACHET_TEST_SEED: the first or only one */
 
 static void one_run(struct tree_fixture *f, uint64_t seed)
 {
@@ -41,8 +39,12 @@ static void one_run(struct tree_fixture *f, uint64_t seed)
 static void replay_gives_the_local_tree(void **state)
 {
 	const char *only = getenv("CACHET_TEST_SEED");
-	uint64_t first = only ? strtoull(only, NULL, 10) : 1, last = only ? first : RUNS;
+	const char *runs = getenv("CACHET_TEST_RUNS");
+	uint64_t first = only ? strtoull(only, NULL, 10) : 1,
+		 last = runs ? strtoull(runs, NULL, 10) : RUNS;
 
+	if (only && !runs)
+		last = first;
 	for (uint64_t seed = first; seed <= last; seed++) {
 		if (getenv("CACHET_TEST_VERBOSE"))
 			print_message("seed %llu\n", (unsigned long long)seed);

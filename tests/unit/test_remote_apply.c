@@ -535,6 +535,23 @@ static void a_printed_record_reads_back(void **state)
 	remote_record_done(&back);
 }
 
+static void a_directory_that_becomes_a_file_waits_for_what_is_in_it(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct remote_record r[2] = { dir_record("d", "root", "d", "1", 1),
+		file_record("x", "d", "x", "2", 2) };
+
+	apply(f, r, 2);
+	r[0] = file_record("d", "root", "d", "3", 3);
+	assert_int_equal(apply(f, r, 1).deferred, 1);
+	assert_int_not_equal(tf_at(f, "d/x"), 0);
+	r[0] = gone_record("x", 4);
+	apply(f, r, 1);
+	om_retry(f);
+	assert_true(S_ISREG(tf_attr(f, "d").mode));
+	assert_int_equal(tf_attr(f, "").nlink, 2);
+}
+
 static void the_same_record_twice_in_a_page_is_the_last(void **state)
 {
 	struct tree_fixture *f = *state;
@@ -597,6 +614,7 @@ int main(void)
 		tf_test(a_remote_change_of_one_name_breaks_the_link),
 		tf_test(hostile_records_are_refused),
 		tf_test(a_printed_record_reads_back),
+		tf_test(a_directory_that_becomes_a_file_waits_for_what_is_in_it),
 		tf_test(the_same_record_twice_in_a_page_is_the_last),
 		tf_test(names_of_conflict_copies_fit_and_do_not_clash),
 	};

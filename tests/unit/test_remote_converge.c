@@ -5,9 +5,7 @@
  */
 #include "local_ops.h"
 
-#ifndef RUNS
-#define RUNS 200
-#endif
+#define RUNS 200 /* CACHET_TEST_RUNS: the last seed, CACHET_TEST_SEED: the first or only one */
 
 /* Another client: always right, for it asks the origin. */
 static void remote_place(struct origin_model *m, char parent[static 65], const char **name)
@@ -197,8 +195,12 @@ static void one_run(struct tree_fixture *f, uint64_t seed)
 static void both_sides_end_equal_and_nothing_is_lost(void **state)
 {
 	const char *only = getenv("CACHET_TEST_SEED");
-	uint64_t first = only ? strtoull(only, NULL, 10) : 1, last = only ? first : RUNS;
+	const char *runs = getenv("CACHET_TEST_RUNS");
+	uint64_t first = only ? strtoull(only, NULL, 10) : 1,
+		 last = runs ? strtoull(runs, NULL, 10) : RUNS;
 
+	if (only && !runs)
+		last = first;
 	for (uint64_t seed = first; seed <= last; seed++) {
 		if (getenv("CACHET_TEST_VERBOSE"))
 			print_message("seed %llu\n", (unsigned long long)seed);
