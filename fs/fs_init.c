@@ -3,13 +3,14 @@
  * FUSE_HANDLE_KILLPRIV_V2. Without it the kernel asks for security.capability at every write(2) and
  * sends two requests more for a chown, so the flag is put into libfuse's answer on its way.
  */
+#include "fs/fs_init.h"
+
 #include <string.h>
 #include <sys/uio.h>
 
 #include <linux/fuse.h>
 
 #include "base/log.h"
-#include "fs/fs_init.h"
 
 #define INIT_MAX_WRITE (1u << 20)
 #define INIT_MAX_BACKGROUND 64

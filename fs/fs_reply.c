@@ -99,6 +99,7 @@ int fs_entry(struct fs *f, const struct tree_attr *a, struct fuse_entry_param *e
 
 	if (r)
 		return r;
+	atomic_store_explicit(&n->regular, S_ISREG(a->mode), memory_order_relaxed);
 	memset(e, 0, sizeof(*e));
 	e->ino = n == f->root ? FUSE_ROOT_ID : (uintptr_t)n;
 	e->entry_timeout = fs_entry_ttl(f);

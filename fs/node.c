@@ -90,7 +90,7 @@ void node_table_free(struct node_table *t)
 static void shard_grow(struct shard *s)
 {
 	size_t mask = s->mask * 2 + 1;
-	struct shard bigger = {.mask = mask, .buckets = calloc(mask + 1, sizeof(struct node *))};
+	struct shard bigger = { .mask = mask, .buckets = calloc(mask + 1, sizeof(struct node *)) };
 
 	if (!bigger.buckets)
 		return;
@@ -113,7 +113,7 @@ static struct node *shard_find(struct shard *s, uint64_t hash, uint64_t object, 
 {
 	struct node *n = *node_bucket(s, hash);
 
-	while (n && (n->object != object || n->version != version))
+	while (n && (n->object != object || n->version != version || atomic_load(&n->retired)))
 		n = n->next;
 	return n;
 }
@@ -199,6 +199,51 @@ size_t node_ids(struct node_table *t, uint64_t object, uint64_t *ids, size_t max
 	}
 	pthread_mutex_unlock(&s->lock);
 	return n;
+}
+
+/* Either node_open sees the mark or this sees the handle. */
+static bool retire(struct node *n)
+{
+	if (!atomic_load(&n->regular) || atomic_exchange(&n->retired, true))
+		return false;
+	if (atomic_load(&n->opens) == 0)
+		return true;
+	atomic_store(&n->retired, false);
+	return false;
+}
+
+bool node_retire(struct node_table *t, uint64_t object)
+{
+	uint64_t hash = node_hash(object);
+	struct shard *s = node_shard(t, hash);
+	bool any = false;
+
+	pthread_mutex_lock(&s->lock);
+	for (struct node *n = *node_bucket(s, hash); n; n = n->next) {
+		if (n->object == object && retire(n))
+			any = true;
+	}
+	pthread_mutex_unlock(&s->lock);
+	return any;
+}
+
+int node_open(struct node *n, bool writer)
+{
+	atomic_fetch_add(&n->opens, 1);
+	if (atomic_load(&n->retired)) {
+		atomic_fetch_sub(&n->opens, 1);
+		return -ESTALE;
+	}
+	if (writer)
+		atomic_fetch_add(&n->writers, 1);
+	return 0;
+}
+
+void node_close(struct node *n, bool writer)
+{
+	if (writer)
+		atomic_fetch_sub(&n->writers, 1);
+	atomic_fetch_sub(&n->opens, 1);
 }
 
 void node_set_xattrs(struct node_table *t, uint64_t object)

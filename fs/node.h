@@ -30,7 +30,8 @@ struct node {
 	uint64_t lookups; /* shard lock */
 	_Atomic uint8_t
 		xattrs; /* enum node_xattrs: spares the index a question the kernel asks often */
-	atomic_uint writers; /* handles open for writing */
+	atomic_uint opens, writers; /* handles; those that write */
+	atomic_bool regular, retired;
 };
 
 struct node_table;
@@ -47,6 +48,17 @@ void node_forget(struct node_table *t, struct node *n, uint64_t count);
 /* Ids of all nodes of the object, at most `max`; for notifications: an id may be of another node by
  * the time it is used, which costs that node's cache and nothing else. */
 size_t node_ids(struct node_table *t, uint64_t object, uint64_t *ids, size_t max);
+
+/*
+ * The origin gave the object other attributes and the same content: no look-up finds its nodes any
+ * more, the next one makes a new node, because the kernel takes times of a regular file with
+ * write-back caching only with a new inode. Nodes that are open stay. True when one was retired:
+ * its names are to be invalidated.
+ */
+bool node_retire(struct node_table *t, uint64_t object);
+/* Counts a handle; -ESTALE (the kernel looks up again) when the node is retired. */
+int node_open(struct node *n, bool writer) MUST_CHECK;
+void node_close(struct node *n, bool writer);
 
 /* All nodes of the object have attributes now. */
 void node_set_xattrs(struct node_table *t, uint64_t object);

@@ -12,8 +12,9 @@
 
 #define NOTIFY_BUCKETS 4096 /* a power of two */
 #define NOTIFY_IDS 16
-#define NOTIFY_WHOLE_DIR 0xffff /* name_len of an item that stands for all names of its directory  \
-				 */
+#define NOTIFY_WHOLE_DIR                                                                           \
+	0xffff /* name_len of an item that stands for all names of its directory                   \
+		*/
 
 struct item {
 	struct item *chain; /* same bucket */
@@ -74,11 +75,11 @@ static void notify_add(struct notify *q, uint64_t parent, uint64_t object, const
 			"out of memory: the mount may show an old state until it is listed again");
 		return;
 	}
-	*i = (struct item){.chain = q->buckets[bucket],
+	*i = (struct item){ .chain = q->buckets[bucket],
 		.parent = parent,
 		.object = object,
 		.content = content,
-		.name_len = (uint16_t)len};
+		.name_len = (uint16_t)len };
 	if (stored)
 		memcpy(i->name, name, stored);
 	q->buckets[bucket] = i;
@@ -150,14 +151,36 @@ static void notify_inode(struct fs *f, uint64_t object, bool content)
 			f->session, notify_wire_id(f, ids[k]), content ? 0 : -1, 0);
 }
 
+/* The name the object has now; another one that the kernel knows leads to the old node until it is
+ * forgotten. */
+static void notify_name_of(struct fs *f, uint64_t object)
+{
+	_cleanup_free_ char *path = NULL;
+	struct tree_attr dir;
+	char *slash;
+
+	if (tree_path(f->volume, object, &path))
+		return;
+	slash = strrchr(path, '/');
+	if (slash)
+		*slash = '\0';
+	if (tree_resolve(f->volume, slash ? path : "", &dir))
+		return;
+	slash = slash ? slash + 1 : path;
+	notify_names(f, dir.object, slash, strlen(slash));
+}
+
 static void notify_send(struct fs *f, const struct item *i)
 {
-	if (i->parent == 0)
-		notify_inode(f, i->object, i->content);
-	else if (i->name_len == NOTIFY_WHOLE_DIR)
+	if (i->parent && i->name_len == NOTIFY_WHOLE_DIR) {
 		notify_whole_dir(f, i->parent);
-	else
+	} else if (i->parent) {
 		notify_names(f, i->parent, i->name, i->name_len);
+	} else {
+		if (!i->content && node_retire(f->nodes, i->object))
+			notify_name_of(f, i->object);
+		notify_inode(f, i->object, i->content);
+	}
 }
 
 /* Lock held. Everything queued so far, in order. */

@@ -44,32 +44,46 @@ static int open_prepare(fuse_req_t req, struct node *n, struct file *file, int f
 	return r;
 }
 
+/* On failure nothing is left open. */
+static int open_node(fuse_req_t req, struct node *n, int flags, bool writer, struct file **out)
+{
+	struct file *file;
+	int r = node_open(n, writer);
+
+	if (r)
+		return r;
+	r = file_open(fs_of(req)->volume, n->object, n->version, writer, &file);
+	if (r) {
+		node_close(n, writer);
+		return r;
+	}
+	if (writer)
+		r = open_prepare(req, n, file, flags);
+	if (r) {
+		node_close(n, writer);
+		file_unref(file, writer);
+		return r;
+	}
+	*out = file;
+	return 0;
+}
+
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct fs *f = fs_of(req);
 	struct node *n = fs_node(f, ino);
 	bool writer = open_writes(fi->flags);
 	struct file *file;
-	int r = file_open(f->volume, n->object, n->version, writer, &file);
+	int r = open_node(req, n, fi->flags, writer, &file);
 
 	if (r) {
 		fs_reply_code(req, r);
 		return;
 	}
-	if (writer)
-		r = open_prepare(req, n, file, fi->flags);
-	if (r) {
-		file_unref(file, writer);
-		fs_reply_code(req, r);
-		return;
-	}
 	fi->fh = handle_make(file, writer);
 	open_flags(f, fi, writer);
-	if (writer)
-		atomic_fetch_add(&n->writers, 1);
 	if (fuse_reply_open(req, fi)) {
-		if (writer)
-			atomic_fetch_sub(&n->writers, 1);
+		node_close(n, writer);
 		file_unref(file, writer);
 	}
 }
@@ -82,18 +96,22 @@ static void create_reply(
 	struct node *n;
 	int r = fs_entry(f, a, &e);
 
+	if (r == 0) {
+		n = fs_node(f, e.ino);
+		r = node_open(n, true);
+		if (r)
+			node_forget(f->nodes, n, 1);
+	}
 	if (r) {
 		file_unref(file, true);
 		fs_reply_code(req, r);
 		return;
 	}
-	n = fs_node(f, e.ino);
 	node_no_xattrs(n);
-	atomic_fetch_add(&n->writers, 1);
 	fi->fh = handle_make(file, true);
 	open_flags(f, fi, true);
 	if (fuse_reply_create(req, &e, fi)) {
-		atomic_fetch_sub(&n->writers, 1);
+		node_close(n, true);
 		node_forget(f->nodes, n, 1);
 		file_unref(file, true);
 	}
@@ -190,8 +208,7 @@ static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_f
 
 static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	if (handle_writes(fi))
-		atomic_fetch_sub(&fs_node(fs_of(req), ino)->writers, 1);
+	node_close(fs_node(fs_of(req), ino), handle_writes(fi));
 	file_unref(handle_file(fi), handle_writes(fi));
 	fs_reply_code(req, 0);
 }

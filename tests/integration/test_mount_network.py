@@ -3,9 +3,11 @@
 A stopped (SIGSTOP) server keeps its connections and answers nothing: the worst kind of network.
 """
 import errno
+import json
 import mmap
 import os
 import signal
+import stat
 import subprocess
 import time
 
@@ -133,6 +135,25 @@ def test_a_new_version_has_the_same_number_and_the_old_mapping_its_content(serve
         assert os.fstat(f.fileno()).st_size == 10000
         assert path.stat().st_ino == before.st_ino
         assert path.read_bytes() == b"b" * 20000
+
+
+def test_times_and_mode_changed_elsewhere_are_seen(server, client):
+    server.write("notes", "f", b"same")
+    path = client.mnt / "f"
+    wait_for(path.exists)
+    assert path.read_bytes() == b"same"
+    before = path.stat()
+    record = server.records("notes")["f"]
+    status, _, body = server.request(
+        "PATCH", f"/v1/stores/notes/records/{record['id']}",
+        json.dumps({"mode": 0o600, "mtime_ns": "1234567890000000001"}),
+        {"Idempotency-Key": os.urandom(16).hex(), "Cachet-Device": "f" * 32, "Cachet-Seq": str(time.time_ns()),
+         "If-Match": record["etag"]})
+    assert status == 200, body
+    wait_for(lambda: path.stat().st_mtime_ns == 1234567890000000001)
+    after = path.stat()
+    assert (stat.S_IMODE(after.st_mode), after.st_ino) == (0o600, before.st_ino)
+    assert path.read_bytes() == b"same"
 
 
 def test_a_directory_full_of_changes_is_seen_while_it_is_read(server, client):
