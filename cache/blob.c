@@ -137,7 +137,8 @@ static void leave_table(struct blob *b)
 	b->in_table = false;
 }
 
-/* One that was rolled back and is not withdrawn yet may still stand under the id, which was given out again. */
+/* One that was rolled back and is not withdrawn yet may still stand under the id, which was given
+ * out again. */
 void blob_publish(struct blob *b, uint64_t id)
 {
 	struct blob *stale;
@@ -192,7 +193,8 @@ void blob_unref(struct blob *b)
 	blob_destroy(b);
 }
 
-/* Two references and noted: the caller's and that of the list of durable.c, which takes a third one before it uses the descriptor. */
+/* Two references and noted: the caller's and that of the list of durable.c, which takes a third one
+ * before it uses the descriptor. */
 void blob_park(struct blob *b)
 {
 	pthread_mutex_lock(&b->v->blobs_lock);
@@ -222,7 +224,8 @@ void blob_row(struct blob *b, struct content_blob *row)
 	pthread_mutex_unlock(&b->lock);
 }
 
-/* The directory is there since volume_create, unless somebody copied the volume without empty directories. */
+/* The directory is there since volume_create, unless somebody copied the volume without empty
+ * directories. */
 static int make_file(struct volume *v, const char *name, int *out)
 {
 	char dir[3] = { name[0], name[1], 0 };

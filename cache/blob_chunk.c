@@ -14,7 +14,8 @@ static const char label[] = "cachet/chunk/v1";
 
 #define AAD_LEN (sizeof(label) - 1 + 16 + CONTENT_UUID_LEN + 8 + 8 + 8 + 4 + 1)
 
-static void chunk_aad(const struct blob *b, const struct content_chunk *c, uint8_t aad[static AAD_LEN])
+static void chunk_aad(
+	const struct blob *b, const struct content_chunk *c, uint8_t aad[static AAD_LEN])
 {
 	uint8_t *p = aad;
 
@@ -148,7 +149,8 @@ int blob_open(struct blob *b, const struct content_chunk *c, void *out)
 	uint8_t key[AEAD_KEY_LEN], aad[AAD_LEN];
 	int r;
 
-	if (!c->len || c->len > UINT32_C(1) << b->shift || c->slot > (uint64_t)INT64_MAX >> b->shift)
+	if (!c->len || c->len > UINT32_C(1) << b->shift ||
+		c->slot > (uint64_t)INT64_MAX >> b->shift)
 		return CE_CORRUPT;
 	r = read_slot(b, c, out);
 	if (!r)

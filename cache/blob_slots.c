@@ -1,11 +1,13 @@
 /*
- * Which slots of a blob are taken: a bitmap, derived from the index when the blob is first written to (every
- * slot that a chunk or undo row of any of its maps names), kept in memory since. Nothing of it is stored, so there is no
- * free list that a crash could leave wrong: an orphan of a crash is a slot that nobody names.
+ * Which slots of a blob are taken: a bitmap, derived from the index when the blob is first written
+ * to (every slot that a chunk or undo row of any of its maps names), kept in memory since. Nothing
+ * of it is stored, so there is no free list that a crash could leave wrong: an orphan of a crash is
+ * a slot that nobody names.
  *
- * A bit is cleared in two ways. blob_slot_free: no row ever named the slot. blob_slot_release: a transaction
- * stopped naming it; that transaction may be lost by a power cut until the next sync, so the slot waits in `released` with the undo
- * generation in which it was released (invariant I3 of durable.c). Freed slots are punched, so that `alloc_bytes` is what the file takes.
+ * A bit is cleared in two ways. blob_slot_free: no row ever named the slot. blob_slot_release: a
+ * transaction stopped naming it; that transaction may be lost by a power cut until the next sync,
+ * so the slot waits in `released` with the undo generation in which it was released (invariant I3
+ * of durable.c). Freed slots are punched, so that `alloc_bytes` is what the file takes.
  */
 #include "cache/blob.h"
 
@@ -55,7 +57,8 @@ int blob_slots_derive(struct blob *b)
 	pthread_mutex_lock(&b->lock);
 	if (!b->slots_known) {
 		r = content_slots(b->v->db, b->id, mark, b);
-		/* Released before anything was written: no row names them, but they are not free yet. */
+		/* Released before anything was written: no row names them, but they are not free
+		 * yet. */
 		for (size_t i = 0; i < b->n_released && !r; i++)
 			r = mark(b, b->released[i].slot);
 		b->slots_known = !r;
@@ -95,7 +98,8 @@ int blob_slot_take(struct blob *b, uint64_t *out)
 	return r;
 }
 
-/* b->lock held. A failed punch leaves the blocks: `alloc_bytes` keeps counting them, the bit is cleared all the same. */
+/* b->lock held. A failed punch leaves the blocks: `alloc_bytes` keeps counting them, the bit is
+ * cleared all the same. */
 static bool punch(struct blob *b, uint64_t slot, uint32_t bytes)
 {
 	if (slot / 64 < b->taken_words)
@@ -133,7 +137,8 @@ void blob_slot_free(struct blob *b, uint64_t slot, uint32_t bytes)
 	pthread_mutex_unlock(&b->lock);
 }
 
-/* Without memory for the entry the slot stays taken until the blob is loaded again: safe, only late. */
+/* Without memory for the entry the slot stays taken until the blob is loaded again: safe, only
+ * late. */
 void blob_slot_release(struct blob *b, uint64_t slot, uint32_t bytes, uint64_t gen)
 {
 	pthread_mutex_lock(&b->lock);
@@ -218,12 +223,11 @@ static int punch_gaps(struct blob *b, int fd, off_t end)
 	while (i < slots) {
 		uint64_t from = i;
 
-		while (i < slots &&
-			!(i / 64 < b->taken_words && b->taken[i / 64] >> i % 64 & 1))
+		while (i < slots && !(i / 64 < b->taken_words && b->taken[i / 64] >> i % 64 & 1))
 			i++;
-		if (i > from && fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-					(off_t)(from << b->shift),
-					(off_t)((i - from) << b->shift)) < 0)
+		if (i > from &&
+			fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				(off_t)(from << b->shift), (off_t)((i - from) << b->shift)) < 0)
 			return -errno;
 		i++;
 	}

@@ -1,8 +1,9 @@
 /*
- * Syncing one blob. `written` counts writes, `synced` is the count that a successful fdatasync covered, so that a file's own fsync
- * and the shared one do not sync twice. The slots written since are listed: when fdatasync fails
- * the kernel may mark their pages clean and forget them, and a second fdatasync would succeed without them. The blob is then
- * `suspect` and every sync of it fails until rescue.c has written those chunks elsewhere.
+ * Syncing one blob. `written` counts writes, `synced` is the count that a successful fdatasync
+ * covered, so that a file's own fsync and the shared one do not sync twice. The slots written since
+ * are listed: when fdatasync fails the kernel may mark their pages clean and forget them, and a
+ * second fdatasync would succeed without them. The blob is then `suspect` and every sync of it
+ * fails until rescue.c has written those chunks elsewhere.
  */
 #include "cache/blob.h"
 

@@ -53,7 +53,8 @@ void chunkcache_free(struct chunkcache *cc)
 }
 
 /* Into the place, under its lock. */
-static int fill(struct chunkcache *cc, struct place *p, struct blob *b, const struct content_chunk *c)
+static int fill(
+	struct chunkcache *cc, struct place *p, struct blob *b, const struct content_chunk *c)
 {
 	int r;
 

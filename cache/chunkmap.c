@@ -151,8 +151,7 @@ static bool is_pending(enum chunk_state s)
 	return s == CHUNK_SEALED || s == CHUNK_DROPPED;
 }
 
-void chunkmap_changed(
-	struct chunkmap *m, uint64_t idx, enum chunk_state was, enum chunk_state is)
+void chunkmap_changed(struct chunkmap *m, uint64_t idx, enum chunk_state was, enum chunk_state is)
 {
 	struct chunkmap_page *p = find_page(m, idx / CHUNKMAP_PAGE);
 

@@ -1,34 +1,45 @@
 /*
  * Theory of operation: what survives.
  *
- * A commit is a transaction in the WAL that nobody synced. The process may die then (the page cache has slots and WAL) but not the
- * power: after a power cut a prefix of the transactions since the last sync is there, and of the slots they name any part. A sync makes both durable.
- * These invariants make every state that a power cut can leave one from which each file is some whole committed state (promise P2):
+ * A commit is a transaction in the WAL that nobody synced. The process may die then (the page cache
+ * has slots and WAL) but not the power: after a power cut a prefix of the transactions since the
+ * last sync is there, and of the slots they name any part. A sync makes both durable. These
+ * invariants make every state that a power cut can leave one from which each file is some whole
+ * committed state (promise P2):
  *
- * I1  A slot is written only while no row names it that could come back: it is in no chunk or undo row of the index as it
- *     stands, and not released by a transaction that is not durable (blob_slots.c). Hence what a durable row names is never overwritten.
- *     The one slot that is written twice is that of a chunk sealed early and not yet committed, under the lock of its file.
- * I2  A transaction that names data which is not synced saves first, as undo rows under the current generation, what its map was at the start of
- *     that generation: size, mtime, and each chunk row it replaces, adds or deletes.
- * I3  Slots that a transaction of generation g stopped naming, and files of blobs whose row it deleted, are used or removed only after a sync of a
- *     generation >= g succeeded.
- * I4  Before any sync of the WAL (ours, a checkpoint, close) every blob with data that is not synced is synced, and so is the
- *     directory of each new one: durable_before_sync() is the hook of the index. So all that the WAL named when the sync began is on disk when it ends; what was
- *     committed meanwhile may become durable by the same sync without its data, and has its undo rows.
- * I5  The generation grows under the index lock, at the start of each sync, and in each transaction whose data was synced before it. So the undo rows of one
- *     map and generation describe one instant, all data named at that instant was synced or has undo rows of an older generation, and after a sync
- *     that began by ending generation g, undo rows of g and older are not needed: they are deleted (durably or not: recovery finds their chunks intact).
- * I6  A blob whose fdatasync failed is suspect: no later sync of it is believed until the chunks concerned were read back, verified and written
- *     to other slots (rescue.c). Until then nothing that depends on it is called durable: db_sync fails before it touches the WAL.
+ * I1  A slot is written only while no row names it that could come back: it is in no chunk or undo
+ * row of the index as it stands, and not released by a transaction that is not durable
+ * (blob_slots.c). Hence what a durable row names is never overwritten. The one slot that is written
+ * twice is that of a chunk sealed early and not yet committed, under the lock of its file. I2  A
+ * transaction that names data which is not synced saves first, as undo rows under the current
+ * generation, what its map was at the start of that generation: size, mtime, and each chunk row it
+ * replaces, adds or deletes. I3  Slots that a transaction of generation g stopped naming, and files
+ * of blobs whose row it deleted, are used or removed only after a sync of a generation >= g
+ * succeeded. I4  Before any sync of the WAL (ours, a checkpoint, close) every blob with data that
+ * is not synced is synced, and so is the directory of each new one: durable_before_sync() is the
+ * hook of the index. So all that the WAL named when the sync began is on disk when it ends; what
+ * was committed meanwhile may become durable by the same sync without its data, and has its undo
+ * rows. I5  The generation grows under the index lock, at the start of each sync, and in each
+ * transaction whose data was synced before it. So the undo rows of one map and generation describe
+ * one instant, all data named at that instant was synced or has undo rows of an older generation,
+ * and after a sync that began by ending generation g, undo rows of g and older are not needed: they
+ * are deleted (durably or not: recovery finds their chunks intact). I6  A blob whose fdatasync
+ * failed is suspect: no later sync of it is believed until the chunks concerned were read back,
+ * verified and written to other slots (rescue.c). Until then nothing that depends on it is called
+ * durable: db_sync fails before it touches the WAL.
  *
- * After an unclean end recover.c takes each map with undo rows, syncs its blob, reads the chunks that changed back from the disk, and if one
- * does not open, puts the newest generation back, whole file at once, and looks at the next older one. By I1 and I3 the slots of the older state are intact; by I5 the
- * walk ends at a state that was synced. The WAL is synced before the first slot that counts as free is written.
+ * After an unclean end recover.c takes each map with undo rows, syncs its blob, reads the chunks
+ * that changed back from the disk, and if one does not open, puts the newest generation back, whole
+ * file at once, and looks at the next older one. By I1 and I3 the slots of the older state are
+ * intact; by I5 the walk ends at a state that was synced. The WAL is synced before the first slot
+ * that counts as free is written.
  *
- * fsync of one file (file_sync): slots, fdatasync, transaction without undo rows, sync. Callers of durable_sync() share: one leader syncs for all who
- * came before it began. What was only closed is synced by the keeper within VOLUME_SYNC_INTERVAL_MS.
+ * fsync of one file (file_sync): slots, fdatasync, transaction without undo rows, sync. Callers of
+ * durable_sync() share: one leader syncs for all who came before it began. What was only closed is
+ * synced by the keeper within VOLUME_SYNC_INTERVAL_MS.
  *
- * What this does not do: order two files among each other but by the WAL (a prefix survives); detect a disk that lies about its cache.
+ * What this does not do: order two files among each other but by the WAL (a prefix survives);
+ * detect a disk that lies about its cache.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -65,7 +76,7 @@ struct durable {
 	struct blob_list settling; /* synced; their released slots wait for the end of the sync */
 	uint64_t dirs[4];          /* bitmap by first byte of the uuid */
 	struct doomed *doomed;
-	uint64_t wal_synced;       /* length of the WAL when the last good sync began */
+	uint64_t wal_synced; /* length of the WAL when the last good sync began */
 
 	atomic_uint_fast64_t undo_noted; /* newest generation with undo rows */
 	uint64_t undo_forgotten;         /* the leader's */
@@ -252,7 +263,8 @@ static int sync_dirs(struct volume *v)
 	return r;
 }
 
-/* Writing is started on all before the first is waited for: the disk's journal then commits once for many. */
+/* Writing is started on all before the first is waited for: the disk's journal then commits once
+ * for many. */
 static int sync_blobs(const struct blob_list *l)
 {
 	int r = 0, one;
@@ -332,7 +344,8 @@ static void update_row(struct volume *v, struct blob *b)
 		log_debug("blob %llu: size not recorded", (unsigned long long)b->id);
 }
 
-/* Forgets undo rows and records what freed slots gave back. Failing it costs nothing but rows that recovery will look at. */
+/* Forgets undo rows and records what freed slots gave back. Failing it costs nothing but rows that
+ * recovery will look at. */
 static void record(struct volume *v, const struct blob_list *changed, uint64_t gen)
 {
 	struct durable *d = v->durable;
@@ -374,7 +387,8 @@ static void remove_file(struct volume *v, struct blob *b)
 
 	blob_path(b->uuid, name);
 	if (unlinkat(v->blobs_fd, name, 0) < 0 && errno != ENOENT) {
-		log_debug("blob %llu not removed: %s", (unsigned long long)b->id, error_text(-errno));
+		log_debug(
+			"blob %llu not removed: %s", (unsigned long long)b->id, error_text(-errno));
 		return;
 	}
 	space_free(v, b->alloc_bytes);
@@ -447,8 +461,8 @@ static bool rescue(struct volume *v)
 		int r = rescue_blob(v, l.blobs[i]);
 
 		if (r)
-			log_debug("blob %llu not rescued: %s",
-				(unsigned long long)l.blobs[i]->id, error_text(r));
+			log_debug("blob %llu not rescued: %s", (unsigned long long)l.blobs[i]->id,
+				error_text(r));
 		ok = ok && !r;
 	}
 	list_done(&l);

@@ -1,7 +1,8 @@
 /*
- * Eviction takes whole blobs of clean content, least recently used first. In one transaction the chunk rows go,
- * the map becomes one of which nothing is here, and the blob row goes; then a sync; then the file. In that order a power cut
- * leaves the content whole or the map without it, never rows that name a file which is gone.
+ * Eviction takes whole blobs of clean content, least recently used first. In one transaction the
+ * chunk rows go, the map becomes one of which nothing is here, and the blob row goes; then a sync;
+ * then the file. In that order a power cut leaves the content whole or the map without it, never
+ * rows that name a file which is gone.
  */
 #include <errno.h>
 

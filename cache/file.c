@@ -18,7 +18,8 @@ int file_open_map(struct volume *v, uint64_t map, struct file **out)
 	return filetab_open_map(v, map, out);
 }
 
-/* The last reference commits; a commit that fails then was reported by the one before it (FLUSH), so the data goes. */
+/* The last reference commits; a commit that fails then was reported by the one before it (FLUSH),
+ * so the data goes. */
 void file_unref(struct file *f, bool writer)
 {
 	bool kept = false, last;
@@ -37,7 +38,8 @@ void file_unref(struct file *f, bool writer)
 		file_free(f);
 }
 
-/* The map was superseded while it was open. Left behind it is a stray map, which the next open of the volume removes. */
+/* The map was superseded while it was open. Left behind it is a stray map, which the next open of
+ * the volume removes. */
 static void drop_superseded(struct file *f)
 {
 	int r = db_begin(f->v->db);

@@ -1,8 +1,9 @@
 /*
- * One commit of a file: first everything is in slots (file_commit_prepare), then one transaction names them
- * (file_commit_txn), then memory follows (file_commit_done). The transaction may be somebody else's: a rename commits its
- * source in its own. Nothing in memory changes for good before the outcome is known, so a commit that fails can be tried again.
- * Invariants I1 to I5 stand in durable.c.
+ * One commit of a file: first everything is in slots (file_commit_prepare), then one transaction
+ * names them (file_commit_txn), then memory follows (file_commit_done). The transaction may be
+ * somebody else's: a rename commits its source in its own. Nothing in memory changes for good
+ * before the outcome is known, so a commit that fails can be tried again. Invariants I1 to I5 stand
+ * in durable.c.
  */
 #include "cache/file_priv.h"
 
@@ -342,7 +343,8 @@ int file_sync_data(struct file *f)
 	return r ? r : durable_sync_dir(f->v, f->blob->uuid[0]);
 }
 
-/* Seals, and syncs the data without the lock; *seq tells whether something was written meanwhile. */
+/* Seals, and syncs the data without the lock; *seq tells whether something was written meanwhile.
+ */
 static int presync(struct file *f, uint64_t *seq)
 {
 	struct blob *b = NULL;
@@ -373,7 +375,8 @@ int file_sync(struct file *f)
 		synced = !presync(f, &seq);
 	pthread_rwlock_wrlock(&f->lock);
 	dirty = file_is_dirty(f);
-	/* Not synced, or written to meanwhile: then with undo rows, and the sync below sees to the data. */
+	/* Not synced, or written to meanwhile: then with undo rows, and the sync below sees to the
+	 * data. */
 	r = file_commit_locked(f, synced && seq == f->write_seq);
 	pthread_rwlock_unlock(&f->lock);
 	if (!r && dirty)

@@ -103,7 +103,8 @@ static void set_sealed(
 	chunkmap_changed(&f->chunks, c->idx, was, CHUNK_SEALED);
 }
 
-/* Seals into the chunk's own slot if it is not committed and as long, else into a free one: *paid says what that took of the reserve. */
+/* Seals into the chunk's own slot if it is not committed and as long, else into a free one: *paid
+ * says what that took of the reserve. */
 static int seal(struct file *f, uint64_t idx, const void *data, uint32_t len, uint32_t *paid)
 {
 	struct chunk_entry *e;

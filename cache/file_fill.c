@@ -1,4 +1,5 @@
-/* Files of which parts are not here: what is missing, taking what was fetched, and dropping what does not open. */
+/* Files of which parts are not here: what is missing, taking what was fetched, and dropping what
+ * does not open. */
 #include "cache/file_priv.h"
 
 #include <errno.h>
@@ -107,8 +108,7 @@ static int missing_locked(
 	return name_range(f, range);
 }
 
-int file_missing(
-	struct file *f, uint64_t off, uint64_t len, uint64_t max, struct file_range *range)
+int file_missing(struct file *f, uint64_t off, uint64_t len, uint64_t max, struct file_range *range)
 {
 	struct file_range found = { .len = 0 };
 	int r;
@@ -136,7 +136,8 @@ static int put_filled(void *arg, struct chunk_entry *e)
 	return r ? r : content_chunk_put(db, l->m.id, &e->c);
 }
 
-/* As a commit, but neither the object nor the journal changes. Undo rows keep recovery from taking a power cut for tampering (I2). */
+/* As a commit, but neither the object nor the journal changes. Undo rows keep recovery from taking
+ * a power cut for tampering (I2). */
 static int fill_txn(struct fill *l)
 {
 	struct file *f = l->f;
@@ -273,7 +274,8 @@ int file_fill(struct file *f, const char *etag, const void *buf, size_t len, uin
 
 /* --- what does not open --- */
 
-/* In a transaction of its own: the row goes if the origin has the content, and the event is recorded. *clean says which. */
+/* In a transaction of its own: the row goes if the origin has the content, and the event is
+ * recorded. *clean says which. */
 static int drop_damaged(struct file *f, const struct chunk_entry *e, bool *clean)
 {
 	struct content_map m;
@@ -324,8 +326,8 @@ static int heal_locked(struct file *f, uint64_t idx, int error)
 	e->state = CHUNK_NONE;
 	f->whole = false;
 	if (f->n_replaced) {
-		blob_slot_release(f->blob, f->replaced[0].slot, f->replaced[0].bytes,
-			f->replaced[0].gen);
+		blob_slot_release(
+			f->blob, f->replaced[0].slot, f->replaced[0].bytes, f->replaced[0].gen);
 		f->n_replaced = 0;
 		r = durable_note_blob(f->v, f->blob);
 	}

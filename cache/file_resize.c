@@ -1,4 +1,5 @@
-/* Size, holes: truncation, fallocate(2), SEEK_DATA and SEEK_HOLE. No work depends on how long a hole is. */
+/* Size, holes: truncation, fallocate(2), SEEK_DATA and SEEK_HOLE. No work depends on how long a
+ * hole is. */
 #include "cache/file_priv.h"
 
 #include <errno.h>
@@ -12,7 +13,8 @@ static bool has_content(const struct chunk_entry *e)
 	return e->state == CHUNK_ROW || e->state == CHUNK_SEALED;
 }
 
-/* The chunk in plaintext if it has content beyond byte `from`, else NULL. One chunk of space must be in *pot. */
+/* The chunk in plaintext if it has content beyond byte `from`, else NULL. One chunk of space must
+ * be in *pot. */
 static int edit_content(
 	struct file *f, uint64_t idx, uint32_t from, uint64_t *pot, struct dirty **out)
 {
@@ -232,7 +234,8 @@ static int seek_locked(struct file *f, uint64_t off, int whence, uint64_t *out)
 		*out = whence == SEEK_DATA ? off : f->size;
 		return 0;
 	}
-	r = whence == SEEK_DATA ? next_data(f, off >> shift, &idx) : next_hole(f, off >> shift, &idx);
+	r = whence == SEEK_DATA ? next_data(f, off >> shift, &idx)
+				: next_hole(f, off >> shift, &idx);
 	if (r)
 		return r;
 	if (whence == SEEK_DATA && (idx > (uint64_t)INT64_MAX >> shift || idx << shift >= f->size))

@@ -1,6 +1,7 @@
 /*
- * Writing. Space is set aside before the file's lock is taken (making room may sync, which may need that lock): as much as the chunks that
- * the write touches can take at most; what is not needed goes back.
+ * Writing. Space is set aside before the file's lock is taken (making room may sync, which may need
+ * that lock): as much as the chunks that the write touches can take at most; what is not needed
+ * goes back.
  */
 #include "cache/file_priv.h"
 
@@ -17,7 +18,8 @@ static uint32_t chunk_bytes(const struct file *f)
 /* What [off, off + len) can take on disk: each chunk touched, as long as it will be. */
 static uint64_t need_bytes(uint64_t size, unsigned shift, uint64_t off, uint64_t len)
 {
-	uint64_t end = MAX_OF(size, off + len), first = off >> shift, last = (off + len - 1) >> shift;
+	uint64_t end = MAX_OF(size, off + len), first = off >> shift,
+		 last = (off + len - 1) >> shift;
 	uint64_t chunk = UINT64_C(1) << shift;
 	uint64_t tail = MIN_OF(chunk, end - (last << shift));
 
@@ -36,7 +38,8 @@ static int must_load(struct file *f, uint64_t idx, uint32_t in, uint32_t n, bool
 	return r;
 }
 
-/* A chunk that was filled from its start to its end in order is left behind by its writer: sealed now, not at the commit. */
+/* A chunk that was filled from its start to its end in order is left behind by its writer: sealed
+ * now, not at the commit. */
 static int seal_if_passed(struct file *f, struct dirty *d, uint32_t in, uint32_t n)
 {
 	d->run = d->run == in ? in + n : UINT32_MAX;
@@ -66,8 +69,8 @@ static int write_part(
 }
 
 /* *done counts what was taken. */
-static int write_locked(struct file *f, const uint8_t *data, size_t len, uint64_t off,
-	uint64_t *pot, size_t *done)
+static int write_locked(
+	struct file *f, const uint8_t *data, size_t len, uint64_t off, uint64_t *pot, size_t *done)
 {
 	unsigned shift = file_shift(f);
 
@@ -92,7 +95,8 @@ static int may_write(const struct file *f)
 	return f->whole ? 0 : -EBUSY;
 }
 
-/* One try with the lock taken once; -EAGAIN when the file grew meanwhile and more must be set aside. */
+/* One try with the lock taken once; -EAGAIN when the file grew meanwhile and more must be set
+ * aside. */
 static int write_once(struct file *f, const uint8_t *data, size_t len, uint64_t off, size_t *done)
 {
 	uint64_t pot;

@@ -1,6 +1,7 @@
 /*
- * The open files of a volume: by object, the open versions of one object chained, and by map. A file is found or loaded with the index lock held where
- * it must not race with the origin's changes: whoever replaces a version asks filetab_busy() inside its transaction.
+ * The open files of a volume: by object, the open versions of one object chained, and by map. A
+ * file is found or loaded with the index lock held where it must not race with the origin's
+ * changes: whoever replaces a version asks filetab_busy() inside its transaction.
  */
 #include <errno.h>
 #include <string.h>

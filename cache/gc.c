@@ -1,8 +1,9 @@
 /*
- * Maps and blobs that nobody needs. Inside the transaction rows go; what follows from that in memory and on disk waits in a list of
- * this thread until gc_run() hears whether the transaction was committed: slots of a blob that lives on, the file of one that does not, and
- * the mark on an open file that its map goes with it. Files and slots are then given to durable.c: a power cut can still undo the
- * transaction until the next sync.
+ * Maps and blobs that nobody needs. Inside the transaction rows go; what follows from that in
+ * memory and on disk waits in a list of this thread until gc_run() hears whether the transaction
+ * was committed: slots of a blob that lives on, the file of one that does not, and the mark on an
+ * open file that its map goes with it. Files and slots are then given to durable.c: a power cut can
+ * still undo the transaction until the next sync.
  */
 #include <errno.h>
 #include <string.h>
@@ -124,7 +125,8 @@ static int drop_shared(struct volume *v, uint64_t map, uint64_t blob, const stru
 		return 0;
 	i = item_new(GC_SLOTS);
 	r = i ? blob_get(v, blob, &i->blob) : -ENOMEM;
-	/* What is free is derived while these rows still stand: else their slots would count as free at once. */
+	/* What is free is derived while these rows still stand: else their slots would count as
+	 * free at once. */
 	if (!r)
 		r = blob_slots_derive(i->blob);
 	k.item = i;
@@ -200,8 +202,7 @@ void gc_run(struct volume *v, bool committed)
 			if (durable_note_blob(v, i->blob))
 				log_debug("blob %llu: slots stay until it is loaded again",
 					(unsigned long long)i->blob->id);
-		} else if (committed && i->kind == GC_SUPERSEDED &&
-			   !filetab_supersede(v, i->map)) {
+		} else if (committed && i->kind == GC_SUPERSEDED && !filetab_supersede(v, i->map)) {
 			drop_late(v, i->map);
 		}
 		item_free(i);

@@ -1,7 +1,8 @@
 /*
- * The keeper: a thread that does later what nobody waits for. Every tick it commits files that have been dirty for
- * DIRTY_AGE_NS (stray writes of the kernel); every VOLUME_SYNC_INTERVAL_MS it syncs what was only closed; it empties the WAL when it
- * has grown, writes down which blobs were used, and after an unclean end looks for files that no row names (scan.c).
+ * The keeper: a thread that does later what nobody waits for. Every tick it commits files that have
+ * been dirty for DIRTY_AGE_NS (stray writes of the kernel); every VOLUME_SYNC_INTERVAL_MS it syncs
+ * what was only closed; it empties the WAL when it has grown, writes down which blobs were used,
+ * and after an unclean end looks for files that no row names (scan.c).
  */
 #include <errno.h>
 #include <string.h>

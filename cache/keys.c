@@ -1,7 +1,7 @@
 /*
- * CEKs stay unwrapped from their first use to volume_close, one per store, found by the store's row id or by
- * its opaque id. A blob's key is derived for each use (BLAKE2b of 60 bytes, under 1 us) and wiped: kept per blob
- * in locked memory it would cost a page each, and RLIMIT_MEMLOCK is small.
+ * CEKs stay unwrapped from their first use to volume_close, one per store, found by the store's row
+ * id or by its opaque id. A blob's key is derived for each use (BLAKE2b of 60 bytes, under 1 us)
+ * and wiped: kept per blob in locked memory it would cost a page each, and RLIMIT_MEMLOCK is small.
  */
 #include <errno.h>
 #include <string.h>
@@ -116,8 +116,7 @@ int keys_cek(struct volume *v, uint64_t store, const char *ref, const struct sec
 	return r;
 }
 
-int keys_store(
-	struct volume *v, uint64_t store, uint8_t ref[static 16], const struct secret **out)
+int keys_store(struct volume *v, uint64_t store, uint8_t ref[static 16], const struct secret **out)
 {
 	struct store_row row;
 	struct cek *c;

@@ -1,15 +1,20 @@
 /*
- * Recovery: what the last run left that is not certain. Its cost is that of what was not synced, not of the volume.
+ * Recovery: what the last run left that is not certain. Its cost is that of what was not synced,
+ * not of the volume.
  *
- * Undo rows say which maps had commits whose data was not known to be on disk (I2 of durable.c). For each: its blob is synced and its pages
- * are dropped, so that what is then read comes from the disk; the chunks that changed are opened. If all do, the commits stand. If one does not,
- * the newest generation is put back, whole file at once, with size and mtime, and the next older one is looked at. A snapshot that shares a lost chunk
- * goes, and its operation is queued again: it was based on what is gone, and the origin's ETag decides.
+ * Undo rows say which maps had commits whose data was not known to be on disk (I2 of durable.c).
+ * For each: its blob is synced and its pages are dropped, so that what is then read comes from the
+ * disk; the chunks that changed are opened. If all do, the commits stand. If one does not, the
+ * newest generation is put back, whole file at once, with size and mtime, and the next older one is
+ * looked at. A snapshot that shares a lost chunk goes, and its operation is queued again: it was
+ * based on what is gone, and the origin's ETag decides.
  *
- * After a SIGKILL nothing is lost and this only reads; after a power cut files whose data was lost fall back.
+ * After a SIGKILL nothing is lost and this only reads; after a power cut files whose data was lost
+ * fall back.
  *
- * Then what was in use when the process ended goes: superseded maps, snapshots that no operation names, unlinked objects. Last, the WAL is synced,
- * before any slot that counts as free is written (I1), and the undo rows are not needed any more.
+ * Then what was in use when the process ended goes: superseded maps, snapshots that no operation
+ * names, unlinked objects. Last, the WAL is synced, before any slot that counts as free is written
+ * (I1), and the undo rows are not needed any more.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -31,7 +36,7 @@ struct check {
 	uint64_t map;
 	struct blob *b; /* NULL: the map has none */
 	uint8_t *buf;
-	uint64_t *bad;  /* indexes whose chunk does not open */
+	uint64_t *bad; /* indexes whose chunk does not open */
 	size_t n_bad, cap_bad;
 };
 
@@ -178,7 +183,8 @@ static int put_back(struct volume *v, const struct content_undo *u)
 	return object_update(v->db, &o);
 }
 
-/* Clean content that is not whole has no state to fall back to but "not here": the lost chunks are fetched again. */
+/* Clean content that is not whole has no state to fall back to but "not here": the lost chunks are
+ * fetched again. */
 static int drop_chunks(struct check *k, struct content_map *m)
 {
 	int r = 0;
@@ -241,7 +247,8 @@ static void check_done(struct check *k)
 	free(k->bad);
 }
 
-/* One map's undo rows, newest generation first: looks, and falls back as long as something does not open. */
+/* One map's undo rows, newest generation first: looks, and falls back as long as something does not
+ * open. */
 static int recover_map(struct volume *v, const struct content_undo *rows, size_t n)
 {
 	struct check k;

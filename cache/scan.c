@@ -14,7 +14,8 @@
 
 #define BATCH 256
 
-/* A blob that is not an orphan: its row was there when the scan began (id), or it was made since (id 0). */
+/* A blob that is not an orphan: its row was there when the scan began (id), or it was made since
+ * (id 0). */
 struct known {
 	uint8_t uuid[CONTENT_UUID_LEN];
 	uint64_t id;

@@ -51,8 +51,8 @@ static uint64_t batch(struct volume *v)
 }
 
 /*
- * One round of making room; 0 when it is worth trying again. First what waits for a sync, then clean content; what was fetched since
- * the last sync becomes clean content by one.
+ * One round of making room; 0 when it is worth trying again. First what waits for a sync, then
+ * clean content; what was fetched since the last sync becomes clean content by one.
  */
 static int make_room(struct volume *v, uint64_t short_by)
 {

@@ -84,8 +84,8 @@ static int open_dir(struct volume *v, char **error)
 
 	v->dirfd = open(v->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (v->dirfd < 0)
-		return setup_fail(error, -errno, "%s: there is no volume here (cachet init makes one)",
-			v->dir);
+		return setup_fail(error, -errno,
+			"%s: there is no volume here (cachet init makes one)", v->dir);
 	if (faccessat(v->dirfd, KEYRING_FILE, F_OK, 0) < 0 && errno == ENOENT &&
 		faccessat(v->dirfd, SETUP_MARKER, F_OK, 0) < 0)
 		return setup_fail(error, -ENOENT,
@@ -111,10 +111,13 @@ static int open_keyring(struct volume *v, const char *source, char **error)
 
 	if (r == CE_FORMAT || r == CE_TAMPER || r == CE_CORRUPT)
 		return setup_fail(error, r,
-			"%s/" KEYRING_FILE " is damaged; nothing was changed: put a copy of it back", v->dir);
+			"%s/" KEYRING_FILE
+			" is damaged; nothing was changed: put a copy of it back",
+			v->dir);
 	if (r == -ENOENT)
 		return setup_fail(error, r,
-			"%s/" KEYRING_FILE " is missing; without it the volume cannot be opened: put "
+			"%s/" KEYRING_FILE
+			" is missing; without it the volume cannot be opened: put "
 			"a copy of it back",
 			v->dir);
 	if (r)
@@ -128,10 +131,12 @@ static int open_keyring(struct volume *v, const char *source, char **error)
 	secret_free(kek);
 	if (r == CE_WRONG_KEY)
 		return setup_fail(error, r,
-			"%s: the key source's key does not open this volume; nothing was changed: give "
+			"%s: the key source's key does not open this volume; nothing was changed: "
+			"give "
 			"the key it was made with",
 			v->dir);
-	return setup_fail(error, r, "%s/" KEYRING_FILE " is damaged (%s); nothing was changed: put a copy of it back",
+	return setup_fail(error, r,
+		"%s/" KEYRING_FILE " is damaged (%s); nothing was changed: put a copy of it back",
 		v->dir, error_text(r));
 }
 
@@ -142,7 +147,8 @@ static int index_error(const struct volume *v, int r, char **error)
 		/* The keyring has proved the user's key, so it is not that. */
 		return setup_fail(error, CE_TAMPER,
 			"%s/" DB_FILE " does not open with the key in " KEYRING_FILE
-			": it is damaged, or they do not belong together; nothing was changed: put copies of both back",
+			": it is damaged, or they do not belong together; nothing was changed: put "
+			"copies of both back",
 			v->dir);
 	case CE_FORMAT:
 		return setup_fail(error, r,
@@ -158,7 +164,8 @@ static int index_error(const struct volume *v, int r, char **error)
 			"directory, then make a new volume and fill it from the origin",
 			v->dir, error_text(r));
 	case -ENOENT:
-		return setup_fail(error, r, "%s/" DB_FILE " is missing: put a copy of it back", v->dir);
+		return setup_fail(
+			error, r, "%s/" DB_FILE " is missing: put a copy of it back", v->dir);
 	}
 	return r;
 }
@@ -166,14 +173,16 @@ static int index_error(const struct volume *v, int r, char **error)
 static int open_index(struct volume *v, char **error)
 {
 	_cleanup_secret_ struct secret *key = NULL;
-	struct db_options d = { .dir = v->dir,
-		.before_sync = durable_before_sync,
-		.before_sync_arg = v };
+	struct db_options d = {
+		.dir = v->dir, .before_sync = durable_before_sync, .before_sync_arg = v
+	};
 	struct db_recovery rec;
 	int r = keyring_get(v->keyring, KEYRING_PURPOSE_INDEX, "", &key);
 
 	if (r)
-		return setup_fail(error, r, "%s/" KEYRING_FILE " is damaged (%s); nothing was changed: put a copy of it back",
+		return setup_fail(error, r,
+			"%s/" KEYRING_FILE
+			" is damaged (%s); nothing was changed: put a copy of it back",
 			v->dir, error_text(r));
 	d.key = key;
 	memset(&rec, 0, sizeof(rec));
@@ -200,7 +209,8 @@ static int get_text(struct volume *v, const char *key, char **out)
 	return 0;
 }
 
-/* What the settings say, and that the volume is open: if it is not closed, the next open sees that. */
+/* What the settings say, and that the volume is open: if it is not closed, the next open sees that.
+ */
 static int mark_open(struct volume *v)
 {
 	uint64_t opened = 0, unclean = 0;

@@ -1,6 +1,7 @@
 /*
- * Making a volume. The marker "creating" stands from the first step to the last: while it is there volume_open refuses the
- * directory, and volume_create, run again, removes what an earlier run left and starts over. It never removes anything where the marker is not.
+ * Making a volume. The marker "creating" stands from the first step to the last: while it is there
+ * volume_open refuses the directory, and volume_create, run again, removes what an earlier run left
+ * and starts over. It never removes anything where the marker is not.
  */
 #include "cache/volume.h"
 
@@ -119,8 +120,8 @@ static int make_blob_dirs(int dirfd)
 	return io_fsync_dir(fd);
 }
 
-static int make_keyring(const struct volume_create_options *o, int dirfd, struct secret **index_key,
-	char **error)
+static int make_keyring(
+	const struct volume_create_options *o, int dirfd, struct secret **index_key, char **error)
 {
 	struct keyring *k = NULL;
 	struct json *params = NULL;
@@ -204,7 +205,8 @@ static int prepare(const struct volume_create_options *o, int dirfd, char **erro
 
 	if (!faccessat(dirfd, SETUP_MARKER, F_OK, 0)) {
 		r = empty_dir(dirfd, ".", 2);
-		return setup_fail(error, r, "%s: what an earlier, interrupted run left cannot be removed: %s", o->dir,
+		return setup_fail(error, r,
+			"%s: what an earlier, interrupted run left cannot be removed: %s", o->dir,
 			error_text(r));
 	}
 	r = is_empty(dirfd, &empty);

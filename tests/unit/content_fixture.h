@@ -1,6 +1,7 @@
 /*
- * For tests of content (cache/file.h) without names: a volume in a temporary directory, one store, and files that are made as rows.
- * Private headers of cache/ are used where a test has to look behind the calls.
+ * For tests of content (cache/file.h) without names: a volume in a temporary directory, one store,
+ * and files that are made as rows. Private headers of cache/ are used where a test has to look
+ * behind the calls.
  */
 #ifndef CACHET_TESTS_UNIT_CONTENT_FIXTURE_H
 #define CACHET_TESTS_UNIT_CONTENT_FIXTURE_H
@@ -59,9 +60,9 @@ static inline void cf_open(struct content_fixture *f)
 
 static inline void cf_create(struct content_fixture *f)
 {
-	const struct volume_create_options o = { .dir = f->dir,
-		.key_source = f->source,
-		.origin = "https://records.example/" };
+	const struct volume_create_options o = {
+		.dir = f->dir, .key_source = f->source, .origin = "https://records.example/"
+	};
 	char *error = NULL;
 	int r = volume_create(&o, &error);
 

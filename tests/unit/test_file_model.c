@@ -1,6 +1,7 @@
 /*
- * Goal: a file is what a plain buffer is, whatever is done to it in whatever order: writes, truncations, holes, commits, syncs, reopening.
- * CACHET_SEED repeats a run, CACHET_STEPS makes it longer.
+ * Goal: a file is what a plain buffer is, whatever is done to it in whatever order: writes,
+ * truncations, holes, commits, syncs, reopening. CACHET_SEED repeats a run, CACHET_STEPS makes it
+ * longer.
  */
 #include "content_fixture.h"
 

@@ -1,4 +1,5 @@
-/* Goal: files of which parts are not here, files that are mostly holes, and what a failed disk does to a commit. */
+/* Goal: files of which parts are not here, files that are mostly holes, and what a failed disk does
+ * to a commit. */
 #include "content_fixture.h"
 
 #include <sys/syscall.h>
@@ -253,7 +254,8 @@ static void test_failed_fsync_is_repaired_or_reported(void **state)
 	cf_done(&f);
 }
 
-/* I3: a slot released by a blob that was not written to since it was opened is not free before the sync. */
+/* I3: a slot released by a blob that was not written to since it was opened is not free before the
+ * sync. */
 static void test_slots_released_first_are_not_reused_early(void **state)
 {
 	struct content_fixture f;
@@ -270,7 +272,8 @@ static void test_slots_released_first_are_not_reused_early(void **state)
 	cf_reopen(&f);
 	file = cf_file(&f, object);
 	ok(file_fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 2 * CHUNK));
-	/* As in a rename over another file: the data is synced, so there are no undo rows to name the slots. */
+	/* As in a rename over another file: the data is synced, so there are no undo rows to name
+	 * the slots. */
 	file_lock(file);
 	ok(file_commit_locked(file, true));
 	file_unlock(file);
@@ -341,8 +344,8 @@ static void test_stale_version_cannot_be_opened(void **state)
 	assert_int_equal(file_open(f.v, cf_object(&f), 1, false, &file), CE_STALE);
 	assert_int_equal(file_open(f.v, 4711, 0, false, &file), CE_STALE);
 	assert_int_equal(file_open_map(f.v, 4711, &file), CE_STALE);
-	assert_int_equal(
-		file_open(f.v, OBJECT_ROOT, cf_row(&f, OBJECT_ROOT).version, false, &file), -EISDIR);
+	assert_int_equal(file_open(f.v, OBJECT_ROOT, cf_row(&f, OBJECT_ROOT).version, false, &file),
+		-EISDIR);
 	cf_done(&f);
 }
 

@@ -1,4 +1,5 @@
-/* Goal: P9. A changed, moved, cut or old byte is never served: clean content is dropped and fetched again, unsent content fails with CE_TAMPER, and nothing else is affected. */
+/* Goal: P9. A changed, moved, cut or old byte is never served: clean content is dropped and fetched
+ * again, unsent content fails with CE_TAMPER, and nothing else is affected. */
 #include "content_fixture.h"
 
 #define CHUNK 65536u

@@ -1,4 +1,5 @@
-/* Goal: readers, writers, syncs and eviction at once: each file always reads as one of its writers left it. Meant for the thread and address sanitizers. */
+/* Goal: readers, writers, syncs and eviction at once: each file always reads as one of its writers
+ * left it. Meant for the thread and address sanitizers. */
 #include "content_fixture.h"
 
 #define FILES 6

@@ -1,4 +1,5 @@
-/* Goal: P2 under SIGKILL, and what recovery cleans up. A writer process acknowledges each commit through a pipe and is killed at random. */
+/* Goal: P2 under SIGKILL, and what recovery cleans up. A writer process acknowledges each commit
+ * through a pipe and is killed at random. */
 #include "content_fixture.h"
 
 #define CHUNK 65536u
@@ -38,7 +39,8 @@ static void writer(struct content_fixture *f, const uint64_t *objects, int out)
 }
 
 /* Takes what was acknowledged until the writer is gone; kills it after `ms`. */
-static void run_writer(struct content_fixture *f, const uint64_t *objects, unsigned ms, struct ack *last)
+static void run_writer(
+	struct content_fixture *f, const uint64_t *objects, unsigned ms, struct ack *last)
 {
 	struct ack a;
 	int fds[2], status;
@@ -65,7 +67,8 @@ static void run_writer(struct content_fixture *f, const uint64_t *objects, unsig
 	waitpid(killer, &status, 0);
 }
 
-/* The one that was not acknowledged may be there as well: its pattern is found by trying the next seeds. */
+/* The one that was not acknowledged may be there as well: its pattern is found by trying the next
+ * seeds. */
 static bool is_one_state(struct file *file, uint32_t from, uint32_t to)
 {
 	uint32_t size = (uint32_t)file_size(file);
@@ -103,7 +106,8 @@ static void test_sigkill_loses_nothing_acknowledged(void **state)
 
 			if (last[i].seed && !cf_holds(file, last[i].size, 0, last[i].seed) &&
 				!cf_holds(file, MIN_OF(last[i].size, 1u), 0, newest + 1))
-				fail_msg("round %u: file %u lost commit %u", round, i, last[i].seed);
+				fail_msg(
+					"round %u: file %u lost commit %u", round, i, last[i].seed);
 			if (last[i].seed && file_size(file) == last[i].size)
 				assert_true(is_one_state(file, last[i].seed, newest + 1));
 			file_unref(file, true);
@@ -112,8 +116,10 @@ static void test_sigkill_loses_nothing_acknowledged(void **state)
 	}
 }
 
-/* Ends the process of the volume without closing it: what fork leaves is copied by a child that dies. */
-static void die_after(struct content_fixture *f, void (*fn)(struct content_fixture *f, uint64_t object), uint64_t object)
+/* Ends the process of the volume without closing it: what fork leaves is copied by a child that
+ * dies. */
+static void die_after(struct content_fixture *f,
+	void (*fn)(struct content_fixture *f, uint64_t object), uint64_t object)
 {
 	int status;
 	pid_t pid = fork();
@@ -133,7 +139,8 @@ static void write_and_commit(struct content_fixture *f, uint64_t object)
 	ok(file_commit(filetab_get(f->v, object, 0)));
 }
 
-/* Data of a commit that was not synced is damaged, as a power cut would: the file falls back as a whole. */
+/* Data of a commit that was not synced is damaged, as a power cut would: the file falls back as a
+ * whole. */
 static void test_lost_data_falls_back_whole(void **state)
 {
 	struct content_fixture f;
@@ -152,7 +159,8 @@ static void test_lost_data_falls_back_whole(void **state)
 	cf_blob_path(&f, object, path, sizeof(path));
 	cf_close(&f);
 	die_after(&f, write_and_commit, object);
-	/* Of the three new chunks the middle one is lost: they took the slots behind the old ones. */
+	/* Of the three new chunks the middle one is lost: they took the slots behind the old ones.
+	 */
 	fd = open(path, O_WRONLY);
 	assert_int_equal(pwrite(fd, "lost", 4, 6 * CHUNK), 4);
 	close(fd);

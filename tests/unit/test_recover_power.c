@@ -1,7 +1,9 @@
 /*
- * Goal: P2 under power loss. The process's writes are recorded (pwrite, ftruncate, fallocate, fdatasync are interposed); at a random one of them the
- * state that a disk could be left in is built: what was synced, and of each 4096-byte block written since, any. Every file must then be one whole committed state,
- * not older than its last fsync. Attacks invariants I1 to I6 of cache/durable.c.
+ * Goal: P2 under power loss. The process's writes are recorded (pwrite, ftruncate, fallocate,
+ * fdatasync are interposed); at a random one of them the state that a disk could be left in is
+ * built: what was synced, and of each 4096-byte block written since, any. Every file must then be
+ * one whole committed state, not older than its last fsync. Attacks invariants I1 to I6 of
+ * cache/durable.c.
  *
  * CACHET_SEED repeats a run, CACHET_CUTS makes it longer.
  */
@@ -60,7 +62,8 @@ static struct disk_file *rec_find(dev_t dev, ino_t ino)
 	return d;
 }
 
-/* Only blobs and the index: the keyring is replaced whole by base/io.h, which its own test attacks. */
+/* Only blobs and the index: the keyring is replaced whole by base/io.h, which its own test attacks.
+ */
 static struct disk_file *rec_file(int fd)
 {
 	char link[64], path[512];
@@ -322,7 +325,8 @@ static void locked_count(struct subject *s, size_t n, size_t durable)
 	pthread_mutex_unlock(&rec.lock);
 }
 
-/* Several writes, one commit. Truncation commits by itself, so it is the only change of its state. */
+/* Several writes, one commit. Truncation commits by itself, so it is the only change of its state.
+ */
 static void change_file(struct subject *s, struct file *file, unsigned seed)
 {
 	struct state *new = grow_state(s);

@@ -1,4 +1,5 @@
-/* Goal: P11 and P8. The blocks of the volume never exceed the limit, clean content goes first and by age, unsent content never, and a full volume stays usable. */
+/* Goal: P11 and P8. The blocks of the volume never exceed the limit, clean content goes first and
+ * by age, unsent content never, and a full volume stays usable. */
 #include "content_fixture.h"
 
 #define LIMIT VOLUME_LIMIT_MIN_BYTES
@@ -206,7 +207,8 @@ static void test_evicted_content_can_be_filled_again(void **state)
 	cf_done(&f);
 }
 
-/* Copy on write keeps both sides until the sync: they are counted, and found when the limit is near. */
+/* Copy on write keeps both sides until the sync: they are counted, and found when the limit is
+ * near. */
 static void test_rewriting_counts_both_sides(void **state)
 {
 	struct content_fixture f;

@@ -1,4 +1,5 @@
-/* Goal: making, opening and closing a volume: each thing that can be wrong is one clear error, and nothing is deleted. */
+/* Goal: making, opening and closing a volume: each thing that can be wrong is one clear error, and
+ * nothing is deleted. */
 #include "content_fixture.h"
 
 #include "cache/setup_priv.h"
@@ -220,7 +221,8 @@ static void test_directory_with_something_in_it_is_refused(void **state)
 	cf_done(&f);
 }
 
-/* The child is killed after a while; at whatever step, the directory is a volume or can be made one. */
+/* The child is killed after a while; at whatever step, the directory is a volume or can be made
+ * one. */
 static void test_killed_creation_starts_over(void **state)
 {
 	struct content_fixture f;
