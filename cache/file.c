@@ -103,16 +103,16 @@ uint64_t file_size(struct file *f)
 	return size;
 }
 
-void file_mark(struct file *f, bool content)
+void file_mark(struct file *f, enum file_mark mark)
 {
-	f->touched_ns = clock_wall_ns();
-	if (content) {
-		f->mtime_ns = f->touched_ns;
+	if (mark == FILE_MARK_CONTENT_NOW)
+		f->mtime_ns = f->ctime_ns = clock_file_ns();
+	if (mark != FILE_MARK_TIMES) {
 		f->content_changed = true;
 		f->write_seq++;
-	} else {
-		f->times_changed = true;
 	}
+	if (mark != FILE_MARK_CONTENT)
+		f->times_changed = f->mtime_changed = true;
 	if (atomic_load(&f->is_dirty))
 		return;
 	atomic_store(&f->dirty_since_ns, clock_boot_ns());
@@ -135,9 +135,14 @@ void file_overlay(struct file *f, struct tree_attr *a)
 	pthread_rwlock_rdlock(&f->lock);
 	if (f->content_changed)
 		a->size = f->size;
-	if (file_is_dirty(f) && a->ctime_ns <= f->touched_ns) {
+	if (f->mtime_changed)
 		a->mtime_ns = f->mtime_ns;
-		a->ctime_ns = f->touched_ns;
-	}
+	if (f->times_changed)
+		a->ctime_ns = MAX_OF(a->ctime_ns, f->ctime_ns);
 	pthread_rwlock_unlock(&f->lock);
+}
+
+void file_mtime_is_set(struct file *f)
+{
+	f->mtime_changed = false;
 }

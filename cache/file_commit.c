@@ -200,13 +200,12 @@ static int content_in_txn(struct txn *t)
 	return content_map_update(f->v->db, &t->m);
 }
 
-/* Times that were set in the row after our last change stand. */
 static void times(const struct file *f, struct object_row *o)
 {
-	if (o->ctime_ns > f->touched_ns)
-		return;
-	o->mtime_ns = f->mtime_ns;
-	o->ctime_ns = f->touched_ns;
+	if (f->mtime_changed)
+		o->mtime_ns = f->mtime_ns;
+	if (f->times_changed)
+		o->ctime_ns = MAX_OF(o->ctime_ns, f->ctime_ns);
 }
 
 int file_commit_txn(struct file *f, bool synced)
@@ -272,7 +271,7 @@ static void discard(struct file *f)
 static void clean(struct file *f)
 {
 	f->content_changed = false;
-	f->times_changed = false;
+	f->times_changed = f->mtime_changed = false;
 	atomic_store(&f->is_dirty, false);
 }
 

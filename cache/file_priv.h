@@ -4,8 +4,8 @@
  * Content of chunk idx, first match: the dirty buffer; the entry of the chunk map (ROW or SEALED), zeros beyond its length; a hole,
  * if the file is whole; else it is not here.
  *
- * `touched_ns` orders a write against an explicit setting of times in the object's row (tree_setattr): the row wins when its ctime is
- * newer than our last change.
+ * Times of uncommitted changes wait here (times_changed) for the commit. An mtime set in the object's row (tree_setattr) meanwhile takes their
+ * place, under the file's lock: mtime_changed is taken back. Change times only grow: the later one stands.
  */
 #ifndef CACHET_CACHE_FILE_PRIV_H
 #define CACHET_CACHE_FILE_PRIV_H
@@ -56,8 +56,9 @@ struct file {
 	bool whole;
 	bool orphan;           /* its object is gone */
 	bool content_changed;  /* since the last commit */
-	bool times_changed;
-	int64_t mtime_ns, touched_ns;
+	bool times_changed;    /* since the last commit: ctime_ns, and mtime_ns if mtime_changed */
+	bool mtime_changed;
+	int64_t mtime_ns, ctime_ns;
 	uint64_t write_seq;    /* counts changes */
 	uint64_t cut_done;     /* the cut that the transaction under way has carried out */
 	struct blob_release *replaced; /* by the transaction under way */
@@ -72,7 +73,12 @@ static inline unsigned file_shift(const struct file *f)
 }
 
 /* --- file.c --- */
-void file_mark(struct file *f, bool content); /* lock exclusive: something changed now */
+enum file_mark {
+	FILE_MARK_CONTENT_NOW, /* content, and with it both times */
+	FILE_MARK_CONTENT,     /* whoever wrote sends the times */
+	FILE_MARK_TIMES,       /* the caller sets mtime_ns and ctime_ns */
+};
+void file_mark(struct file *f, enum file_mark mark); /* lock exclusive: something changed */
 void file_free(struct file *f);               /* nobody can find it any more */
 
 /* --- filetab.c --- */

@@ -159,7 +159,7 @@ static void apply_set(struct object_row *o, const struct tree_attr *set, unsigne
 		o->atime_ns = set->atime_ns;
 	if (mask & TREE_SET_MTIME)
 		o->mtime_ns = set->mtime_ns;
-	o->ctime_ns = mask & TREE_SET_CTIME ? set->ctime_ns : clock_wall_ns();
+	o->ctime_ns = mask & TREE_SET_CTIME ? set->ctime_ns : clock_file_ns();
 }
 
 /* Access times alone may change where nothing else may. */
@@ -168,7 +168,7 @@ static int may_set(struct volume *v, const struct object_row *o, unsigned mask)
 	struct store_row s;
 	int r;
 
-	if (!(mask & ~(unsigned)TREE_SET_ATIME))
+	if (!(mask & ~(unsigned)(TREE_SET_ATIME | TREE_SET_CTIME)))
 		return 0;
 	if (!o->store)
 		return -EPERM;
@@ -199,20 +199,50 @@ static int setattr_txn(struct volume *v, uint64_t object, uint64_t version,
 	return r;
 }
 
-int tree_setattr(struct volume *v, uint64_t object, uint64_t version, const struct tree_attr *set,
-	unsigned mask, struct tree_attr *out)
+static int setattr_row(struct volume *v, uint64_t object, uint64_t version,
+	const struct tree_attr *set, unsigned mask, struct tree_attr *a, bool *journaled)
 {
 	struct object_row o;
-	struct tree_attr a;
-	bool journaled = false;
 	int r = db_begin(v->db);
 
 	if (r)
 		return r;
-	r = setattr_txn(v, object, version, set, mask, &o, &journaled);
+	r = setattr_txn(v, object, version, set, mask, &o, journaled);
 	if (!r)
-		tree_row_attr(v, &o, &a);
-	r = tree_row_end(v, r);
+		tree_row_attr(v, &o, a);
+	return tree_row_end(v, r);
+}
+
+/* The mtime that an open file keeps for its next commit is older than the one set here. */
+static int setattr_over_file(struct volume *v, struct file *f, const struct tree_attr *set,
+	unsigned mask, struct tree_attr *a, bool *journaled)
+{
+	int r;
+
+	file_lock(f);
+	r = setattr_row(v, file_object(f), file_version(f), set, mask, a, journaled);
+	if (!r)
+		file_mtime_is_set(f);
+	file_unlock(f);
+	return r;
+}
+
+int tree_setattr(struct volume *v, uint64_t object, uint64_t version, const struct tree_attr *set,
+	unsigned mask, struct tree_attr *out)
+{
+	struct file *f = NULL;
+	struct tree_attr a;
+	bool journaled = false;
+	int r;
+
+	if (mask & TREE_SET_MTIME)
+		f = filetab_get(v, object, version);
+	if (f)
+		r = setattr_over_file(v, f, set, mask, &a, &journaled);
+	else
+		r = setattr_row(v, object, version, set, mask, &a, &journaled);
+	if (f)
+		file_unref(f, false);
 	if (r)
 		return r;
 	if (journaled)

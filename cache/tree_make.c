@@ -71,7 +71,7 @@ static void new_object(
 
 static int make_txn(struct volume *v, const struct make *m, struct object_row *o)
 {
-	int64_t now = clock_wall_ns();
+	int64_t now = clock_file_ns();
 	struct object_row dir;
 	int r = open_place(v, m->parent, &m->name, &dir);
 
@@ -170,7 +170,7 @@ static int may_link(struct volume *v, const struct object_row *o, const struct o
 static int link_txn(struct volume *v, uint64_t object, uint64_t parent,
 	const struct row_filename *name, struct object_row *o)
 {
-	int64_t now = clock_wall_ns();
+	int64_t now = clock_file_ns();
 	struct object_row dir;
 	int r = object_get(v->db, object, o);
 

@@ -21,7 +21,7 @@ static int check_kind(struct volume *v, const struct object_row *o, bool want_di
 static int remove_txn(
 	struct volume *v, uint64_t parent, const struct row_filename *name, bool want_dir)
 {
-	int64_t now = clock_wall_ns();
+	int64_t now = clock_file_ns();
 	struct object_row dir, o;
 	struct name_row n;
 	int r = tree_row_dir_rw(v, parent, &dir);

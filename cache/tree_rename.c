@@ -273,7 +273,7 @@ int tree_rename(struct volume *v, uint64_t parent, const char *name, uint64_t ne
 		.parent = parent,
 		.new_parent = new_parent,
 		.flags = flags,
-		.now = clock_wall_ns() };
+		.now = clock_file_ns() };
 	int r = tree_row_filename(&m.name, name);
 
 	if (!r)

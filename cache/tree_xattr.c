@@ -53,7 +53,7 @@ static int check_flags(struct volume *v, uint64_t object, const char *name, int 
 
 static int changed(struct volume *v, struct object_row *o)
 {
-	o->ctime_ns = clock_wall_ns();
+	o->ctime_ns = clock_file_ns();
 	return object_update(v->db, o);
 }
 

@@ -135,6 +135,8 @@ void file_overlay(struct file *f, struct tree_attr *a);
 void file_lock(struct file *f);
 void file_unlock(struct file *f);
 bool file_is_dirty(const struct file *f); /* file lock held */
+/* The row got an mtime that is newer than the file's pending one; file lock held since before that. */
+void file_mtime_is_set(struct file *f);
 /* Seals what is in memory (before the transaction, file lock held). */
 int file_commit_prepare(struct file *f) MUST_CHECK;
 /* Writes map, size, times and journal row into the open transaction. `synced`: the blob's data is already durable, no undo rows are needed. */

@@ -38,6 +38,7 @@ void fs_init(void *userdata, struct fuse_conn_info *conn)
 				FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_ASYNC_DIO |
 				FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_NO_OPENDIR_SUPPORT |
 				FUSE_CAP_EXPLICIT_INVAL_DATA);
+	f->keeps_times = conn->want & FUSE_CAP_WRITEBACK_CACHE;
 	f->no_opendir = conn->want & FUSE_CAP_NO_OPENDIR_SUPPORT;
 	f->answering_init = true;
 }

@@ -44,6 +44,7 @@ struct fs {
 	char *mountpoint;
 	bool allow_other, read_only;
 	bool kill_priv;      /* ours to clear suid and sgid: set by init */
+	bool keeps_times;    /* the kernel does, of what it caches: set by init */
 	bool no_opendir;     /* the kernel can do without: set by init */
 	bool answering_init; /* the next answer is the one to INIT; its thread only */
 	unsigned threads, deadline_ms;

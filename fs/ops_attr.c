@@ -31,7 +31,7 @@ static int64_t attr_ns(struct timespec t)
 static unsigned attr_mask(const struct stat *st, int valid, struct tree_attr *set)
 {
 	int64_t now =
-		valid & (FUSE_SET_ATTR_ATIME_NOW | FUSE_SET_ATTR_MTIME_NOW) ? clock_wall_ns() : 0;
+		valid & (FUSE_SET_ATTR_ATIME_NOW | FUSE_SET_ATTR_MTIME_NOW) ? clock_file_ns() : 0;
 	unsigned mask = 0;
 
 	if (valid & FUSE_SET_ATTR_MODE) {
@@ -54,9 +54,11 @@ static unsigned attr_mask(const struct stat *st, int valid, struct tree_attr *se
 		set->mtime_ns = valid & FUSE_SET_ATTR_MTIME_NOW ? now : attr_ns(st->st_mtim);
 		mask |= TREE_SET_MTIME;
 	}
-	/* The kernel's change time is of a coarser clock than that of the pending data: taken over,
-	 * it would make the times set here look older than the data, and the next commit would put
-	 * its own in their place. */
+	/* With write-back caching: the one it shows from now on. */
+	if (valid & FUSE_SET_ATTR_CTIME) {
+		set->ctime_ns = attr_ns(st->st_ctim);
+		mask |= TREE_SET_CTIME;
+	}
 	return mask;
 }
 
@@ -73,18 +75,24 @@ static bool attr_is_kernels(int valid)
 static int attr_kernel_times(struct volume *v, const struct node *n, const struct stat *st,
 	struct fuse_file_info *fi, struct tree_attr *out)
 {
-	struct tree_attr set = { .mtime_ns = attr_ns(st->st_mtim) };
+	struct tree_attr set = { .mtime_ns = attr_ns(st->st_mtim),
+		.ctime_ns = attr_ns(st->st_ctim) };
+	unsigned mask = 0;
 	int r;
 
 	if (fi) {
-		r = file_set_mtime(handle_file(fi), set.mtime_ns);
+		r = file_set_times(handle_file(fi), set.mtime_ns, set.ctime_ns);
 		return r ? r : tree_getattr(v, n->object, n->version, out);
 	}
 	r = tree_getattr(v, n->object, n->version, out);
-	/* After a rename or an unlink: the change time was set by that. */
-	if (r || out->nlink == 0 || out->mtime_ns == set.mtime_ns)
+	if (r || out->nlink == 0)
 		return r;
-	return tree_setattr(v, n->object, n->version, &set, TREE_SET_MTIME, out);
+	/* After a rename or a link, which set the change time here in the same tick mostly. */
+	if (out->mtime_ns != set.mtime_ns)
+		mask |= TREE_SET_MTIME;
+	if (out->ctime_ns != set.ctime_ns)
+		mask |= TREE_SET_CTIME;
+	return mask ? tree_setattr(v, n->object, n->version, &set, mask, out) : 0;
 }
 
 static int attr_truncate(

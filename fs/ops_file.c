@@ -179,7 +179,10 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 
 	if (size >= YIELD_BYTES && !loop_yield())
 		log_debug("write: no other thread");
-	r = file_write(handle_file(fi), buf, size, (uint64_t)off);
+	if (fi->writepage && f->keeps_times)
+		r = file_write_pages(handle_file(fi), buf, size, (uint64_t)off);
+	else
+		r = file_write(handle_file(fi), buf, size, (uint64_t)off);
 	/* A write that does not come from the page cache is a program's own: it clears suid, unless
 	 * it is root's. */
 	if (r == 0 && !fi->writepage && f->kill_priv && fuse_req_ctx(req)->uid != 0)

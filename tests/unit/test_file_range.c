@@ -308,8 +308,9 @@ static void test_stray_writes_commit_within_seconds(void **state)
 
 static void test_explicit_times_stand(void **state)
 {
+	const struct tree_attr set = { .mtime_ns = 99, .mode = 0640 };
 	struct content_fixture f;
-	struct object_row o;
+	struct tree_attr a;
 	struct file *file;
 	uint64_t object;
 
@@ -317,20 +318,63 @@ static void test_explicit_times_stand(void **state)
 	object = cf_object(&f);
 	file = cf_file(&f, object);
 	cf_write(file, 10, 0, 1);
-	ok(file_set_mtime(file, 1234567));
+	ok(file_set_times(file, 1234567, 1234567));
 	ok(file_commit(file));
 	assert_int_equal(cf_row(&f, object).mtime_ns, 1234567);
-	/* Set in the row while a write waits (tree_setattr). */
+	/* While a write waits. */
 	cf_write(file, 10, 0, 2);
-	o = cf_row(&f, object);
-	o.mtime_ns = 99;
-	o.ctime_ns = clock_wall_ns() + 1;
-	ok(db_begin(f.v->db));
-	ok(object_update(f.v->db, &o));
-	ok(db_commit(f.v->db));
+	ok(tree_setattr(f.v, object, 0, &set, TREE_SET_MTIME, &a));
+	assert_int_equal(a.mtime_ns, 99);
 	ok(file_commit(file));
 	assert_int_equal(cf_row(&f, object).mtime_ns, 99);
 	assert_int_equal(cf_row(&f, object).size, 10);
+	/* A write behind it, within the same tick, has a time of its own again. */
+	cf_write(file, 10, 0, 3);
+	ok(file_commit(file));
+	assert_int_not_equal(cf_row(&f, object).mtime_ns, 99);
+	file_unref(file, true);
+	cf_done(&f);
+}
+
+/* write, fchmod, close: the mode must not cost the time of the write. */
+static void test_a_mode_set_while_a_write_waits_leaves_its_mtime(void **state)
+{
+	const struct tree_attr set = { .mode = 0640 };
+	struct content_fixture f;
+	struct tree_attr a;
+	struct file *file;
+	uint64_t object;
+
+	cf_init(&f);
+	object = cf_object(&f);
+	file = cf_file(&f, object);
+	cf_write(file, 10, 0, 1);
+	ok(file_set_times(file, 1234567, 1234567));
+	ok(tree_setattr(f.v, object, 0, &set, TREE_SET_MODE, &a));
+	assert_int_equal(a.mtime_ns, 1234567);
+	ok(file_commit(file));
+	assert_int_equal(cf_row(&f, object).mtime_ns, 1234567);
+	assert_int_equal(cf_row(&f, object).ctime_ns, a.ctime_ns);
+	file_unref(file, true);
+	cf_done(&f);
+}
+
+static void test_pages_of_the_kernel_leave_the_times(void **state)
+{
+	struct content_fixture f;
+	struct object_row before;
+	struct file *file;
+	uint64_t object;
+
+	cf_init(&f);
+	object = cf_object(&f);
+	before = cf_row(&f, object);
+	file = cf_file(&f, object);
+	ok(file_write_pages(file, "page", 4, 0));
+	ok(file_commit(file));
+	assert_int_equal(cf_row(&f, object).size, 4);
+	assert_int_equal(cf_row(&f, object).mtime_ns, before.mtime_ns);
+	assert_int_equal(cf_row(&f, object).ctime_ns, before.ctime_ns);
 	file_unref(file, true);
 	cf_done(&f);
 }
@@ -395,6 +439,8 @@ int main(void)
 		cmocka_unit_test(test_slots_released_first_are_not_reused_early),
 		cmocka_unit_test(test_stray_writes_commit_within_seconds),
 		cmocka_unit_test(test_explicit_times_stand),
+		cmocka_unit_test(test_a_mode_set_while_a_write_waits_leaves_its_mtime),
+		cmocka_unit_test(test_pages_of_the_kernel_leave_the_times),
 		cmocka_unit_test(test_stale_version_cannot_be_opened),
 		cmocka_unit_test(test_superseded_version_stays_readable_while_open),
 	};
