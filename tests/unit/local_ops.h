@@ -51,13 +51,14 @@ static inline void walk_dir(
 	assert_non_null(l);
 	ok(tree_readdir(f->v, dir, 0, om_entry, l));
 	for (size_t i = 0; i < l->n && w->n < ARRAY_SIZE(w->e); i++) {
-		size_t at = w->n++;
+		char path[sizeof(w->e->path)];
 
-		assert_true((size_t)snprintf(w->e[at].path, sizeof(w->e[at].path), "%s%s%s", prefix,
-				    *prefix ? "/" : "", l->e[i].name) < sizeof(w->e[at].path));
-		w->e[at].a = l->e[i].a;
+		assert_true((size_t)snprintf(path, sizeof(path), "%s%s%s", prefix, *prefix ? "/" : "",
+				    l->e[i].name) < sizeof(path));
+		memcpy(w->e[w->n].path, path, sizeof(path));
+		w->e[w->n++].a = l->e[i].a;
 		if (S_ISDIR(l->e[i].a.mode))
-			walk_dir(f, l->e[i].a.object, w->e[at].path, w);
+			walk_dir(f, l->e[i].a.object, path, w);
 	}
 	free(l);
 }
