@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "base/error.h"
@@ -16,10 +17,15 @@
 #include "daemon/control.h"
 #include "daemon/daemon_priv.h"
 #include "daemon/exit_code.h"
+#include "daemon/holder.h"
 #include "daemon/mountpoint.h"
 #include "daemon/notify.h"
 #include "daemon/opening.h"
 #include "daemon/signals.h"
+
+/* How long the predecessor may take to leave, and how often it is looked for. */
+#define LEAVE_MAX_MS 2000
+#define LEAVE_STEP_MS 20
 
 struct daemon {
 	const struct daemon_options *o;
@@ -105,24 +111,60 @@ static int start_threads(struct daemon *d)
 	if (r)
 		return config_say(
 			&d->error, r, "the control socket cannot be opened: %s", error_text(r));
-	r = sync_start(d->state.sync);
-	d->sync_started = !r;
+	return r;
+}
+
+static int free_place(struct daemon *d)
+{
+	return mountpoint_check(d->o->mountpoint, &d->error);
+}
+
+static int open_volume(struct daemon *d)
+{
+	return opening_volume(d->o->config, &d->state.volume, &d->error);
+}
+
+/*
+ * Takes a step again that finds something in use, as long as that is the daemon before us, which
+ * was killed and still holds what it had while its last threads leave. Whoever lives is not waited
+ * for.
+ */
+static int after_predecessor(struct daemon *d, int (*step)(struct daemon *), bool left_a_mount)
+{
+	const struct timespec pause = { .tv_nsec = LEAVE_STEP_MS * NS_PER_MS };
+	_cleanup_free_ char *dir = NULL;
+	int64_t until = clock_boot_ms() + LEAVE_MAX_MS;
+	int r;
+
+	if (config_volume_dir(d->o->config, &dir))
+		return step(d); /* which says why */
+	while ((r = step(d)) == CE_INUSE && clock_boot_ms() < until &&
+		(left_a_mount || holder_is_ending(dir))) {
+		free(steal_ptr(&d->error));
+		nanosleep(&pause, NULL);
+	}
 	return r;
 }
 
 static int start(struct daemon *d)
 {
 	const struct daemon_options *o = d->o;
+	bool left_a_mount = fs_is_stale(o->mountpoint);
 	int r = signals_block();
 
 	if (!r)
-		r = mountpoint_check(o->mountpoint, &d->error);
+		r = after_predecessor(d, free_place, false);
 	if (!r)
 		r = open_log(d);
 	if (!r)
-		r = opening_volume(o->config, &d->state.volume, &d->error);
+		r = after_predecessor(d, open_volume, left_a_mount);
 	if (!r)
 		r = opening_sync(o->config, d->state.volume, o->offline, &d->state.sync, &d->error);
+	/* Before the mount, which waits for the listing of a store that was never listed. */
+	if (!r) {
+		r = sync_start(d->state.sync);
+		d->sync_started = !r;
+	}
 	if (!r)
 		r = mount_it(d);
 	return r ? r : start_threads(d);

@@ -1,7 +1,7 @@
 /*
  * The daemon behind a mount.
  *
- *     mount point checked → volume opened → mounted → control socket → sync started → ready
+ *     mount point checked → volume opened → sync started → mounted → control socket → ready
  *     … serves until unmounted, SIGTERM or SIGINT …
  *     unmounted → sync stopped → control socket closed → volume committed and closed
  *

@@ -17,6 +17,8 @@
 #define FUSE_SUPER_MAGIC 0x65735546
 #endif
 
+#define DEATHS_MAX 8 /* mounts on top of each other, too */
+
 static int refuse(const char *path, int err, char **error)
 {
 	switch (err) {
@@ -41,15 +43,19 @@ static int refuse(const char *path, int err, char **error)
 	}
 }
 
-static bool is_fuse_mount(int fd)
+/* 0, EBUSY when a FUSE file system is mounted there, or another errno. */
+static int is_free(int fd)
 {
 	struct statx st;
 	struct statfs fs;
 
 	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, 0, &st) < 0)
-		return false;
-	return (st.stx_attributes & STATX_ATTR_MOUNT_ROOT) && fstatfs(fd, &fs) == 0 &&
-	       fs.f_type == FUSE_SUPER_MAGIC;
+		return errno;
+	if (!(st.stx_attributes & STATX_ATTR_MOUNT_ROOT))
+		return 0;
+	if (fstatfs(fd, &fs) < 0)
+		return errno;
+	return fs.f_type == FUSE_SUPER_MAGIC ? EBUSY : 0;
 }
 
 /* 0 or an errno. Takes `fd`. */
@@ -64,29 +70,44 @@ static int look_inside(int fd)
 		close(fd);
 		return err;
 	}
+	errno = 0;
 	while (!err && (e = readdir(dir)))
 		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
 			err = ENOTEMPTY;
+	if (!err)
+		err = errno;
 	closedir(dir);
 	return err;
 }
 
+/* 0 or an errno. */
+static int check_once(const char *path)
+{
+	/* O_PATH: a live mount must not be asked for its content before it is known to be one. */
+	_cleanup_fd_ int fd = open(path, O_PATH | O_CLOEXEC);
+	int dirfd, err;
+
+	if (fd < 0)
+		return errno;
+	err = is_free(fd);
+	if (err)
+		return err;
+	dirfd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return dirfd < 0 ? errno : look_inside(dirfd);
+}
+
 int mountpoint_check(const char *path, char **error)
 {
-	_cleanup_fd_ int fd = -1;
-	int dirfd, err, r = fs_detach_stale(path, error);
+	int err = 0, r;
 
-	if (r && r != -ENOENT && r != -ENOTDIR)
-		return r;
-	/* O_PATH: a live mount must not be asked anything before it is known to be one. */
-	fd = open(path, O_PATH | O_CLOEXEC);
-	if (fd < 0)
-		return refuse(path, errno, error);
-	if (is_fuse_mount(fd))
-		return refuse(path, EBUSY, error);
-	dirfd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (dirfd < 0)
-		return refuse(path, errno, error);
-	err = look_inside(dirfd);
+	for (int i = 0; i < DEATHS_MAX; i++) {
+		r = fs_detach_stale(path, error);
+		if (r && r != -ENOENT && r != -ENOTDIR)
+			return r;
+		err = check_once(path);
+		/* Its daemon died while we looked. */
+		if (err != ENOTCONN && err != ECONNABORTED)
+			break;
+	}
 	return err ? refuse(path, err, error) : 0;
 }

@@ -293,6 +293,11 @@ int fs_run(struct fs *f)
 	return r;
 }
 
+bool fs_is_stale(const char *mountpoint)
+{
+	return place_is_stale(mountpoint);
+}
+
 int fs_detach_stale(const char *mountpoint, char **error)
 {
 	return place_detach_stale(mountpoint, error);

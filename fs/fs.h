@@ -41,6 +41,8 @@ int fs_run(struct fs *f) MUST_CHECK;
 void fs_stop(struct fs *f);
 void fs_free(struct fs *f);
 
+/* A mount whose daemon is gone. */
+bool fs_is_stale(const char *mountpoint);
 /* Detaches a dead cachet mount ("transport endpoint is not connected") at `mountpoint`; 0 also when there was none. */
 int fs_detach_stale(const char *mountpoint, char **error) MUST_CHECK;
 

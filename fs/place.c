@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -118,8 +119,8 @@ int place_check(const char *path, bool allow_other, char **error)
 /* fusermount3 as a user may call it; its messages are of no use to the caller. */
 static int run_fusermount(const char *path, bool lazy)
 {
-	char *argv[] = {(char *)FUSERMOUNT, (char *)(lazy ? "-uzq" : "-uq"), (char *)"--",
-		(char *)path, NULL};
+	char *argv[] = { (char *)FUSERMOUNT, (char *)(lazy ? "-uzq" : "-uq"), (char *)"--",
+		(char *)path, NULL };
 	posix_spawn_file_actions_t actions;
 	int status, r;
 	pid_t pid;
@@ -144,13 +145,20 @@ int place_unmount(const char *path, bool lazy)
 	return errno == EPERM ? run_fusermount(path, lazy) : -errno;
 }
 
+/* The one sign of a dead mount is that nobody reads its device any more. The root's attributes may
+ * be in the kernel's cache; the state of the file system never is. */
+bool place_is_stale(const char *path)
+{
+	struct statfs st;
+
+	return statfs(path, &st) < 0 && (errno == ENOTCONN || errno == ECONNABORTED);
+}
+
 int place_detach_stale(const char *path, char **error)
 {
-	struct stat st;
 	int r;
 
-	/* The one sign of a dead mount: nobody reads its device any more. */
-	if (stat(path, &st) == 0 || errno != ENOTCONN)
+	if (!place_is_stale(path))
 		return 0;
 	r = place_unmount(path, true);
 	return r ? say(error, r, "cannot detach the dead mount on %s", path) : 0;

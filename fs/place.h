@@ -15,6 +15,7 @@
 int place_check(const char *path, bool allow_other, char **error) MUST_CHECK;
 /* Unmounts, lazily when `lazy`; -EBUSY when in use and not lazy. */
 int place_unmount(const char *path, bool lazy) MUST_CHECK;
+bool place_is_stale(const char *path);
 int place_detach_stale(const char *path, char **error) MUST_CHECK;
 
 #endif
