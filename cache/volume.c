@@ -104,7 +104,14 @@ static int open_dir(struct volume *v, char **error)
 	return v->blobs_fd < 0 ? -errno : 0;
 }
 
-static int open_keyring(struct volume *v, const char *source, char **error)
+static int get_kek(struct volume *v, const struct volume_options *o, struct secret **out, char **error)
+{
+	if (o->kek)
+		return secret_new_copy(secret_cbytes(o->kek), secret_len(o->kek), out);
+	return keysource_fetch(o->key_source, keyring_source_params(v->keyring), out, error);
+}
+
+static int open_keyring(struct volume *v, const struct volume_options *o, char **error)
 {
 	struct secret *kek = NULL;
 	int r = keyring_load(v->dirfd, &v->keyring);
@@ -122,7 +129,7 @@ static int open_keyring(struct volume *v, const char *source, char **error)
 			v->dir);
 	if (r)
 		return r;
-	r = keysource_fetch(source, keyring_source_params(v->keyring), &kek, error);
+	r = get_kek(v, o, &kek, error);
 	if (r)
 		return setup_fail(error, r, "the key source gives no key: %s", error_text(r));
 	r = keyring_unlock(v->keyring, kek);
@@ -264,7 +271,7 @@ static int open_steps(struct volume *v, const struct volume_options *o, char **e
 	if (!r)
 		r = durable_new(v);
 	if (!r)
-		r = open_keyring(v, o->key_source, error);
+		r = open_keyring(v, o, error);
 	if (!r)
 		r = open_index(v, error);
 	if (!r)

@@ -40,6 +40,7 @@ struct volume_create_options {
 	const char *origin;     /* URL, kept in the index */
 	const struct secret *token; /* bearer token, kept in the index; may be NULL */
 	const char *store;      /* mount only this store of the origin, or NULL */
+	struct secret **kek;    /* out, may be NULL: the key, so that who opens the volume next need not ask again; the caller frees */
 };
 
 /* Killed anywhere it leaves nothing that volume_open accepts, or a whole volume; run again it starts over. */
@@ -53,6 +54,7 @@ struct volume_options {
 	uid_t uid;              /* owner of records */
 	gid_t gid;
 	const char *host;       /* for names of conflict copies */
+	const struct secret *kek; /* at hand already; NULL: from the key source */
 };
 
 /* *error: a sentence for the user (caller frees). CE_INUSE, CE_WRONG_KEY, CE_TAMPER, CE_FORMAT, -ENOENT ... */

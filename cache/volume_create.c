@@ -124,6 +124,7 @@ static int make_keyring(
 	const struct volume_create_options *o, int dirfd, struct secret **index_key, char **error)
 {
 	struct keyring *k = NULL;
+	_cleanup_secret_ struct secret *copy = NULL;
 	struct json *params = NULL;
 	struct secret *kek = NULL;
 	uint8_t random[8];
@@ -142,7 +143,10 @@ static int make_keyring(
 	}
 	if (params)
 		keyring_set_source_params(k, params);
-	r = keyring_unlock(k, kek);
+	if (o->kek)
+		r = secret_new_copy(secret_cbytes(kek), secret_len(kek), &copy);
+	if (!r)
+		r = keyring_unlock(k, kek);
 	if (r)
 		secret_free(kek);
 	else
@@ -150,6 +154,8 @@ static int make_keyring(
 	if (!r)
 		r = keyring_save(k, dirfd);
 	keyring_free(k);
+	if (!r && o->kek)
+		*o->kek = steal_ptr(&copy);
 	return r;
 }
 

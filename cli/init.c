@@ -92,6 +92,7 @@ struct init {
 	const struct args *args;
 	struct config *config;
 	struct made made;
+	struct secret *kek;
 	char *error;
 	const char *note; /* about the origin */
 };
@@ -137,6 +138,7 @@ static void init_done(struct init *in)
 	free(in->made.volume_dir);
 	free(in->made.key_file);
 	free(in->made.mountpoint);
+	secret_free(in->kek);
 	free(in->error);
 }
 
@@ -252,6 +254,7 @@ static int make_volume(struct init *in, const struct secret *token)
 		.origin = in->config->origin,
 		.store = in->config->store,
 		.token = token,
+		.kek = &in->kek,
 	};
 	int r = note_key_file(in);
 
@@ -316,7 +319,7 @@ static int try_volume(struct init *in)
 {
 	struct volume *v;
 	struct sync *s;
-	int r = opening_volume(in->config, &v, &in->error);
+	int r = opening_volume(in->config, in->kek, &v, &in->error);
 
 	if (r)
 		return r;

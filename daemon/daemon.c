@@ -121,7 +121,7 @@ static int free_place(struct daemon *d)
 
 static int open_volume(struct daemon *d)
 {
-	return opening_volume(d->o->config, &d->state.volume, &d->error);
+	return opening_volume(d->o->config, NULL, &d->state.volume, &d->error);
 }
 
 /*

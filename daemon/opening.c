@@ -24,7 +24,8 @@ static void host_name(char out[static HOST_MAX + 1])
 			*p = '-';
 }
 
-int opening_volume(const struct config *c, struct volume **out, char **error)
+int opening_volume(
+	const struct config *c, const struct secret *kek, struct volume **out, char **error)
 {
 	_cleanup_free_ char *dir = NULL;
 	char host[HOST_MAX + 1];
@@ -34,6 +35,7 @@ int opening_volume(const struct config *c, struct volume **out, char **error)
 		.uid = getuid(),
 		.gid = getgid(),
 		.host = host,
+		.kek = kek,
 	};
 	int r = config_volume_dir(c, &dir);
 

@@ -8,8 +8,10 @@
 #include "daemon/config.h"
 #include "sync/sync.h"
 
-/* *error: a sentence (the caller frees); codes as volume_open(). */
-int opening_volume(const struct config *c, struct volume **out, char **error) MUST_CHECK;
+/* `kek`: the key if it is at hand, NULL = from the key source. *error: a sentence (the caller
+ * frees); codes as volume_open(). */
+int opening_volume(const struct config *c, const struct secret *kek, struct volume **out,
+	char **error) MUST_CHECK;
 /* The sync of an open volume, with its token; not started. */
 int opening_sync(const struct config *c, struct volume *v, bool offline, struct sync **out,
 	char **error) MUST_CHECK;

@@ -333,7 +333,7 @@ struct json *requests_direct(const struct config *config, const struct json *req
 	struct daemon_state d = { .config = config };
 	_cleanup_free_ char *error = NULL;
 	struct json *reply;
-	int r = opening_volume(config, &d.volume, &error);
+	int r = opening_volume(config, NULL, &d.volume, &error);
 
 	if (r)
 		return failure_of(r, error);
