@@ -11,7 +11,7 @@ def with_passphrase(client_env, phrase, *args):
     os.write(write, phrase)
     os.close(write)
     try:
-        return subprocess.run(["sh", "-c", f'exec "$0" "$@" 3<&{read}', str(BIN), *args], env=client_env, pass_fds=(read,),
+        return subprocess.run(["bash", "-c", f'exec "$0" "$@" 3<&{read}', str(BIN), *args], env=client_env, pass_fds=(read,),
                               capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL, check=False)
     finally:
         os.close(read)
