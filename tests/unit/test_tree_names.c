@@ -11,6 +11,7 @@ static void a_new_name_has_its_attributes(void **state)
 	struct tree_fixture *f = *state;
 	struct tree_attr a, dir = tf_attr(f, "");
 
+	usleep(TICK_US);
 	ok(tree_mknod(f->v, f->root, "a", S_IFREG | 0640, 0, &tf_cred, &a));
 	assert_int_equal(a.mode, S_IFREG | 0640);
 	assert_int_equal(a.nlink, 1);
