@@ -481,7 +481,9 @@ def test_a_redirect_never_takes_the_token_along(hostile, shell):
         assert time.time() < end
         s("poke")
         time.sleep(0.2)
-    assert s.counts()["queued"] + s.counts()["inflight"] == 1
+    counts = s.counts()
+    # Two when the making of the file was already on its way as it was written.
+    assert counts["queued"] + counts["inflight"] in (1, 2) and not counts["refused"]
     assert elsewhere.seen == []
     elsewhere.close()
 
