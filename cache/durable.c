@@ -66,7 +66,8 @@ struct doomed {
 };
 
 struct durable {
-	pthread_mutex_t lock; /* leaf */
+	pthread_mutex_t checkpointing; /* taken before any other lock but space.evicting */
+	pthread_mutex_t lock;          /* leaf */
 	pthread_cond_t ended;
 	bool running;
 	uint64_t started, done; /* count syncs */
@@ -88,6 +89,7 @@ int durable_new(struct volume *v)
 
 	if (!d)
 		return -ENOMEM;
+	pthread_mutex_init(&d->checkpointing, NULL);
 	pthread_mutex_init(&d->lock, NULL);
 	pthread_cond_init(&d->ended, NULL);
 	v->durable = d;
@@ -119,6 +121,7 @@ void durable_free(struct volume *v)
 	}
 	pthread_cond_destroy(&d->ended);
 	pthread_mutex_destroy(&d->lock);
+	pthread_mutex_destroy(&d->checkpointing);
 	free(d);
 	v->durable = NULL;
 }
@@ -524,14 +527,29 @@ bool durable_needed(struct volume *v)
 	return needed;
 }
 
-int durable_checkpoint(struct volume *v)
+/* The blobs are synced first, without the index lock: what is left to the hook that SQLite runs
+ * under it is what was written meanwhile. */
+static int checkpoint(struct volume *v)
 {
-	int r = db_checkpoint(v->db, true);
+	int r = durable_sync(v);
 
+	if (!r)
+		r = db_checkpoint(v->db, true);
 	if (!r) {
 		pthread_mutex_lock(&v->durable->lock);
 		v->durable->wal_synced = db_wal_bytes(v->db);
 		pthread_mutex_unlock(&v->durable->lock);
 	}
+	return r;
+}
+
+int durable_checkpoint(struct volume *v, uint64_t at_least)
+{
+	int r = 0;
+
+	pthread_mutex_lock(&v->durable->checkpointing);
+	if (db_wal_bytes(v->db) >= at_least)
+		r = checkpoint(v);
+	pthread_mutex_unlock(&v->durable->checkpointing);
 	return r;
 }

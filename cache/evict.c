@@ -94,8 +94,10 @@ int space_evict(struct volume *v, uint64_t want, uint64_t *freed)
 	size_t seen = BATCH;
 	int r = 0;
 
-	while (!r && sum < want && seen == BATCH)
+	while (!r && sum < want && seen == BATCH) {
+		space_relieve(v);
 		r = evict_batch(v, want - sum, &used_s, &id, &sum, &seen);
+	}
 	if (!r && sum)
 		r = durable_sync(v);
 	if (!r)

@@ -323,6 +323,7 @@ int file_commit(struct file *f)
 
 	if (!atomic_load(&f->is_dirty))
 		return 0;
+	space_relieve(f->v);
 	pthread_rwlock_wrlock(&f->lock);
 	dirty = file_is_dirty(f);
 	r = file_commit_locked(f, false);
@@ -370,6 +371,7 @@ int file_sync(struct file *f)
 	uint64_t seq = 0;
 	int r = 0;
 
+	space_relieve(f->v);
 	if (atomic_load(&f->is_dirty))
 		synced = !presync(f, &seq);
 	pthread_rwlock_wrlock(&f->lock);

@@ -78,6 +78,7 @@ int file_truncate(struct file *f, uint64_t size)
 
 	if (size > FILE_SIZE_MAX)
 		return -EFBIG;
+	space_relieve(f->v);
 	pthread_rwlock_rdlock(&f->lock);
 	pot = size && size < f->size ? UINT64_C(1) << file_shift(f) : 0;
 	pthread_rwlock_unlock(&f->lock);

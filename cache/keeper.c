@@ -19,8 +19,6 @@
 #define SYNC_NS (VOLUME_SYNC_INTERVAL_MS * NS_PER_MS)
 #define FORCED_SYNC_NS (60 * NS_PER_SEC)
 #define USED_NS (30 * NS_PER_SEC)
-#define WAL_MAX_BYTES (UINT64_C(4) << 20)
-#define WAL_URGENT_BYTES (UINT64_C(16) << 20)
 #define FILES_PER_TICK 64
 #define USED_MAX 256
 
@@ -29,6 +27,7 @@ struct keeper {
 	pthread_mutex_t lock; /* leaf: all below */
 	pthread_cond_t wake;
 	bool stop, busy;
+	atomic_bool wal_grown; /* changed under the lock */
 	uint64_t used[USED_MAX]; /* blobs that were used */
 	size_t n_used;
 };
@@ -111,18 +110,14 @@ struct due {
 
 static void sync_if_due(struct volume *v, struct due *due, int64_t now)
 {
-	uint64_t wal = db_wal_bytes(v->db);
-	bool forced = now - due->sync_ns >= FORCED_SYNC_NS;
+	int64_t age = now - due->sync_ns;
+	bool long_wal = db_wal_bytes(v->db) > space_wal_mark(v);
 	int r;
 
-	if (now - due->sync_ns < SYNC_NS && wal < WAL_URGENT_BYTES)
-		return;
-	if (!durable_needed(v) && !forced)
+	if (!long_wal && (age < SYNC_NS || (age < FORCED_SYNC_NS && !durable_needed(v))))
 		return;
 	due->sync_ns = now;
-	r = durable_sync(v);
-	if (!r && wal >= WAL_MAX_BYTES)
-		r = durable_checkpoint(v);
+	r = long_wal ? durable_checkpoint(v, space_wal_mark(v)) : durable_sync(v);
 	if (r)
 		log_debug("background sync failed: %s", error_text(r));
 }
@@ -133,6 +128,8 @@ static void tick(struct volume *v, struct due *due)
 	int64_t now = clock_boot_ns();
 	bool full;
 
+	if (atomic_exchange(&k->wal_grown, false))
+		sync_if_due(v, due, now);
 	commit_old(v, now - DIRTY_AGE_NS);
 	pthread_mutex_lock(&k->lock);
 	full = k->n_used == USED_MAX;
@@ -157,11 +154,25 @@ static bool wait_tick(struct keeper *k, bool busy)
 	t.tv_nsec = until % NS_PER_SEC;
 	pthread_mutex_lock(&k->lock);
 	/* Waking to be busy shortens the wait, it does not end it: the write is to gather first. */
-	if (!k->stop)
+	if (!k->stop && !atomic_load(&k->wal_grown))
 		pthread_cond_timedwait(&k->wake, &k->lock, &t);
 	go = !k->stop;
 	pthread_mutex_unlock(&k->lock);
 	return go;
+}
+
+/* A checkpoint that fails is tried again at the next commit, but not more often than by the tick. */
+void keeper_wal_grown(void *arg)
+{
+	struct volume *v = arg;
+	struct keeper *k = v->keeper;
+
+	if (!k || atomic_load(&k->wal_grown))
+		return;
+	pthread_mutex_lock(&k->lock);
+	if (!atomic_exchange(&k->wal_grown, true))
+		pthread_cond_signal(&k->wake);
+	pthread_mutex_unlock(&k->lock);
 }
 
 static bool take_busy(struct keeper *k)

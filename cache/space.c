@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "cache/blob.h"
 #include "cache/volume_priv.h"
 
@@ -11,12 +12,22 @@
 #define EVICT_BATCH_DIVISOR 32
 #define EVICT_BATCH_MAX (UINT64_C(64) << 20)
 #define TIGHT_BYTES (UINT64_C(4) << 20)
+#define WAL_MARK_BYTES (UINT64_C(8) << 20)
+#define WAL_MARK_DIVISOR 32
+#define WAL_BOUND_BYTES (UINT64_C(32) << 20)
+#define WAL_BOUND_DIVISOR 8
+#define WAL_WORTH_BYTES (UINT64_C(256) << 10)
 #define UNSENT_AGE_NS (2 * NS_PER_SEC)
 
-/* What the blobs do not count: v->space.lock not needed. */
+/* What the blobs do not count, with what a checkpoint will take: v->space.lock not needed. */
 static uint64_t index_bytes(struct volume *v)
 {
-	return db_bytes(v->db) + db_wal_bytes(v->db) + SPACE_OVERHEAD_BYTES;
+	return db_bytes_bound(v->db) + SPACE_OVERHEAD_BYTES;
+}
+
+uint64_t space_wal_mark(struct volume *v)
+{
+	return MIN_OF(WAL_MARK_BYTES, v->space.limit / WAL_MARK_DIVISOR);
 }
 
 static uint64_t taken_locked(struct volume *v)
@@ -24,13 +35,13 @@ static uint64_t taken_locked(struct volume *v)
 	return v->space.used + v->space.reserved + index_bytes(v);
 }
 
-/* 0, or how many bytes are missing. */
-static uint64_t try_reserve(struct volume *v, uint64_t bytes)
+/* 0, or how many bytes are missing. `margin` is left. */
+static uint64_t try_reserve(struct volume *v, uint64_t bytes, uint64_t margin)
 {
 	uint64_t taken, limit, short_by = 0;
 
 	pthread_mutex_lock(&v->space.lock);
-	limit = v->space.limit - SPACE_MARGIN_BYTES;
+	limit = v->space.limit - margin;
 	taken = taken_locked(v);
 	if (bytes > limit || taken > limit - bytes)
 		short_by = bytes > limit ? bytes : taken - (limit - bytes);
@@ -42,7 +53,7 @@ static uint64_t try_reserve(struct volume *v, uint64_t bytes)
 
 int space_try_reserve(struct volume *v, uint64_t bytes)
 {
-	return try_reserve(v, bytes) ? -ENOSPC : 0;
+	return try_reserve(v, bytes, SPACE_MARGIN_BYTES) ? -ENOSPC : 0;
 }
 
 static uint64_t batch(struct volume *v)
@@ -50,45 +61,93 @@ static uint64_t batch(struct volume *v)
 	return MIN_OF(v->space.limit / EVICT_BATCH_DIVISOR, EVICT_BATCH_MAX);
 }
 
+/* Half of the margin is gone: the next transactions need what the WAL takes. */
+static bool margin_eaten(struct volume *v)
+{
+	bool eaten;
+
+	pthread_mutex_lock(&v->space.lock);
+	eaten = taken_locked(v) > v->space.limit - SPACE_MARGIN_BYTES / 2;
+	pthread_mutex_unlock(&v->space.lock);
+	return eaten;
+}
+
+/* A failure is that of the disk: who needs it to succeed syncs, or sees that there is no room. */
+void space_relieve(struct volume *v)
+{
+	uint64_t wal = db_wal_bytes(v->db), least = WAL_WORTH_BYTES;
+
+	if (wal >= MIN_OF(WAL_BOUND_BYTES, v->space.limit / WAL_BOUND_DIVISOR))
+		least = MIN_OF(WAL_BOUND_BYTES, v->space.limit / WAL_BOUND_DIVISOR);
+	else if (wal < WAL_WORTH_BYTES || !margin_eaten(v))
+		return;
+	if (durable_checkpoint(v, least))
+		log_debug("the WAL could not be emptied");
+}
+
+/* What is not clean content by now, or goes with a sync, or is nothing. */
+static int make_room_by_sync(struct volume *v, uint64_t short_by)
+{
+	uint64_t freed = 0;
+	int r;
+
+	if (durable_reclaimable(v))
+		return durable_sync(v);
+	r = durable_sync(v);
+	if (!r)
+		r = space_evict(v, MAX_OF(short_by, batch(v)), &freed);
+	return r ? r : freed ? 0 : -ENOSPC;
+}
+
 /*
- * One round of making room; 0 when it is worth trying again. First what waits for a sync, then
- * clean content; what was fetched since the last sync becomes clean content by one.
+ * One round of making room; 0 when it is worth trying again. First the WAL, then what waits for a
+ * sync, then clean content; what was fetched since the last sync becomes clean content by one.
  */
 static int make_room(struct volume *v, uint64_t short_by)
 {
 	uint64_t freed = 0;
 	int r;
 
+	if (db_wal_bytes(v->db) >= WAL_WORTH_BYTES)
+		return durable_checkpoint(v, WAL_WORTH_BYTES);
 	if (durable_reclaimable(v) >= short_by)
 		return durable_sync(v);
 	r = space_evict(v, MAX_OF(short_by, batch(v)), &freed);
 	if (r || freed)
 		return r;
-	if (!durable_reclaimable(v)) {
-		r = durable_sync(v);
-		if (!r)
-			r = space_evict(v, MAX_OF(short_by, batch(v)), &freed);
-		return r ? r : freed ? 0 : -ENOSPC;
-	}
-	return durable_sync(v);
+	return make_room_by_sync(v, short_by);
 }
 
-int space_reserve(struct volume *v, uint64_t bytes)
+static int reserve(struct volume *v, uint64_t bytes, uint64_t margin)
 {
 	uint64_t short_by;
 	int r = 0;
 
-	if (!bytes)
-		return 0;
-	if (!try_reserve(v, bytes))
+	space_relieve(v);
+	if (!try_reserve(v, bytes, margin))
 		return 0;
 	if (bytes > v->space.limit)
 		return -ENOSPC;
 	pthread_mutex_lock(&v->space.evicting);
-	while (!r && (short_by = try_reserve(v, bytes)))
+	while (!r && (short_by = try_reserve(v, bytes, margin)))
 		r = make_room(v, short_by);
 	pthread_mutex_unlock(&v->space.evicting);
 	return r;
+}
+
+int space_reserve(struct volume *v, uint64_t bytes)
+{
+	return bytes ? reserve(v, bytes, SPACE_MARGIN_BYTES) : 0;
+}
+
+int space_begin(struct volume *v, bool adds)
+{
+	return reserve(v, SPACE_ROWS_BYTES, adds ? SPACE_MARGIN_BYTES : SPACE_MARGIN_BYTES / 2);
+}
+
+void space_end(struct volume *v)
+{
+	space_release(v, SPACE_ROWS_BYTES);
 }
 
 void space_use(struct volume *v, uint64_t bytes)
@@ -177,7 +236,7 @@ bool space_is_tight(struct volume *v)
 	if (taken + TIGHT_BYTES < limit)
 		return false;
 	if (stale) {
-		uint64_t sum = evictable_bytes(v) + durable_reclaimable(v);
+		uint64_t sum = evictable_bytes(v) + durable_reclaimable(v) + db_wal_bytes(v->db);
 
 		pthread_mutex_lock(&v->space.lock);
 		v->space.evictable = sum;

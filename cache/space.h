@@ -18,11 +18,24 @@
 
 #define SPACE_OVERHEAD_BYTES (UINT64_C(2) << 20)
 #define SPACE_MARGIN_BYTES (UINT64_C(4) << 20)
+/* What one operation on names or attributes takes at most: WAL frames of each page that it touches. */
+#define SPACE_ROWS_BYTES (UINT64_C(256) << 10)
 
 /* Sets `bytes` aside, evicting if need be; -ENOSPC. Call with no lock held: it may sync. */
 int space_reserve(struct volume *v, uint64_t bytes) MUST_CHECK;
 /* The same without making room, under any lock. */
 int space_try_reserve(struct volume *v, uint64_t bytes) MUST_CHECK;
+/*
+ * Around a transaction that adds or changes rows: what it may take of the WAL and the index. -ENOSPC. No lock held. Changes
+ * (`adds` false) may use half of the margin; what frees space, or commits what has its space, needs no permission: it calls
+ * space_relieve() before.
+ */
+int space_begin(struct volume *v, bool adds) MUST_CHECK;
+void space_end(struct volume *v);
+/* Empties the WAL when it is longer than its bound, or the space it takes is needed: whoever writes rows waits for that. No lock held. */
+void space_relieve(struct volume *v);
+/* Beyond this length the keeper empties the WAL. */
+uint64_t space_wal_mark(struct volume *v);
 /* Turns reserved bytes into used ones (the blob grew), or gives them back. */
 void space_use(struct volume *v, uint64_t bytes);
 void space_release(struct volume *v, uint64_t bytes);

@@ -233,8 +233,10 @@ int tree_setattr(struct volume *v, uint64_t object, uint64_t version, const stru
 	struct file *f = NULL;
 	struct tree_attr a;
 	bool journaled = false;
-	int r;
+	int r = space_begin(v, false);
 
+	if (r)
+		return r;
 	if (mask & TREE_SET_MTIME)
 		f = filetab_get(v, object, version);
 	if (f)
@@ -243,6 +245,7 @@ int tree_setattr(struct volume *v, uint64_t object, uint64_t version, const stru
 		r = setattr_row(v, object, version, set, mask, &a, &journaled);
 	if (f)
 		file_unref(f, false);
+	space_end(v);
 	if (r)
 		return r;
 	if (journaled)

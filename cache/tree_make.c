@@ -88,15 +88,17 @@ static int make(struct volume *v, const struct make *m, struct tree_attr *out)
 	struct tree_attr a;
 	int r;
 
-	if (space_is_tight(v))
-		return -ENOSPC;
-	r = db_begin(v->db);
+	r = space_begin(v, true);
 	if (r)
 		return r;
-	r = make_txn(v, m, &o);
-	if (!r)
-		tree_row_attr(v, &o, &a);
-	r = tree_row_end(v, r);
+	r = db_begin(v->db);
+	if (!r) {
+		r = make_txn(v, m, &o);
+		if (!r)
+			tree_row_attr(v, &o, &a);
+		r = tree_row_end(v, r);
+	}
+	space_end(v);
 	if (r)
 		return r;
 	volume_tell_outbox(v);
@@ -195,12 +197,13 @@ int tree_link(
 
 	if (r)
 		return r;
-	if (space_is_tight(v))
-		return -ENOSPC;
-	r = db_begin(v->db);
+	r = space_begin(v, true);
 	if (r)
 		return r;
-	r = tree_row_end(v, link_txn(v, object, parent, &filename, &o));
+	r = db_begin(v->db);
+	if (!r)
+		r = tree_row_end(v, link_txn(v, object, parent, &filename, &o));
+	space_end(v);
 	if (r)
 		return r;
 	volume_tell_outbox(v);

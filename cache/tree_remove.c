@@ -44,6 +44,7 @@ static int remove_name(struct volume *v, uint64_t parent, const char *name, bool
 	struct row_filename filename;
 	int r = tree_row_filename(&filename, name);
 
+	space_relieve(v);
 	if (!r)
 		r = db_begin(v->db);
 	if (r)

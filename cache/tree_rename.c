@@ -281,6 +281,8 @@ int tree_rename(struct volume *v, uint64_t parent, const char *name, uint64_t ne
 	if (!r && (flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE) ||
 			  flags == (RENAME_NOREPLACE | RENAME_EXCHANGE)))
 		r = -EINVAL;
+	if (!r)
+		r = space_begin(v, false);
 	if (r)
 		return r;
 	for (int i = 0; i < ATTEMPTS_MAX; i++) {
@@ -288,6 +290,7 @@ int tree_rename(struct volume *v, uint64_t parent, const char *name, uint64_t ne
 		if (r != -EAGAIN)
 			break;
 	}
+	space_end(v);
 	if (!r)
 		volume_tell_outbox(v);
 	return r == -EAGAIN ? -EBUSY : r;

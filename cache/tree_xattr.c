@@ -67,19 +67,22 @@ int tree_setxattr(struct volume *v, uint64_t object, const char *name, const voi
 		return r;
 	if (len > XATTR_SIZE_MAX)
 		return -E2BIG;
-	if (space_is_tight(v))
-		return -ENOSPC;
-	r = db_begin(v->db);
+	r = space_begin(v, true);
 	if (r)
 		return r;
-	r = open_object(v, object, &o);
-	if (!r)
-		r = check_flags(v, object, name, flags);
-	if (!r)
-		r = object_xattr_set(v->db, object, name, value, len);
-	if (!r)
-		r = changed(v, &o);
-	return tree_row_end(v, r);
+	r = db_begin(v->db);
+	if (!r) {
+		r = open_object(v, object, &o);
+		if (!r)
+			r = check_flags(v, object, name, flags);
+		if (!r)
+			r = object_xattr_set(v->db, object, name, value, len);
+		if (!r)
+			r = changed(v, &o);
+		r = tree_row_end(v, r);
+	}
+	space_end(v);
+	return r;
 }
 
 int tree_getxattr(struct volume *v, uint64_t object, const char *name, void **out, size_t *len)
@@ -111,6 +114,7 @@ int tree_removexattr(struct volume *v, uint64_t object, const char *name)
 	size_t len;
 	int r = check_name(name);
 
+	space_relieve(v);
 	if (!r)
 		r = db_begin(v->db);
 	if (r)

@@ -181,7 +181,12 @@ static int open_index(struct volume *v, char **error)
 {
 	_cleanup_secret_ struct secret *key = NULL;
 	struct db_options d = {
-		.dir = v->dir, .before_sync = durable_before_sync, .before_sync_arg = v
+		.dir = v->dir,
+		.before_sync = durable_before_sync,
+		.before_sync_arg = v,
+		.wal_grown = keeper_wal_grown,
+		.wal_grown_arg = v,
+		.wal_mark_bytes = space_wal_mark(v),
 	};
 	struct db_recovery rec;
 	int r = keyring_get(v->keyring, KEYRING_PURPOSE_INDEX, "", &key);

@@ -203,8 +203,8 @@ uint64_t durable_reclaimable(struct volume *v);
 int durable_sync(struct volume *v) MUST_CHECK;
 /* Something waits for a sync; a hint, for the keeper. */
 bool durable_needed(struct volume *v);
-/* Moves the WAL into the index and empties it. After a sync, so that little is left to do. */
-int durable_checkpoint(struct volume *v) MUST_CHECK;
+/* Syncs, then moves the WAL into the index and empties it, unless it is shorter than `at_least` by the time it is one's turn. No lock may be held. */
+int durable_checkpoint(struct volume *v, uint64_t at_least) MUST_CHECK;
 /* Undo rows were written under the current generation (inside the transaction). */
 void durable_note_undo(struct volume *v, uint64_t gen);
 /* The hook of db_options: syncs all noted blobs and directories. */
@@ -215,6 +215,8 @@ int keeper_start(struct volume *v) MUST_CHECK;
 void keeper_stop(struct volume *v);
 /* Something was written and waits for a commit (stray WRITE). */
 void keeper_wake(struct volume *v);
+/* The WAL is long: it is emptied soon (hook of db_options). */
+void keeper_wal_grown(void *arg);
 /* The blob was used: its used_s is written with others later. */
 void keeper_touch(struct volume *v, uint64_t blob);
 

@@ -187,6 +187,8 @@ int db_commit(struct db *db)
 	}
 	db->in_txn = false;
 	unlock(db);
+	if (db->wal_grown && db_wal_bytes(db) > db->wal_mark_bytes)
+		db->wal_grown(db->wal_grown_arg);
 	return 0;
 }
 
@@ -289,6 +291,11 @@ int db_checkpoint(struct db *db, bool truncate)
 uint64_t db_bytes(const struct db *db)
 {
 	return vfs_main_bytes(db->vfs) + vfs_wal_bytes(db->vfs);
+}
+
+uint64_t db_bytes_bound(const struct db *db)
+{
+	return vfs_main_bytes_bound(db->vfs) + vfs_wal_bytes(db->vfs);
 }
 
 uint64_t db_wal_bytes(const struct db *db)
@@ -521,6 +528,9 @@ int db_open(const struct db_options *o, struct db **out, struct db_recovery *rec
 
 	if (!db)
 		return -ENOMEM;
+	db->wal_grown = o->wal_grown;
+	db->wal_grown_arg = o->wal_grown_arg;
+	db->wal_mark_bytes = o->wal_mark_bytes;
 	arena_setup();
 	db->dirfd = open(o->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (db->dirfd < 0)

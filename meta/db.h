@@ -21,7 +21,8 @@
  * checked after an unclean boot (undo rows, meta/content.h). The header of a fresh log is synced
  * without the hook: nothing of ours is in it.
  *
- * The log grows until db_checkpoint(); nothing here calls that but db_close().
+ * The log grows until db_checkpoint(); nothing here calls that but db_close(). `wal_grown` tells the
+ * owner when it is time.
  *
  * A failed commit is rolled back: db_commit then returns the error and the state before db_begin
  * stands. An error of a row function may have ended the transaction already (full disk, I/O error):
@@ -50,6 +51,11 @@ struct db_options {
 	bool create;                   /* make a new index; -EEXIST if there is one */
 	int (*before_sync)(void *arg); /* may be NULL; an error stops the sync */
 	void *before_sync_arg;
+	/* Called after each commit that leaves a log longer than wal_mark_bytes, without the index
+	 * lock; may be NULL. It takes only leaf locks: other locks of the committer are held. */
+	void (*wal_grown)(void *arg);
+	void *wal_grown_arg;
+	uint64_t wal_mark_bytes;
 	const char *base_vfs; /* SQLite VFS beneath the sealed one; NULL = "unix-excl". For tests of
 				 crashes. */
 };
@@ -87,6 +93,8 @@ int db_sync(struct db *db) MUST_CHECK;
 int db_checkpoint(struct db *db, bool truncate) MUST_CHECK;
 /* Bytes of the main file and the WAL now. Any thread, no lock. */
 uint64_t db_bytes(const struct db *db);
+/* The same as it may become by the next checkpoint, while the log is still there. */
+uint64_t db_bytes_bound(const struct db *db);
 uint64_t db_wal_bytes(const struct db *db);
 /* SQLite's own check over everything. */
 int db_integrity_check(struct db *db) MUST_CHECK;

@@ -13,6 +13,9 @@
 struct db {
 	sqlite3 *handle;
 	struct vfs *vfs;
+	void (*wal_grown)(void *arg);
+	void *wal_grown_arg;
+	uint64_t wal_mark_bytes;
 	int lock_fd; /* index.db, flocked; closed after the handle */
 	int dirfd;
 

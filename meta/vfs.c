@@ -486,6 +486,13 @@ uint64_t vfs_wal_bytes(const struct vfs *v)
 	return atomic_load(&v->wal_bytes);
 }
 
+uint64_t vfs_main_bytes_bound(const struct vfs *v)
+{
+	uint64_t logical = atomic_load(&v->logical_bytes), now = atomic_load(&v->main_bytes);
+
+	return MAX_OF(logical, now);
+}
+
 int vfs_tampered(const struct vfs *v)
 {
 	return atomic_load(&v->tampered) ? CE_TAMPER : 0;

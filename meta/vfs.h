@@ -66,6 +66,9 @@ bool vfs_wal_dirty(const struct vfs *v);
 /* Sizes of the files now. */
 uint64_t vfs_main_bytes(const struct vfs *v);
 uint64_t vfs_wal_bytes(const struct vfs *v);
+/* The most that the main file takes before, while and after what the log holds is moved into it;
+ * known from the first commit after the opening on. */
+uint64_t vfs_main_bytes_bound(const struct vfs *v);
 
 /* CE_TAMPER once a page or frame failed to authenticate, else 0. */
 int vfs_tampered(const struct vfs *v);

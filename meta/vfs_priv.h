@@ -32,6 +32,7 @@ struct vfs {
 
 	struct vfs_file *wal; /* while open */
 	_Atomic uint64_t main_bytes, wal_bytes;
+	_Atomic uint64_t logical_bytes; /* of the main file with the log in it */
 	_Atomic bool tampered;
 	_Atomic int hook_error;
 

@@ -141,8 +141,11 @@ static void count_frame(struct vfs *v, uint64_t at, const uint8_t *header)
 	/* Frames of a transaction that was rolled back are written over. */
 	v->durable = MIN_OF(v->durable, index);
 	v->commit_end = MIN_OF(v->commit_end, index);
-	if (page_load_be32(header + 4) != 0)
+	if (page_load_be32(header + 4) != 0) {
 		v->commit_end = index + 1;
+		atomic_store(&v->logical_bytes,
+			(uint64_t)page_load_be32(header + 4) * PAGE_SIZE_BYTES);
+	}
 	pthread_mutex_unlock(&v->state);
 	if (at + PAGE_FRAME_LEN > atomic_load(&v->wal_bytes))
 		atomic_store(&v->wal_bytes, at + PAGE_FRAME_LEN);
