@@ -6,6 +6,11 @@ import subprocess
 import threading
 import time
 
+import pytest
+
+from conftest import Client, is_mounted
+from hostile import Hostile
+
 KILLS = int(os.environ.get("CACHET_TEST_KILLS", "20"))
 
 
@@ -88,6 +93,36 @@ def test_a_mount_point_that_is_in_use_is_refused_with_one_sentence(client):
     r = client.run("mount", str(client.mnt), check=False)
     assert r.returncode == 8, r
     assert len(r.stderr.strip().splitlines()) == 1 and "mounted" in r.stderr
+
+
+# --- a store that was never listed ---
+
+@pytest.fixture
+def unlisted(home):
+    """A server that is not in order yet, and a volume of it: made, but nothing is known of the origin."""
+    server = Hostile({"a": b"content of a"})
+    server.token = "t0ken"
+    server.misbehave("caps stores changes", "problem503")
+    client = Client(home, server)
+    yield server, client
+    client.close()
+    server.close()
+
+
+def test_the_first_mount_lists_what_was_never_listed(unlisted):
+    server, client = unlisted
+    server.behave()
+    client.mount()
+    assert os.listdir(client.mnt) == ["a"]
+    assert (client.mnt / "a").read_bytes() == b"content of a"
+
+
+def test_a_mount_of_what_was_never_listed_is_not_empty_offline_but_refused(unlisted):
+    _, client = unlisted
+    r = client.run("mount", "--offline", str(client.mnt), check=False)
+    assert r.returncode != 0
+    assert len(r.stderr.strip().splitlines()) == 1 and "nothing of the origin is known" in r.stderr, r.stderr
+    assert not is_mounted(client.mnt)
 
 
 # --- times ---
