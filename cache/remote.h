@@ -57,6 +57,12 @@ int remote_store_add(struct volume *v, const char *name, bool read_only, uint64_
 typedef int remote_store_fn(void *arg, const struct remote_store *s);
 int remote_stores(struct volume *v, remote_store_fn *fn, void *arg) MUST_CHECK;
 
+/* What the origin is known to have of an object: the record of the first of its names that it has. -ENODATA: none (never sent, or local only). */
+struct remote_known {
+	char store[256], rid[65], etag[65];
+};
+int remote_known(struct volume *v, uint64_t object, struct remote_known *out) MUST_CHECK;
+
 struct remote_report {
 	uint64_t applied, echoes, deferred, conflicts, removed;
 	uint64_t held; /* deletions held by the brake: nothing of this page was applied if > 0 */

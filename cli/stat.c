@@ -7,7 +7,17 @@
 #include "cli/show.h"
 #include "cli/target.h"
 
-static const struct option_def options[] = { COMMAND_COMMON, OPTION_END };
+struct args {
+	struct command_common common;
+	bool check;
+};
+
+static const struct option_def options[] = {
+	{ "check", 'c', OPTION_FLAG, offsetof(struct args, check),
+		.help = "ask the origin whether the version known here is the current one" },
+	COMMAND_COMMON,
+	OPTION_END,
+};
 
 static int run(int argc, char **argv);
 
@@ -15,10 +25,14 @@ const struct command command_stat = {
 	.name = "stat",
 	.usage = "[OPTIONS] PATH",
 	.summary = "Show what is known about one file: how much of it is here, what is unsent",
-	.details = "PATH is a path below a mount point, also when nothing is mounted there now. "
-		   "State: full (all\n"
-		   "content is on this disk), partial, none. For everything else use stat(1).\n\n"
-		   "Exit codes: 4 the directory was never listed and the origin is not there.\n",
+	.details = "PATH is a path below a mount point, also when nothing is mounted there now "
+		   "(but for\n"
+		   "--check). State: full (all content is on this disk), partial, none. For "
+		   "everything\n"
+		   "else use stat(1).\n\n"
+		   "Exit codes: 4 the origin cannot be reached, and --check was given or the "
+		   "directory was\n"
+		   "never listed.\n",
 	.options = options,
 	.run = run,
 };
@@ -41,25 +55,29 @@ static void print(const struct json *o)
 	printf("changed   %s\n", show_age(show_i64(o, "mtime_ns"), age));
 	printf("unsent    %s\n",
 		show_count(show_u64(o, "pending"), "operation", "operations", pending));
+	if (show_string(o, "origin"))
+		printf("origin    %s\n", show_string(o, "origin"));
 }
 
 static int run(int argc, char **argv)
 {
 	_cleanup_json_ struct json *request = json_new_object(), *reply = NULL;
 	_cleanup_target_ struct target t = { 0 };
-	struct command_common args = { 0 };
+	struct args args = { 0 };
 	int first, r = command_parse(&command_stat, &args, argc, argv, 1, 1, &first);
 
 	if (r == COMMAND_GO)
-		r = target_find_path(&args, argv[first], &t);
+		r = target_find_path(&args.common, argv[first], &t);
 	if (r != COMMAND_GO)
 		return r;
 	json_set_string(request, "do", "stat");
 	json_set_string(request, "path", t.path);
-	r = target_ask(&args, &t, request, TARGET_DIRECT, TARGET_TIMEOUT_MS, &reply);
+	json_set_bool(request, "check", args.check);
+	r = target_ask(&args.common, &t, request, args.check ? TARGET_DAEMON : TARGET_DIRECT,
+		TARGET_TIMEOUT_MS, &reply);
 	if (r != COMMAND_GO)
 		return r;
-	if (args.json)
+	if (args.common.json)
 		return show_json(reply);
 	print(reply);
 	return EXIT_CODE_OK;

@@ -1,5 +1,6 @@
 #include "daemon/report.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -283,7 +284,25 @@ static int add_content(struct daemon_state *d, const struct tree_attr *a, struct
 	return 0;
 }
 
-int report_stat(struct daemon_state *d, const char *path, struct json *out)
+/* "current", "changed" (the feed brings it), "gone", or "unknown": the origin does not have it. */
+static int add_check(struct daemon_state *d, uint64_t object, unsigned check_ms, struct json *out)
+{
+	struct remote_known known;
+	int r = d->sync ? remote_known(d->volume, object, &known) : CE_OFFLINE;
+
+	if (!r)
+		r = sync_check(d->sync, known.store, known.rid, known.etag, check_ms, NULL);
+	if (r && r != -ENODATA && r != CE_STALE && r != CE_GONE)
+		return r;
+	json_set_string(out, "origin",
+		!r              ? "current"
+		: r == CE_STALE ? "changed"
+		: r == CE_GONE  ? "gone"
+				: "unknown");
+	return 0;
+}
+
+int report_stat(struct daemon_state *d, const char *path, unsigned check_ms, struct json *out)
 {
 	_cleanup_free_ char *canonical = NULL;
 	struct pending_of pending = { 0 };
@@ -309,5 +328,5 @@ int report_stat(struct daemon_state *d, const char *path, struct json *out)
 	json_set_u64(out, "size", a.size);
 	json_set_i64(out, "mtime_ns", a.mtime_ns);
 	json_set_u64(out, "pending", pending.n);
-	return 0;
+	return check_ms ? add_check(d, a.object, check_ms, out) : 0;
 }

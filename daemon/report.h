@@ -20,7 +20,8 @@ int report_status(struct daemon_state *d, struct json *out) MUST_CHECK;
 int report_journal(struct daemon_state *d, struct json *out) MUST_CHECK;
 int report_conflicts(struct daemon_state *d, bool open_only, struct json *out) MUST_CHECK;
 /* -ENOENT, CE_ABSENT (in a directory never listed). */
-int report_stat(struct daemon_state *d, const char *path, struct json *out) MUST_CHECK;
+int report_stat(
+	struct daemon_state *d, const char *path, unsigned check_ms, struct json *out) MUST_CHECK;
 
 /* Sets a string member, as UTF-8 whatever the text is; NULL is null. */
 void report_text(struct json *o, const char *key, const char *text);

@@ -13,6 +13,7 @@
 
 #define WAIT_SLICE_MIN_MS 2000
 #define WAIT_SLICE_MAX_MS 30000
+#define CHECK_MS 20000
 #define PROBE_PAUSE_MIN_MS 100
 #define PROBE_PAUSE_MAX_MS 1000
 
@@ -61,11 +62,18 @@ static int do_conflicts(struct request *q)
 static int do_stat(struct request *q)
 {
 	const char *path;
+	bool check = false;
 	int r;
 
 	if (json_get_string(q->in, "path", &path))
 		return say(q, CE_USAGE, "'path' is missing");
-	r = report_stat(q->d, path, q->out);
+	if (json_has(q->in, "check") && json_get_bool(q->in, "check", &check))
+		return say(q, CE_USAGE, "'check' is true or false");
+	r = report_stat(q->d, path, check ? CHECK_MS : 0, q->out);
+	if (check && r == CE_OFFLINE)
+		return say(q, r,
+			"the origin cannot be asked now; without --check what is known here is "
+			"shown");
 	if (r == -ENOENT)
 		return say(q, r, "there is no such file in the volume");
 	if (r == CE_ABSENT)

@@ -133,6 +133,9 @@ struct origin_ops {
 		struct origin_call **out) MUST_CHECK;
 	int (*get_small)(struct origin *o, const char *store, const char *const *rids, size_t n,
 		origin_contents_fn *fn, void *arg, struct origin_call **out) MUST_CHECK;
+	/* Conditional GET: 0 = `etag` is current (304), CE_STALE = another version is. No content is transferred. */
+	int (*check)(struct origin *o, const char *store, const char *rid, const char *etag, origin_done_fn *fn,
+		void *arg, struct origin_call **out) MUST_CHECK;
 	/* `sink` gets exactly range->len bytes before fn's code is 0. */
 	int (*get)(struct origin *o, const struct origin_range *range, http_sink_fn *sink,
 		origin_done_fn *fn, void *arg, struct origin_call **out) MUST_CHECK;

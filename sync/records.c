@@ -42,8 +42,6 @@ struct origin_call {
 	size_t n;      /* operations of a batch */
 	char etag[65]; /* get */
 	uint64_t off, len, size, got;
-	int begin_code;
-	const char *begin_text;
 };
 
 static struct records *records_of(struct origin *o)
@@ -441,6 +439,54 @@ static int records_get(struct origin *o, const struct origin_range *range, http_
 	return submit(&q, c, get_done, 0, 0, out);
 }
 
+/* --- is a version the current one --- */
+
+static int check_begin(void *arg, const struct http_answer *a)
+{
+	return a->status / 100 == 2 ? 0 : 1;
+}
+
+/* A version that is sent after all has answered the question by its ETag: its content is not taken. */
+static int check_sink(void *arg, const void *data, size_t len)
+{
+	return -ECANCELED;
+}
+
+static void check_done(void *arg, const struct http_answer *a)
+{
+	_cleanup_free_ struct origin_call *c = arg;
+	_cleanup_json_ struct json *problem = NULL;
+	struct origin_result r = { .status = a->status };
+	bool ours = !strcmp(a->instance, c->r->instance) && (!a->code || a->code == -ECANCELED);
+
+	if (ours && a->status / 100 == 2)
+		r.code = strcmp(a->etag, c->etag) ? CE_STALE : 0;
+	else if (!ours || a->status != 304)
+		judge(c, a, &r, &problem);
+	if (r.code == -ECANCELED)
+		not_protocol(&r, CE_PROTOCOL, "an answer of another server");
+	c->done(c->arg, &r);
+}
+
+static int records_check(struct origin *o, const char *store, const char *rid, const char *etag, origin_done_fn *fn,
+	void *arg, struct origin_call **out)
+{
+	_cleanup_request_ struct request q = { 0 };
+	struct origin_call *c;
+	int r = new_call(records_of(o), arg, &c);
+
+	if (r)
+		return r;
+	c->done = fn;
+	snprintf(c->etag, sizeof(c->etag), "%s", etag);
+	request_init(&q, c->r, "GET", store);
+	add_record(&q, rid);
+	add_header(&q, "If-None-Match: %s", etag);
+	q.call.begin = check_begin;
+	q.call.sink = check_sink;
+	return submit(&q, c, check_done, RECORD_MAX_BYTES, 0, out);
+}
+
 /* --- mutations --- */
 
 static void add_mutation(struct request *q, const struct outbox_op *op)
@@ -641,6 +687,7 @@ const struct origin_ops records_ops = {
 	.stores = records_stores,
 	.changes = records_changes,
 	.get_small = records_get_small,
+	.check = records_check,
 	.get = records_get,
 	.put = records_put,
 	.patch = records_patch,

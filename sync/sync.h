@@ -81,6 +81,13 @@ int sync_fetch(struct sync *s, struct file *f, uint64_t off, uint64_t len, unsig
 /* Waits until every store known has been listed once (and the stores are known). As sync_fetch. */
 int sync_wait_listed(struct sync *s, unsigned deadline_ms, struct sync_cancel *cancel) MUST_CHECK;
 
+/*
+ * Asks the origin about one record with a conditional GET: 0 = the version with `etag` is still the current one (304), CE_STALE = another is
+ * there (the feed is asked to bring it), CE_GONE; otherwise as sync_fetch.
+ */
+int sync_check(struct sync *s, const char *store, const char *rid, const char *etag, unsigned deadline_ms,
+	struct sync_cancel *cancel) MUST_CHECK;
+
 void sync_set_offline(struct sync *s, bool offline);
 /* Takes `token`: leaves AUTH_NEEDED. */
 void sync_set_token(struct sync *s, struct secret *token);

@@ -76,6 +76,7 @@ struct replay {
 };
 
 /* Content on its way here: fetch.c. */
+struct check;
 struct fetch_want;
 struct fetch_transfer;
 struct fetch_stream {
@@ -122,6 +123,7 @@ struct sync {
 	struct feed *feeds; /* written under lock, by the loop only */
 	struct replay replay;
 	struct fetch fetch;
+	struct check *checks; /* lock: check.c */
 
 	atomic_bool outbox_changed, stop;
 
@@ -191,5 +193,10 @@ void replay_abandon(struct sync *s);
 uint64_t fetch_step(struct sync *s, uint64_t now_ms);
 void fetch_abandon(struct sync *s);
 void fetch_fail_all(struct sync *s, int code);
+
+/* --- check.c: is our version the current one --- */
+uint64_t check_step(struct sync *s, uint64_t now_ms);
+void check_abandon(struct sync *s);
+void check_free_all(struct sync *s);
 
 #endif

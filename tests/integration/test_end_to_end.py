@@ -240,3 +240,23 @@ def test_sigterm_ends_the_daemon_soon_and_nothing_is_lost(server, client):
     assert time.monotonic() - start < 10
     client.mount()
     assert digest(client.mnt / "x.bin") == want
+
+
+def test_stat_asks_the_origin_with_a_conditional_get(server, make_client):
+    import json
+    server.write("notes", "a.txt", b"one")
+    c = make_client().mount()
+    wait_for(lambda: (c.mnt / "a.txt").exists(), 10)
+
+    def origin_says(name):
+        return json.loads(c.run("stat", "--check", "--json", str(c.mnt / name)).stdout)["origin"]
+    assert origin_says("a.txt") == "current"
+    c.run("offline")
+    (c.mnt / "new.txt").write_bytes(b"never sent")
+    assert c.run("stat", "--check", str(c.mnt / "a.txt"), check=False).returncode == 4
+    c.run("online")
+    c.sync()
+    assert origin_says("new.txt") == "current"
+    server.write("notes", "a.txt", b"another")
+    wait_for(lambda: (c.mnt / "a.txt").read_bytes() == b"another", 10)
+    assert origin_says("a.txt") == "current"
