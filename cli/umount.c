@@ -48,13 +48,6 @@ const struct command command_umount = {
 	.run = run,
 };
 
-static bool is_dead(const char *mountpoint)
-{
-	struct stat st;
-
-	return stat(mountpoint, &st) < 0 && errno == ENOTCONN;
-}
-
 /* No daemon answers: what is left is a dead mount, or nothing. */
 static int unmount_dead(const struct args *args, const struct target *t, const char *word)
 {
@@ -69,7 +62,7 @@ static int unmount_dead(const struct args *args, const struct target *t, const c
 			return command_fail(&args->common, exit_code_of(r), "%s", error_text(r));
 		place = absolute;
 	}
-	if (!place || !is_dead(place))
+	if (!place || !fs_is_stale(place))
 		return command_fail(
 			&args->common, EXIT_CODE_NOT_MOUNTED, "'%.256s' is not mounted", word);
 	r = fs_detach_stale(place, &error);
