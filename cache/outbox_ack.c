@@ -56,11 +56,25 @@ static int content_is_there(
 	return tree_row_map_etag(v, &o, "", n->etag.text);
 }
 
+/* It still waits for its place, and the deferred entry that would bring it there is overtaken. */
+static int wait_for_place(struct volume *v, const struct op_row *row,
+	const struct remote_record *rec, struct name_row *n)
+{
+	_cleanup_free_ char *text = NULL;
+	int r = remote_record_print(rec, &text);
+
+	remote_record_unplaced(n);
+	if (!r)
+		r = name_update(v->db, n);
+	return r ? r : deferred_put(v->db, row->store, rec->id, DEFERRED_BUSY, rec->parent, text);
+}
+
 static int ack_name(struct volume *v, const struct op_row *row, const struct remote_record *rec)
 {
 	struct store_row s;
 	struct name_row n;
 	struct row_etag old;
+	bool unplaced;
 	int r = name_by_rid(v->db, row->store, row->rid.text, &n);
 
 	if (r)
@@ -69,10 +83,14 @@ static int ack_name(struct volume *v, const struct op_row *row, const struct rem
 	if (r)
 		return r;
 	old = n.etag;
+	unplaced = n.parent == TREE_NOWHERE ||
+		   (remote_record_is_unplaced(&n) && (row->kind == OP_PUT || row->kind == OP_ATTR));
 	remote_record_onto_name(rec, &n);
 	n.seen = s.listing;
 	r = name_update(v->db, &n);
-	return r ? r : content_is_there(v, &n, old.text, row->kind == OP_PUT);
+	if (!r)
+		r = content_is_there(v, &n, old.text, row->kind == OP_PUT);
+	return r || !unplaced ? r : wait_for_place(v, row, rec, &n);
 }
 
 /* Of a swap the answer has one record. The other's place is known; its shadow waits for the feed,
@@ -147,12 +165,12 @@ int outbox_ack_row(struct volume *v, const struct op_row *row, const struct remo
 	 * back after a restart. */
 	if (row->kind == OP_DELETE)
 		return remote_stale_drop(v, row->store, row->rid.text, rec ? rec->seq : UINT64_MAX);
-	r = ack_name(v, row, rec);
+	r = remote_stale_drop(v, row->store, row->rid.text, rec->seq);
+	if (!r)
+		r = ack_name(v, row, rec);
 	if (!r)
 		r = outbox_rebase(v, row->store, row->rid.text, rec->etag);
-	if (!r)
-		r = other_went(v, row, rec);
-	return r ? r : remote_stale_drop(v, row->store, row->rid.text, rec->seq);
+	return r ? r : other_went(v, row, rec);
 }
 
 static int ack_one(struct volume *v, const struct outbox_answer *a)

@@ -178,7 +178,9 @@ static int want_move(struct walk *w, const struct op_row *row)
 		if (row->state != OP_REFUSED)
 			want(w, key('m', row->store, "", NULL), true, true);
 		r = op_get(w->v->db, row->seq + 1, &shadow);
-		return r ? r : want_place(w, row, &shadow.r_parent, &shadow.r_name);
+		/* Told by the feed, the shadow is gone before its row. */
+		if (r != -ENOENT)
+			return r ? r : want_place(w, row, &shadow.r_parent, &shadow.r_name);
 	}
 	r = name_by_rid(w->v->db, row->store, row->rid.text, &n);
 	if (r == -ENOENT) {

@@ -52,23 +52,6 @@ int remote_place_parent(struct remote_pass *p, const struct remote_record *rec, 
 	return 0;
 }
 
-static int park(struct remote_pass *p, struct name_row *m, const struct object_row *o)
-{
-	char text[ROW_RID_MAX + 32];
-	uint64_t parent = m->parent;
-	struct row_filename old = m->name;
-	int r;
-
-	snprintf(text, sizeof(text), "%llu:%s", (unsigned long long)p->store.id, m->rid.text);
-	if (!row_filename_set(&m->name, text, strlen(text)))
-		return -EINVAL;
-	m->parent = TREE_NOWHERE;
-	r = name_update(p->v->db, m);
-	if (!r)
-		r = remote_pass_touch(p, parent, S_ISDIR(o->mode) ? -1 : 0);
-	return r ? r : remote_pass_entry(p, parent, &old, o);
-}
-
 static bool may_be_equal(const struct remote_record *rec, const struct object_row *o)
 {
 	return (remote_record_mode(rec) & S_IFMT) == (o->mode & S_IFMT) && rec->size == o->size;
@@ -118,7 +101,7 @@ int remote_place_vacate(struct remote_pass *p, const struct remote_record *rec, 
 	if (!m.etag.text[0])
 		return vacate_unsent(p, rec, &m, &o, &rows, self, is_free);
 	if (!rows.n)
-		return park(p, &m, &o);
+		return remote_park_name(p, &m, &o);
 	if (strcmp(m.r_parent.text, rec->parent) || m.r_name.len != strlen(rec->name) ||
 		memcmp(m.r_name.bytes, rec->name, m.r_name.len))
 		return conflict_step_aside(p, &m, CONFLICT_MOVE);
@@ -226,6 +209,8 @@ int remote_place_record(struct remote_pass *p, const struct remote_record *rec)
 		return r;
 	if (known && !strcmp(n.etag.text, rec->etag) && n.parent != TREE_NOWHERE)
 		return unchanged(p, &n);
+	if (rec->seq == REMOTE_PARK_SEQ)
+		return known ? remote_park_return(p, rec, &n) : 0;
 	r = remote_place_parent(p, rec, &parent);
 	if (r)
 		return r == -ENOENT ? remote_pass_defer(p, rec, DEFERRED_PARENT) : r;

@@ -14,6 +14,9 @@ void remote_record_done(struct remote_record *r);
 #define _cleanup_record_ _cleanup_(remote_record_done)
 /* The origin columns of a name. */
 void remote_record_onto_name(const struct remote_record *rec, struct name_row *n);
+/* The name waits for its place: its ETag is one of no state, so that its entry, deferred, is news. */
+void remote_record_unplaced(struct name_row *n);
+bool remote_record_is_unplaced(const struct name_row *n);
 /* mode with S_IFMT. */
 uint32_t remote_record_mode(const struct remote_record *rec);
 
@@ -101,6 +104,17 @@ int remote_place_move(struct remote_pass *p, const struct remote_record *rec, st
  * come (0 = none yet). */
 int remote_place_vacate(struct remote_pass *p, const struct remote_record *rec, uint64_t parent,
 	uint64_t self, bool *is_free) MUST_CHECK;
+
+/* --- remote_park.c --- */
+/* The number of the entry that brings a parked record back; no origin gives it. */
+#define REMOTE_PARK_SEQ UINT64_MAX
+int remote_park_name(
+	struct remote_pass *p, struct name_row *n, const struct object_row *o) MUST_CHECK;
+/* That entry: the record goes back when its place is free. */
+int remote_park_return(
+	struct remote_pass *p, const struct remote_record *rec, struct name_row *n) MUST_CHECK;
+/* To its place at the origin, or as near to it as there is room. Writes n's row. */
+int remote_park_near_home(struct remote_pass *p, struct name_row *n) MUST_CHECK;
 
 /* --- remote_update.c --- */
 /* A new object and its name; n has place and origin columns. */

@@ -222,6 +222,18 @@ void remote_record_onto_name(const struct remote_record *rec, struct name_row *n
 	(void)!row_filename_set(&n->r_name, rec->name, strlen(rec->name));
 }
 
+#define ETAG_UNPLACED "\"unplaced\""
+
+void remote_record_unplaced(struct name_row *n)
+{
+	memcpy(n->etag.text, ETAG_UNPLACED, sizeof(ETAG_UNPLACED));
+}
+
+bool remote_record_is_unplaced(const struct name_row *n)
+{
+	return !strcmp(n->etag.text, ETAG_UNPLACED);
+}
+
 uint32_t remote_record_mode(const struct remote_record *rec)
 {
 	switch (rec->kind) {

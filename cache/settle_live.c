@@ -35,10 +35,6 @@ static bool content_changed(const struct settle *s)
 	       memcmp(s->name.sha256, s->current->sha256, ROW_SHA256_LEN) != 0;
 }
 
-/* The ETag of a name that waits for its place: of no state, so the entry is news when it is tried
- * again. */
-#define ETAG_UNPLACED "\"unplaced\""
-
 /* The origin's state becomes what the name is based on. What cannot be placed now comes with the
  * deferred entry. */
 static int take_place(struct settle *s, struct name_row *n)
@@ -51,7 +47,7 @@ static int take_place(struct settle *s, struct name_row *n)
 	remote_record_onto_name(s->current, n);
 	n->seen = s->pass.store.listing;
 	if (!done)
-		memcpy(n->etag.text, ETAG_UNPLACED, sizeof(ETAG_UNPLACED));
+		remote_record_unplaced(n);
 	r = name_update(s->v->db, n);
 	return r || done ? r : remote_pass_late(&s->pass, s->current);
 }

@@ -11,7 +11,7 @@
 /* No object: the directory of names that have no place at the moment (remote_place.c, exchanges).
  * Nobody can list it. */
 #define TREE_NOWHERE 0
-#define TREE_DEPTH_MAX 100000
+#define TREE_DEPTH_MAX 10000
 
 /* Ends the transaction: commits when r is 0, else rolls back; files of dropped content go
  * accordingly. Returns the result. */
@@ -31,7 +31,7 @@ int tree_row_touch(struct volume *v, struct object_row *dir, int nlink, int64_t 
 /* The id a record in this directory gives as its parent: "root", the directory's, or "" when an
  * origin does not see it. */
 int tree_row_rid(struct volume *v, uint64_t store, uint64_t dir, struct row_rid *out) MUST_CHECK;
-/* True when `object` is `ancestor` or lies below it. */
+/* True when `object` is `ancestor` or lies below it. -ELOOP beyond TREE_DEPTH_MAX. */
 int tree_row_below(struct volume *v, uint64_t object, uint64_t ancestor, bool *out) MUST_CHECK;
 /* The first name of an object. */
 int tree_row_name_of(struct volume *v, uint64_t object, struct name_row *out) MUST_CHECK;

@@ -197,13 +197,11 @@ int tree_row_below(struct volume *v, uint64_t object, uint64_t ancestor, bool *o
 	struct name_row n;
 	int r;
 
-	for (unsigned depth = 0; depth < TREE_DEPTH_MAX; depth++) {
-		if (object == ancestor) {
-			*out = true;
-			return 0;
-		}
+	for (unsigned depth = 0; object != ancestor; depth++) {
 		if (object == OBJECT_ROOT || object == TREE_NOWHERE)
 			break;
+		if (depth == TREE_DEPTH_MAX)
+			return -ELOOP;
 		r = tree_row_name_of(v, object, &n);
 		if (r == -ENOENT)
 			break;
@@ -211,7 +209,7 @@ int tree_row_below(struct volume *v, uint64_t object, uint64_t ancestor, bool *o
 			return r;
 		object = n.parent;
 	}
-	*out = false;
+	*out = object == ancestor;
 	return 0;
 }
 

@@ -439,7 +439,9 @@ static inline void om_retry(struct tree_fixture *f)
 {
 	struct remote_report report;
 
-	ok(remote_retry_deferred(f->v, &report));
+	do
+		ok(remote_retry_deferred(f->v, &report));
+	while (report.applied || report.removed);
 }
 
 /* Until nothing is left to send and nothing is deferred. */
@@ -566,6 +568,21 @@ static inline bool om_same(struct tree_fixture *f, struct origin_model *m, const
 	return a->mtime_ns == r->r.mtime_ns && !strcmp(content, r->content);
 }
 
+static inline int om_tell_deferred(void *arg, const char *rid, const char *entry)
+{
+	print_error("  deferred %d: %s\n", *(int *)arg, entry);
+	return 0;
+}
+
+/* What waits, for the message of a failure. */
+static inline void om_tell_all(struct tree_fixture *f)
+{
+	db_read(f->v->db);
+	for (int reason = DEFERRED_PARENT; reason <= DEFERRED_HELD; reason++)
+		ok(deferred_each(f->v->db, f->store, reason, NULL, om_tell_deferred, &reason));
+	db_unlock(f->v->db);
+}
+
 /* Both trees, place by place; what no origin sees is left out. Returns the number of records. */
 static inline unsigned om_compare_dir(
 	struct tree_fixture *f, struct origin_model *m, uint64_t dir, const char *rid)
@@ -602,7 +619,8 @@ static inline unsigned om_compare_dir(
 			print_error("  here %s\n", l->e[i].name);
 		for (size_t i = 0; i < m->n; i++)
 			if (!m->rec[i].r.deleted && !strcmp(m->rec[i].r.parent, rid))
-				print_error("  there %s\n", m->rec[i].r.name);
+				print_error("  there %s %s\n", m->rec[i].r.id, m->rec[i].r.name);
+		om_tell_all(f);
 		fail();
 	}
 	free(l);
