@@ -17,7 +17,8 @@ EPOCH = "cd" * 16
 
 
 class Hostile:
-    def __init__(self, contents=None):
+    def __init__(self, contents=None, etag_prefix=""):
+        self.etag_prefix = etag_prefix
         self.instance, self.epoch, self.last_seq = INSTANCE, EPOCH, 0
         self.records, self.contents, self.keys = {}, {}, {}
         self.seq = 0
@@ -55,8 +56,8 @@ class Hostile:
         rid = rid or hashlib.md5(name.encode()).hexdigest()
         self.seq += 1
         self.contents[rid] = data
-        r = {"id": rid, "parent": parent, "name": name, "kind": kind, "etag": f'"{self.seq}"', "mode": 420,
-             "mtime_ns": "1", "seq": self.seq}
+        r = {"id": rid, "parent": parent, "name": name, "kind": kind, "mode": 420,
+             "etag": f'"{self.etag_prefix}{self.seq}"', "mtime_ns": "1", "seq": self.seq}
         if kind != "dir":
             r["size"], r["sha256"] = len(data), hashlib.sha256(data).hexdigest()
         self.records[rid] = r

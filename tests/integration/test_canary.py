@@ -13,7 +13,8 @@ import time
 
 import pytest
 
-from conftest import BIN, Client, kill_and_wait, wait_for
+from conftest import BIN, Client, kill_and_wait, unmount, wait_for
+from hostile import Hostile
 
 CANARY = "Qx7vKanarienvogel9Zt"
 UNSEALED = os.environ.get("CACHET_UNSEALED_BIN")
@@ -170,6 +171,92 @@ def test_the_search_catches_a_build_without_sealing(home, server):
         needles = plant(c, server)
         hits = {n.removeprefix(CANARY + "-") for _, n, _ in search(needles, *places(c))}
         assert {"content", "name", "dir", "target", "xattr", "remote"} <= hits
+    finally:
+        c.close()
+
+
+# --- ETags: those of the reference server are too short to be looked for ---
+
+ETAG = f"{CANARY}-etag-"
+
+
+class EtagClient(Client):
+    """A client of a server whose every ETag is a canary; all it writes lies where the search looks."""
+
+    def __init__(self, home, binary=BIN):
+        self.server = Hostile({"a": b"content of a", "big": bytes(range(256)) * 8192}, etag_prefix=ETAG)
+        self.server.token = "t0ken"
+        super().__init__(home, self.server, name="etags", binary=binary)
+        (self.home / "tmp").mkdir()
+        self.env["TMPDIR"] = str(self.home / "tmp")
+
+    def close(self):
+        super().close()
+        self.server.close()
+
+    def hits(self):
+        return search([ETAG], *places(self))
+
+    def list_and_read(self):
+        self.mount()
+        assert sorted(os.listdir(self.mnt)) == ["a", "big"]
+        assert (self.mnt / "a").read_bytes() == b"content of a"
+        assert (self.mnt / "big").stat().st_size == 256 * 8192
+        with open(self.mnt / "big", "rb") as f:
+            assert f.read(100) == bytes(range(100))
+
+    def edit(self, data):
+        """The edit is based on an ETag, and its acknowledgement brings another."""
+        before = self.server.seq
+        (self.mnt / "a").write_bytes(data)
+        wait_for(lambda: self.server.seq > before and self.status()["pending"] == 0)
+        assert data in self.server.contents.values()
+        assert any(h.get("if-match", "").startswith('"' + ETAG) for _, _, h in self.server.seen)
+
+
+@pytest.fixture
+def etags(home):
+    c = EtagClient(home)
+    yield c
+    c.close()
+
+
+def test_no_etag_in_the_clear_while_listed_read_edited_and_sent(etags):
+    etags.list_and_read()
+    assert etags.hits() == []
+    etags.edit(b"edited here")
+    etags.server.change("a", b"edited there")
+    wait_for(lambda: (etags.mnt / "a").read_bytes() == b"edited there")
+    assert etags.hits() == []
+
+
+def test_no_etag_in_the_clear_after_sigkill_with_an_edit_under_way(etags):
+    etags.list_and_read()
+    etags.edit(b"edited and sent")
+    etags.server.misbehave("put batch", "lost_answer")
+    (etags.mnt / "a").write_bytes(b"edited, sent, never acknowledged")
+    sent = len(etags.server.seen)
+    wait_for(lambda: any(m == "PUT" or "/batch" in t for m, t, _ in etags.server.seen[sent:]))
+    assert etags.hits() == []
+    etags.sigkill()
+    assert etags.hits() == []
+    unmount(etags.mnt)
+    etags.server.behave()
+    etags.mount()
+    wait_for(lambda: etags.status()["pending"] == 0)
+    assert b"edited, sent, never acknowledged" in etags.server.contents.values()
+    assert etags.hits() == []
+
+
+@pytest.mark.skipif(not UNSEALED, reason="CACHET_UNSEALED_BIN names no binary built with -Dunsealed=true")
+def test_the_search_catches_etags_of_a_build_without_sealing(home):
+    c = EtagClient(home, binary=pathlib.Path(UNSEALED))
+    try:
+        c.list_and_read()
+        c.edit(b"edited here")
+        assert {form for _, _, form in c.hits()} == {"raw"}
+        c.sigkill()
+        assert c.hits()
     finally:
         c.close()
 
