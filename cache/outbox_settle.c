@@ -180,6 +180,8 @@ static int settle_txn(struct settle *s, uint64_t seq)
 	s->pass.any_ops = true;
 	if (!r)
 		r = settle_load(s);
+	if (!r && s->name.id && s->name.parent == TREE_NOWHERE)
+		r = remote_park_near_home(&s->pass, &s->name);
 	if (!r)
 		r = heard(s, s->current);
 	if (!r)

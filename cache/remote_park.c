@@ -119,3 +119,12 @@ int remote_park_near_home(struct remote_pass *p, struct name_row *n)
 	r = remote_update_move(p, n, parent, &name);
 	return r ? r : name_update(p->v->db, n);
 }
+
+int remote_park_revive(struct remote_pass *p, struct name_row *n, const struct object_row *o)
+{
+	int r = n->parent == TREE_NOWHERE ? remote_park_near_home(p, n) : 0;
+
+	p->any_ops = true;
+	p->parent_rid.text[0] = 0;
+	return r ? r : fold_revive(p->v, n, o);
+}

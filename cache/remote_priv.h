@@ -115,6 +115,9 @@ int remote_park_return(
 	struct remote_pass *p, const struct remote_record *rec, struct name_row *n) MUST_CHECK;
 /* To its place at the origin, or as near to it as there is room. Writes n's row. */
 int remote_park_near_home(struct remote_pass *p, struct name_row *n) MUST_CHECK;
+/* fold_revive for a name that may be parked. */
+int remote_park_revive(
+	struct remote_pass *p, struct name_row *n, const struct object_row *o) MUST_CHECK;
 
 /* --- remote_update.c --- */
 /* A new object and its name; n has place and origin columns. */

@@ -28,15 +28,7 @@ static int revive(struct remote_pass *p, const struct name_row *n, const struct 
 {
 	struct name_row again = *n;
 
-	p->any_ops = true;
-	p->parent_rid.text[0] = 0;
-	if (n->parent == TREE_NOWHERE) {
-		int r = remote_park_near_home(p, &again);
-
-		if (r)
-			return r;
-	}
-	return fold_revive(p->v, &again, o);
+	return remote_park_revive(p, &again, o);
 }
 
 int remote_remove_name(struct remote_pass *p, const struct name_row *n, bool *done)

@@ -214,6 +214,5 @@ int settle_no_parent(struct settle *s)
 		r = object_get(s->v->db, parent.object, &dir);
 	if (r || !parent.etag.text[0])
 		return r;
-	s->pass.parent_rid.text[0] = 0;
-	return fold_revive(s->v, &parent, &dir);
+	return remote_park_revive(&s->pass, &parent, &dir);
 }
