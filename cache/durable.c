@@ -67,6 +67,7 @@ struct doomed {
 
 struct durable {
 	pthread_mutex_t checkpointing; /* taken before any other lock but space.evicting */
+	pthread_mutex_t dirs_lock;     /* held while a directory is synced; before `lock` */
 	pthread_mutex_t lock;          /* leaf */
 	pthread_cond_t ended;
 	bool running;
@@ -90,6 +91,7 @@ int durable_new(struct volume *v)
 	if (!d)
 		return -ENOMEM;
 	pthread_mutex_init(&d->checkpointing, NULL);
+	pthread_mutex_init(&d->dirs_lock, NULL);
 	pthread_mutex_init(&d->lock, NULL);
 	pthread_cond_init(&d->ended, NULL);
 	v->durable = d;
@@ -122,6 +124,7 @@ void durable_free(struct volume *v)
 	pthread_cond_destroy(&d->ended);
 	pthread_mutex_destroy(&d->lock);
 	pthread_mutex_destroy(&d->checkpointing);
+	pthread_mutex_destroy(&d->dirs_lock);
 	free(d);
 	v->durable = NULL;
 }
@@ -243,17 +246,19 @@ int durable_sync_dir(struct volume *v, uint8_t first_byte)
 	struct durable *d = v->durable;
 	uint64_t bit = UINT64_C(1) << first_byte % 64;
 	bool noted;
-	int r;
+	int r = 0;
 
+	/* Who finds the bit cleared must not go on before the directory is synced. */
+	pthread_mutex_lock(&d->dirs_lock);
 	pthread_mutex_lock(&d->lock);
 	noted = d->dirs[first_byte / 64] & bit;
 	d->dirs[first_byte / 64] &= ~bit;
 	pthread_mutex_unlock(&d->lock);
-	if (!noted)
-		return 0;
-	r = sync_dir(v, first_byte);
+	if (noted)
+		r = sync_dir(v, first_byte);
 	if (r)
 		durable_note_dir(v, first_byte);
+	pthread_mutex_unlock(&d->dirs_lock);
 	return r;
 }
 

@@ -4,9 +4,9 @@
  *
  * Undo rows say which maps had commits whose data was not known to be on disk (I2 of durable.c).
  * For each: its blob is synced and its pages are dropped, so that what is then read comes from the
- * disk; the chunks that changed are opened. If all do, the commits stand. If one does not, the
- * newest generation is put back, whole file at once, with size and mtime, and the next older one is
- * looked at. A snapshot that shares a lost chunk goes, and its operation is queued again: it was
+ * disk; the chunks that changed are opened. If all do, the commits stand. If one does not, of
+ * whichever generation, the newest one is put back, whole file at once, with size and mtime, and
+ * what stands then is looked at in the same way. A snapshot that shares a lost chunk goes, and its operation is queued again: it was
  * based on what is gone, and the origin's ETag decides.
  *
  * After a SIGKILL nothing is lost and this only reads; after a power cut files whose data was lost
@@ -247,18 +247,33 @@ static void check_done(struct check *k)
 	free(k->bad);
 }
 
-/* One map's undo rows, newest generation first: looks, and falls back as long as something does not
- * open. */
+/* All that changed in these generations, as it stands now. */
+static int look(struct check *k, const struct content_undo *rows, size_t n)
+{
+	int r = 0;
+
+	k->n_bad = 0;
+	for (size_t i = 0; i < n && !r; i++)
+		r = content_undo_each(k->v->db, rows[i].map, rows[i].gen, check_chunk, k);
+	return r;
+}
+
+/*
+ * One map's undo rows, newest generation first. What stands is as of the end of the first generation
+ * that was not put back; it is whole when everything opens that changed in this one or in an older
+ * one. Data of the newest can be there while an older one's is not: going back by the older one
+ * alone would mix the two.
+ */
 static int recover_map(struct volume *v, const struct content_undo *rows, size_t n)
 {
 	struct check k;
 	int r = check_open(v, rows[0].map, &k);
 
 	for (size_t i = 0; i < n && !r; i++) {
-		k.n_bad = 0;
-		/* What stands is as of the end of this generation. */
-		r = content_undo_each(v->db, rows[i].map, rows[i].gen, check_chunk, &k);
-		if (!r && k.n_bad)
+		r = look(&k, rows + i, n - i);
+		if (!r && !k.n_bad)
+			break;
+		if (!r)
 			r = fall_back(&k, &rows[i]);
 	}
 	check_done(&k);
