@@ -153,6 +153,30 @@ static int heard(struct settle *s, const struct remote_record *rec)
 	return remote_stale_drop(s->v, s->op.store, rec->id, rec->seq);
 }
 
+/* An answer that is repeated tells what was; the feed may have told since what is. */
+static int prefer_newer(struct settle *s)
+{
+	_cleanup_free_ char *entry = NULL;
+	_cleanup_record_ struct remote_record rec = { 0 };
+	int r;
+
+	if (!s->current || strcmp(s->current->id, s->op.rid.text))
+		return 0;
+	r = deferred_get(s->v->db, s->op.store, s->op.rid.text, &entry);
+	if (!r)
+		r = remote_record_load(entry, &rec);
+	if (r)
+		return r == -ENOENT ? 0 : r;
+	if (rec.seq <= s->current->seq || rec.seq == REMOTE_PARK_SEQ)
+		return 0;
+	s->equal &= !rec.deleted && rec.has_sha256 && s->current->has_sha256 &&
+		    !memcmp(rec.sha256, s->current->sha256, sizeof(rec.sha256));
+	s->newer = rec;
+	rec.target = NULL;
+	s->current = &s->newer;
+	return 0;
+}
+
 static int decide(struct settle *s)
 {
 	const struct remote_record *c = s->current;
@@ -183,6 +207,8 @@ static int settle_txn(struct settle *s, uint64_t seq)
 	if (!r && s->name.id && s->name.parent == TREE_NOWHERE)
 		r = remote_park_near_home(&s->pass, &s->name);
 	if (!r)
+		r = prefer_newer(s);
+	if (!r)
 		r = heard(s, s->current);
 	if (!r)
 		r = heard(s, s->standing);
@@ -210,6 +236,7 @@ int outbox_settle(struct volume *v, uint64_t seq, const struct remote_record *cu
 	}
 	r = tree_row_end(v, r);
 	fold_rows_done(&s.rows);
+	remote_record_done(&s.newer);
 	remote_pass_end(&s.pass, !r);
 	if (r)
 		return r;

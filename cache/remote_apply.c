@@ -74,22 +74,23 @@ static int meet_rows(struct remote_pass *p, const struct remote_record *rec, boo
 	return remote_pass_defer(p, rec, DEFERRED_BUSY);
 }
 
-static int forget_older(struct remote_pass *p, const char *rid)
+/* What waited of this record is overtaken; unless it is newer, and then the entry is no news. */
+static int forget_older(struct remote_pass *p, const struct remote_record *rec, bool *overtaken)
 {
-	int r = p->any_deferred ? deferred_delete(p->v->db, p->store.id, rid) : 0;
+	uint64_t seq = 0;
+	int r = p->any_deferred ? remote_stale_seq(p->v, p->store.id, rec->id, &seq) : -ENOENT;
 
-	return r == -ENOENT ? 0 : r;
+	if (r)
+		return r == -ENOENT ? 0 : r;
+	*overtaken = seq != REMOTE_PARK_SEQ && seq > rec->seq;
+	return *overtaken ? 0 : deferred_delete(p->v->db, p->store.id, rec->id);
 }
 
 static int tombstone(struct remote_pass *p, const struct remote_record *rec)
 {
 	struct name_row n;
 	bool done = true;
-	int r = forget_older(p, rec->id);
-
-	if (r)
-		return r;
-	r = name_by_rid(p->v->db, p->store.id, rec->id, &n);
+	int r = name_by_rid(p->v->db, p->store.id, rec->id, &n);
 	if (r)
 		return r == -ENOENT ? 0 : r;
 	r = remote_remove_name(p, &n, &done);
@@ -107,10 +108,10 @@ int remote_apply_one(struct remote_pass *p, const struct remote_record *rec)
 		r = meet_rows(p, rec, &done);
 	if (r || done)
 		return r;
-	if (rec->deleted)
-		return tombstone(p, rec);
-	r = forget_older(p, rec->id);
-	return r ? r : remote_place_record(p, rec);
+	r = forget_older(p, rec, &done);
+	if (r || done)
+		return r;
+	return rec->deleted ? tombstone(p, rec) : remote_place_record(p, rec);
 }
 
 /* Promise P3: how many names this page would remove. */

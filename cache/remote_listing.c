@@ -71,6 +71,8 @@ static int begin_txn(struct volume *v, uint64_t store)
 		r = deferred_each(v->db, store, reason, NULL, purge_entry, &p);
 	if (r)
 		return r;
+	/* The origin may have gone back: its numbers mean nothing any more. */
+	memset(v->acked, 0, sizeof(v->acked));
 	s.listing++;
 	s.cursor[0] = 0;
 	r = store_update(v->db, &s);

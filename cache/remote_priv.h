@@ -23,6 +23,8 @@ uint32_t remote_record_mode(const struct remote_record *rec);
 /* --- remote_stale.c --- */
 void remote_stale_note(struct volume *v, uint64_t store, const char *rid, uint64_t seq);
 bool remote_stale_is(struct volume *v, uint64_t store, const struct remote_record *rec);
+/* The sequence number of the deferred entry; -ENOENT. */
+int remote_stale_seq(struct volume *v, uint64_t store, const char *rid, uint64_t *seq) MUST_CHECK;
 /* Whether an entry newer than `seq` is deferred. */
 int remote_stale_newer(
 	struct volume *v, uint64_t store, const char *rid, uint64_t seq, bool *out) MUST_CHECK;

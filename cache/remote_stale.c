@@ -40,8 +40,7 @@ bool remote_stale_is(struct volume *v, uint64_t store, const struct remote_recor
 	return a->hash == hash && rec->seq < a->seq;
 }
 
-/* The sequence number of the deferred entry; -ENOENT. */
-static int deferred_seq(struct volume *v, uint64_t store, const char *rid, uint64_t *seq)
+int remote_stale_seq(struct volume *v, uint64_t store, const char *rid, uint64_t *seq)
 {
 	_cleanup_free_ char *entry = NULL;
 	_cleanup_record_ struct remote_record rec = { 0 };
@@ -57,7 +56,7 @@ static int deferred_seq(struct volume *v, uint64_t store, const char *rid, uint6
 int remote_stale_newer(struct volume *v, uint64_t store, const char *rid, uint64_t seq, bool *out)
 {
 	uint64_t deferred = 0;
-	int r = deferred_seq(v, store, rid, &deferred);
+	int r = remote_stale_seq(v, store, rid, &deferred);
 
 	if (r && r != -ENOENT)
 		return r;
@@ -68,7 +67,7 @@ int remote_stale_newer(struct volume *v, uint64_t store, const char *rid, uint64
 int remote_stale_drop(struct volume *v, uint64_t store, const char *rid, uint64_t seq)
 {
 	uint64_t deferred;
-	int r = deferred_seq(v, store, rid, &deferred);
+	int r = remote_stale_seq(v, store, rid, &deferred);
 
 	if (r || deferred > seq)
 		return r == -ENOENT ? 0 : r;

@@ -11,6 +11,7 @@ struct settle {
 	struct remote_pass pass;
 	struct op_row op;
 	const struct remote_record *current, *standing;
+	struct remote_record newer; /* current, when the feed knew more than the answer */
 	bool equal; /* what was sent has the content of current, or standing */
 
 	/* The record here; name.id 0 when it was deleted since. */
