@@ -124,7 +124,7 @@ static void test_a_short_volume_lets_names_be_changed_and_removed(void **state)
 {
 	struct tree_fixture *f = *state;
 	struct tree_attr a = { .mode = 0400 };
-	uint64_t object, big;
+	uint64_t object = 0, big = 0;
 	int r = 0;
 
 	small(f);
