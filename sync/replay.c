@@ -22,6 +22,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -97,8 +98,14 @@ static void send_link(struct replay_send *send)
 static void send_failed(struct replay_send *send, int code)
 {
 	struct origin_result r = { .code = code };
+	const struct replay_op *o = send->ops[0];
 
-	snprintf(r.text, sizeof(r.text), "%s", error_text(code));
+	if (code == CE_TOO_LARGE && o->load_error)
+		snprintf(r.text, sizeof(r.text),
+			"%" PRIu64 " bytes; the origin takes at most %" PRIu64 " in a record", o->op.size,
+			send->s->caps.max_record_bytes);
+	else
+		snprintf(r.text, sizeof(r.text), "%s", error_text(code));
 	for (size_t i = 0; i < send->n; i++)
 		replay_settle_judge_request(send->ops[i], &r);
 	replay_settle_start(send);
