@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "base/io.h"
 #include "crypto/aead.h"
+#include "crypto/bundle.h"
 #include "crypto/envelope.h"
 #include "crypto/kdf.h"
 #include "crypto/keyring.h"
@@ -125,6 +126,47 @@ static void the_envelope_of_the_page_opens(void **state)
 	example_is("envelope-tag", tag, 16);
 }
 
+struct bytes {
+	uint8_t data[512];
+	size_t len, at;
+};
+
+static ssize_t bytes_read(void *arg, void *buf, size_t len)
+{
+	struct bytes *b = arg;
+	size_t n = MIN_OF(len, b->len - b->at);
+
+	memcpy(buf, b->data + b->at, n);
+	b->at += n;
+	return (ssize_t)n;
+}
+
+static void the_bundle_of_the_page_opens(void **state)
+{
+	struct bytes b = { .at = 0 };
+	const struct bundle_source source = { bytes_read, &b };
+	struct bundle_reader *reader;
+	uint8_t key[32], okm[64];
+	char text[10];
+	size_t n;
+
+	b.len = example("bundle-header", b.data, sizeof(b.data));
+	example("wrap-kek", key, 32);
+	assert_int_equal(kdf_hkdf_sha256(key, 32, b.data + 16, 32,
+				 (const uint8_t *)"cachet/bundle/v1", 16, okm, 64),
+		0);
+	example_is("bundle-chunk-key", okm, 32);
+	assert_memory_equal(b.data + 56, okm + 32, 32);
+	b.len += example("bundle-chunk", b.data + b.len, sizeof(b.data) - b.len);
+	assert_int_equal(bundle_reader_new(key, &source, &reader), 0);
+	assert_int_equal(bundle_read(reader, text, sizeof(text), &n), 0);
+	assert_int_equal(n, 5);
+	assert_memory_equal(text, "hello", 5);
+	assert_int_equal(bundle_read(reader, text, sizeof(text), &n), 0);
+	assert_int_equal(n, 0);
+	bundle_reader_free(reader);
+}
+
 static void the_derived_keys_are_as_described(void **state)
 {
 	uint8_t kek[32], key[32], id[16], out[32], epoch[8];
@@ -148,6 +190,7 @@ int main(void)
 		cmocka_unit_test(the_wrapped_key_is_as_described),
 		cmocka_unit_test(the_keyring_of_the_page_opens),
 		cmocka_unit_test(the_envelope_of_the_page_opens),
+		cmocka_unit_test(the_bundle_of_the_page_opens),
 		cmocka_unit_test(the_derived_keys_are_as_described),
 	};
 
