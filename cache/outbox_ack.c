@@ -192,8 +192,5 @@ int outbox_ack(struct volume *v, const struct outbox_answer *answers, size_t n)
 		return r;
 	for (size_t i = 0; !r && i < n; i++)
 		r = ack_one(v, &answers[i]);
-	r = tree_row_end(v, r);
-	if (!r)
-		volume_tell_outbox(v);
-	return r;
+	return tree_row_end(v, r);
 }

@@ -241,6 +241,5 @@ int outbox_settle(struct volume *v, uint64_t seq, const struct remote_record *cu
 	if (r)
 		return r;
 	*conflict = s.pass.report.conflicts != 0;
-	volume_tell_outbox(v);
 	return 0;
 }

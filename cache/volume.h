@@ -85,7 +85,7 @@ struct volume_change {
 typedef void volume_change_fn(void *arg, const struct volume_change *changes, size_t n);
 void volume_observe(struct volume *v, volume_change_fn *fn, void *arg);
 
-/* Called when the outbox or the deferred entries have something new. Must not block. */
+/* Called when the outbox or the deferred entries have something new that is not the sender's own doing (outbox_ack, outbox_settle). Must not block. */
 void volume_on_outbox(struct volume *v, void (*fn)(void *arg), void *arg);
 
 #define VOLUME_SETTING_MAX 256

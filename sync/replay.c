@@ -386,10 +386,15 @@ static bool is_stopped(struct sync *s)
 	return s->status.rolled_back_volume || s->status.restored_server;
 }
 
+bool replay_hurries(const struct sync *s)
+{
+	return s->replay.hurry || s->replay.hurried_gen < s->poke_gen;
+}
+
 uint64_t replay_step(struct sync *s, uint64_t now_ms)
 {
 	struct replay *r = &s->replay;
-	bool hurry = r->hurry || r->hurried_gen < s->poke_gen;
+	bool hurry = replay_hurries(s);
 
 	if (r->pick || !sync_may_call(s, now_ms) || is_stopped(s))
 		return SYNC_NEVER;
@@ -400,6 +405,8 @@ uint64_t replay_step(struct sync *s, uint64_t now_ms)
 		return SYNC_NEVER;
 	}
 	if (r->ready) /* they wait for what is on its way */
+		return SYNC_NEVER;
+	if (!hurry && s->burst_ms) /* take_changes() says when */
 		return SYNC_NEVER;
 	if (!hurry && !r->again && r->next_ms > now_ms)
 		return r->next_ms;

@@ -279,20 +279,41 @@ static uint64_t steps(struct sync *s)
 	return due;
 }
 
+/*
+ * Local changes are looked at when they pause for SYNC_QUIET_MS, and after SYNC_PATIENCE_MS at the
+ * latest: a program that makes thousands of files has the machine for itself, and what it removes
+ * again is never sent. Until then the flag stays, so that no further change wakes this thread.
+ * Returns when to look again.
+ */
+static uint64_t take_changes(struct sync *s, uint64_t now_ms)
+{
+	uint64_t due;
+
+	if (!atomic_load(&s->outbox_changed))
+		return SYNC_NEVER;
+	if (!s->burst_ms)
+		s->burst_ms = now_ms;
+	due = MIN_OF(atomic_load(&s->changed_ms) + SYNC_QUIET_MS, s->burst_ms + SYNC_PATIENCE_MS);
+	if (due > now_ms && !replay_hurries(s))
+		return due;
+	atomic_store(&s->outbox_changed, false);
+	s->burst_ms = 0;
+	s->replay.again = true;
+	s->deferred_ms = 0;
+	return SYNC_NEVER;
+}
+
 static void round_once(struct sync *s)
 {
-	uint64_t due, now;
+	uint64_t quiet, due, now;
 
 	take_asked(s);
 	worker_reap(s->index);
 	worker_reap(s->fill);
-	if (atomic_exchange(&s->outbox_changed, false)) {
-		s->replay.again = true;
-		s->deferred_ms = 0;
-	}
+	quiet = take_changes(s, sync_now_ms());
 	if (s->abandon)
 		abandon_all(s);
-	due = steps(s);
+	due = MIN_OF(quiet, steps(s));
 	sync_publish(s);
 	now = sync_now_ms();
 	http_run(s->http,
@@ -322,8 +343,9 @@ static void on_outbox(void *arg)
 {
 	struct sync *s = arg;
 
-	atomic_store(&s->outbox_changed, true);
-	http_wake(s->http);
+	atomic_store(&s->changed_ms, sync_now_ms());
+	if (!atomic_exchange(&s->outbox_changed, true))
+		http_wake(s->http);
 }
 
 static void locks_init(struct sync *s)

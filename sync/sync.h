@@ -38,6 +38,8 @@
 #define SYNC_FETCH_DEADLINE_MS 30000
 #define SYNC_FETCH_UNIT_BYTES (1u << 20)
 #define SYNC_DEBOUNCE_MS 300
+#define SYNC_QUIET_MS 500      /* local changes are sent when there was none for so long */
+#define SYNC_PATIENCE_MS 10000 /* or when the first of them is so old */
 #define SYNC_STOP_MS 2000
 
 struct sync;

@@ -126,6 +126,8 @@ struct sync {
 	struct check *checks; /* lock: check.c */
 
 	atomic_bool outbox_changed, stop;
+	atomic_uint_fast64_t changed_ms; /* the latest local change */
+	uint64_t burst_ms;               /* the first one not looked at yet; 0 = none */
 
 	pthread_mutex_t lock; /* leaf; guards what follows, and what says so above */
 	pthread_cond_t changed;
@@ -187,6 +189,8 @@ bool feed_all_live(const struct sync *s);
 /* --- replay.c --- */
 void replay_init(struct sync *s);
 uint64_t replay_step(struct sync *s, uint64_t now_ms);
+/* Somebody waits for the journal to be empty: no quiet moment is waited for. */
+bool replay_hurries(const struct sync *s);
 void replay_abandon(struct sync *s);
 
 /* --- fetch.c --- */
