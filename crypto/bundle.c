@@ -184,8 +184,8 @@ static int fill(const struct bundle_source *source, uint8_t *buf, size_t want, s
 static int header_check(const struct bundle_header *h)
 {
 	if (memcmp(h->magic, BUNDLE_MAGIC, sizeof(h->magic)) || h->version != BUNDLE_VERSION ||
-		h->alg != AEAD_AES256GCM || h->content != BUNDLE_TAR || h->zero || h->zero2 ||
-		load_le32(h->chunk_len) != BUNDLE_CHUNK_LEN)
+		h->alg != AEAD_AES256GCM || h->content < BUNDLE_TAR || h->content > BUNDLE_FILE ||
+		h->zero || h->zero2 || load_le32(h->chunk_len) != BUNDLE_CHUNK_LEN)
 		return CE_FORMAT;
 	return 0;
 }

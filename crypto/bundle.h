@@ -38,7 +38,8 @@
 
 /* What is inside. */
 enum bundle_content {
-	BUNDLE_TAR = 1, /* a pax archive */
+	BUNDLE_TAR = 1,  /* a pax archive */
+	BUNDLE_FILE = 2, /* one file as it is; its name is that of the bundle */
 };
 
 /* Takes all `len` bytes or returns a negative code. */
