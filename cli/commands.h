@@ -25,6 +25,9 @@ extern const struct command command_serve;
 extern const struct command command_serve_token_add;
 extern const struct command command_serve_store_add;
 extern const struct command command_serve_import;
+extern const struct command command_serve_query_add;
+extern const struct command command_serve_query_ls;
+extern const struct command command_serve_query_rm;
 extern const struct command command_help;
 extern const struct command command_version;
 

@@ -45,7 +45,7 @@ const struct command command_serve = {
 		   "foreground until SIGTERM or\n"
 		   "SIGINT, then answers what is under way and ends. Make a token first: cachet "
 		   "serve token add.\n"
-		   "A DIR named token, store or import is written ./token and so on.\n\n"
+		   "A DIR named token, store, query or import is written ./token and so on.\n\n"
 		   "Exit codes: 8 another server has DIR, or the address is taken.\n",
 	.options = options,
 	.run = run,

@@ -8,6 +8,8 @@ void server_read_capabilities(struct request *r);
 void server_read_stores(struct request *r);
 void server_read_record(struct request *r);
 void server_read_many(struct request *r);
+/* The text as JSON under the request's conditions and range; takes it. */
+void server_read_text(struct request *r, struct buffer *text, const char *etag);
 
 /* What PUT, PATCH and DELETE have in common: precondition, key, device; and PUT's headers. */
 void server_write_begin(struct request *r);
@@ -21,5 +23,9 @@ void server_batch_answer(struct request *r);
 
 void server_feed_begin(struct request *r);
 void server_feed_answer(struct request *r);
+
+void server_query_list(struct request *r);
+void server_query_get_one(struct request *r);
+void server_query_answer(struct request *r);
 
 #endif

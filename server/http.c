@@ -32,6 +32,7 @@
 #include "base/secret.h"
 #include "server/admit.h"
 #include "server/listen.h"
+#include "server/tasks.h"
 
 #define DRAIN_MAX (256u << 10)
 #define CONNECTIONS_MAX 2000u
@@ -136,6 +137,31 @@ void server_http_submit(struct request *r)
 	server_http_resume(r);
 }
 
+void server_http_run(struct request *r, struct tasks *tasks, struct task *task)
+{
+	server_http_suspend(r);
+	if (!server_tasks_submit(tasks, task))
+		return;
+	server_http_fail(r, -EBUSY);
+	server_http_resume(r);
+}
+
+void server_http_own(struct request *r, void *own, void (*free_own)(void *own))
+{
+	r->own = own;
+	r->free_own = free_own;
+}
+
+void server_http_json(struct request *r, int rc)
+{
+	if (rc) {
+		server_http_fail(r, rc);
+		return;
+	}
+	r->answer.status = 200;
+	r->answer.type = ANSWER_JSON;
+}
+
 /* ---- one request ---- */
 
 static struct request *new_request(struct server *s, struct MHD_Connection *conn)
@@ -161,6 +187,8 @@ static void free_request(struct request *r)
 	for (size_t i = 0; i < r->n_batch; i++)
 		server_change_done(&r->batch[i]);
 	free(r->batch);
+	if (r->free_own)
+		r->free_own(r->own);
 	buffer_done(&r->json);
 	server_answer_done(&r->answer);
 	atomic_fetch_sub(&h->json_reserved, r->reserved);

@@ -99,6 +99,8 @@ struct request {
 	size_t n_batch;
 	struct commit_job job;
 	struct feed_query feed;
+	void *own; /* of the route; server_http_own */
+	void (*free_own)(void *own);
 	struct request *next_waiter; /* in the feed's list */
 
 	struct answer answer;
@@ -126,5 +128,14 @@ void server_http_suspend(struct request *r);
 void server_http_resume(struct request *r);
 /* Suspends it and hands r->job to the commit queue; job.done resumes. */
 void server_http_submit(struct request *r);
+
+/* Suspends it until the task has run; `run` must end with server_http_resume(). */
+struct tasks;
+struct task;
+void server_http_run(struct request *r, struct tasks *tasks, struct task *task);
+/* Goes with the request. */
+void server_http_own(struct request *r, void *own, void (*free_own)(void *own));
+/* Status 200 with the JSON in r->answer.text, or the failure. */
+void server_http_json(struct request *r, int rc);
 
 #endif

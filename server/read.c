@@ -7,17 +7,8 @@
 #include "base/io.h"
 #include "base/json.h"
 #include "server/handlers.h"
+#include "server/query.h"
 #include "server/range.h"
-
-static void set_json(struct request *r, int rc)
-{
-	if (rc) {
-		server_http_fail(r, rc);
-		return;
-	}
-	r->answer.status = 200;
-	r->answer.type = ANSWER_JSON;
-}
 
 /* ---- GET /v1 ---- */
 
@@ -75,7 +66,7 @@ void server_read_capabilities(struct request *r)
 			SERVER_IDEMPOTENCY_DAYS, (unsigned long long)s->max_record_bytes,
 			(unsigned long long)s->max_request_bytes, SERVER_MAX_BATCH,
 			SERVER_MAX_WAIT_S);
-	set_json(r, rc);
+	server_http_json(r, rc);
 }
 
 /* ---- GET /v1/stores ---- */
@@ -93,9 +84,14 @@ static int print_stores(struct request *r, struct store_db *db)
 		if (r->access.store && r->access.store != row.n)
 			continue;
 		rc = buffer_printf(b,
-			"%s{\"id\":\"%s\",\"mode\":\"%s\",\"records\":%llu,\"bytes\":%llu}",
+			"%s{\"id\":\"%s\",\"mode\":\"%s\",\"records\":%llu,\"bytes\":%llu,"
+			"\"queries\":",
 			some ? "," : "", row.id, r->access.read_only ? "ro" : "rw",
 			(unsigned long long)row.records, (unsigned long long)row.bytes);
+		if (!rc)
+			rc = server_query_names(db, row.n, b);
+		if (!rc)
+			rc = buffer_append(b, "}", 1);
 		some = true;
 	}
 	server_store_reset(q);
@@ -113,7 +109,7 @@ void server_read_stores(struct request *r)
 		rc = print_stores(r, db);
 		server_pool_give(r->s->pool, db);
 	}
-	set_json(r, rc);
+	server_http_json(r, rc);
 }
 
 /* ---- GET, HEAD of a record ---- */
@@ -178,48 +174,64 @@ static void set_body(struct request *r, uint8_t **data, int *fd, uint64_t first,
 	}
 }
 
-static void answer_content(struct request *r, const struct record *record, uint8_t **data, int *fd)
+/*
+ * The request's conditions and range, on a content of `size`: status and headers are set. Without
+ * `record` there is no date to compare. False: answered already.
+ */
+static bool select_part(struct request *r, const struct record *record, const char *etag,
+	uint64_t size, uint64_t *first, uint64_t *len)
 {
 	struct answer *a = &r->answer;
 	const struct range_request q = {
 		.if_match = r->headers[HEADER_IF_MATCH],
 		.if_none_match = r->headers[HEADER_IF_NONE_MATCH],
-		.if_modified_since = r->headers[HEADER_IF_MODIFIED_SINCE],
-		.if_unmodified_since = r->headers[HEADER_IF_UNMODIFIED_SINCE],
+		.if_modified_since = record ? r->headers[HEADER_IF_MODIFIED_SINCE] : NULL,
+		.if_unmodified_since = record ? r->headers[HEADER_IF_UNMODIFIED_SINCE] : NULL,
 		.if_range = r->headers[HEADER_IF_RANGE],
-		.range = record->kind == RECORD_DIR ? NULL : r->headers[HEADER_RANGE],
+		.range = record && record->kind == RECORD_DIR ? NULL : r->headers[HEADER_RANGE],
 	};
-	char etag[RECORD_ETAG_SIZE];
-	uint64_t first, len;
 
-	server_records_etag(record, etag);
 	switch (server_range_evaluate(
-		&q, etag, record->changed_at / NS_PER_SEC, record->size, &first, &len)) {
+		&q, etag, record ? record->changed_at / NS_PER_SEC : 0, size, first, len)) {
 	case RANGE_FAILED:
 		refuse_with_record(r, PROBLEM_PRECONDITION, record);
-		return;
+		return false;
 	case RANGE_UNSATISFIABLE:
 		refuse_with_record(r, PROBLEM_RANGE, NULL);
 		server_answer_header(a, MHD_HTTP_HEADER_CONTENT_RANGE, "bytes */%llu",
-			(unsigned long long)record->size);
-		return;
+			(unsigned long long)size);
+		return false;
 	case RANGE_NOT_MODIFIED:
 		a->status = 304;
-		set_record_header(r, record);
-		/* A directory's content is its record. */
-		a->len = record->kind == RECORD_DIR ? a->record.len : record->size;
-		return;
+		break;
 	case RANGE_PART:
 		a->status = 206;
 		server_answer_header(a, MHD_HTTP_HEADER_CONTENT_RANGE, "bytes %llu-%llu/%llu",
-			(unsigned long long)first, (unsigned long long)(first + len - 1),
-			(unsigned long long)record->size);
+			(unsigned long long)*first, (unsigned long long)(*first + *len - 1),
+			(unsigned long long)size);
 		break;
 	case RANGE_WHOLE:
 		a->status = 200;
 		break;
 	}
+	return true;
+}
+
+static void answer_content(struct request *r, const struct record *record, uint8_t **data, int *fd)
+{
+	struct answer *a = &r->answer;
+	char etag[RECORD_ETAG_SIZE];
+	uint64_t first, len;
+
+	server_records_etag(record, etag);
+	if (!select_part(r, record, etag, record->size, &first, &len))
+		return;
 	set_record_header(r, record);
+	if (a->status == 304) {
+		/* A directory's content is its record. */
+		a->len = record->kind == RECORD_DIR ? a->record.len : record->size;
+		return;
+	}
 	if (record->kind == RECORD_DIR) {
 		a->type = ANSWER_JSON;
 		if (server_records_print(&a->text, record, false))
@@ -229,6 +241,25 @@ static void answer_content(struct request *r, const struct record *record, uint8
 	a->type = ANSWER_BYTES;
 	server_answer_header(a, MHD_HTTP_HEADER_ACCEPT_RANGES, "bytes");
 	set_body(r, data, fd, first, len);
+}
+
+void server_read_text(struct request *r, struct buffer *text, const char *etag)
+{
+	struct answer *a = &r->answer;
+	uint64_t first, len;
+	int none = -1;
+
+	if (!select_part(r, NULL, etag, text->len, &first, &len))
+		return;
+	server_answer_header(a, MHD_HTTP_HEADER_ETAG, "%s", etag);
+	if (a->status == 304) {
+		a->len = text->len;
+		return;
+	}
+	a->type = ANSWER_JSON;
+	server_answer_header(a, MHD_HTTP_HEADER_ACCEPT_RANGES, "bytes");
+	set_body(r, (uint8_t **)&text->data, &none, first, len);
+	*text = (struct buffer){ 0 };
 }
 
 void server_read_record(struct request *r)
@@ -343,5 +374,5 @@ void server_read_many(struct request *r)
 	}
 	rc = print_many(r, ids);
 	if (!r->answer.status)
-		set_json(r, rc);
+		server_http_json(r, rc);
 }

@@ -18,5 +18,8 @@ const struct route server_routes[] = {
 	{ "POST", "/v1/stores/{s}/batch", ROUTE_STORE | ROUTE_WRITE, BODY_JSON, NULL,
 		server_batch_finish, server_batch_answer },
 	{ "POST", "/v1/stores/{s}/get", ROUTE_STORE, BODY_JSON, NULL, server_read_many, NULL },
+	{ "GET", "/v1/stores/{s}/queries", ROUTE_STORE, BODY_NONE, NULL, server_query_list, NULL },
+	{ "GET", "/v1/stores/{s}/queries/{id}", ROUTE_STORE, BODY_NONE, NULL, server_query_get_one,
+		server_query_answer },
 	{ 0 },
 };

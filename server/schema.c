@@ -81,4 +81,19 @@ static const char version_1[] =
 	" at INTEGER NOT NULL) STRICT;"
 	"CREATE UNIQUE INDEX replays_key ON replays (key, account);";
 
-const char *const server_schema_steps[SCHEMA_VERSION] = { version_1 };
+/* Version 2: queries and jobs. */
+static const char version_2[] =
+	/* `sql`: what the administrator wrote, checked; `params`: its parameters, a JSON array. */
+	"CREATE TABLE queries (store INTEGER NOT NULL REFERENCES stores(n), name TEXT NOT NULL,"
+	" sql TEXT NOT NULL, params TEXT NOT NULL, created_at INTEGER NOT NULL,"
+	" PRIMARY KEY (store, name)) STRICT, WITHOUT ROWID;"
+
+	/*
+	 * Jobs have their payloads and results in memory only, and no owner here: what is in this
+	 * table says of a job that was lost with its process that there was one. `ttl`: seconds
+	 * since 1970 when the row goes.
+	 */
+	"CREATE TABLE jobs (job_id TEXT PRIMARY KEY, type TEXT NOT NULL, status TEXT NOT NULL,"
+	" ttl INTEGER NOT NULL) STRICT, WITHOUT ROWID;";
+
+const char *const server_schema_steps[SCHEMA_VERSION] = { version_1, version_2 };

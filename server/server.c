@@ -17,6 +17,7 @@
 #include "server/http.h"
 #include "server/import.h"
 #include "server/server_priv.h"
+#include "server/tasks.h"
 
 #define MAX_RECORD_BYTES (16ULL << 30)
 #define MAX_REQUEST_BYTES (8ULL << 20)
@@ -25,6 +26,8 @@
 #define HEADER_TIMEOUT_S 75
 #define BODY_GRACE_S 60
 #define TICK_MS 100
+#define TASK_THREADS 2
+#define TASKS_QUEUED 256
 #define DAY_NS (86400 * NS_PER_SEC)
 #define KEYS_KEPT_NS ((SERVER_IDEMPOTENCY_DAYS + 1) * DAY_NS)
 #define TOMBSTONES_KEPT_NS (90 * DAY_NS)
@@ -260,7 +263,9 @@ int server_start(struct server *s, char **error)
 	int r;
 
 	*error = NULL;
-	r = server_feed_new(s, &s->feed);
+	r = server_tasks_new(TASK_THREADS, TASKS_QUEUED, &s->tasks);
+	if (!r)
+		r = server_feed_new(s, &s->feed);
 	o.changed_arg = s->feed;
 	if (!r)
 		r = server_commit_start(&o, &s->queue);
@@ -305,11 +310,14 @@ void server_stop(struct server *s, unsigned grace_ms)
 		server_feed_stop(s->feed);
 	server_http_drain(s, grace_ms);
 	stop_ticker(s);
+	if (s->tasks)
+		server_tasks_stop(s->tasks);
 	if (s->queue)
 		server_commit_stop(s->queue);
 	server_http_stop(s);
 	server_commit_free(steal_ptr(&s->queue));
 	server_feed_free(steal_ptr(&s->feed));
+	server_tasks_free(steal_ptr(&s->tasks));
 }
 
 void server_free(struct server *s)

@@ -23,6 +23,7 @@
 
 struct feed;
 struct http;
+struct tasks;
 
 struct server {
 	char *dir, *listen;
@@ -39,6 +40,7 @@ struct server {
 	struct pool *pool;
 	struct commit_queue *queue;
 	struct feed *feed;
+	struct tasks *tasks; /* queries and exports */
 	struct http *http;
 	uint16_t port;
 	atomic_bool stopping;

@@ -53,6 +53,12 @@ static const char *const texts[SQL_COUNT] = {
 		"SELECT " RECORD_COLUMNS ", c.data FROM records r"
 		" LEFT JOIN records p ON p.n = r.parent LEFT JOIN contents c ON c.n = r.n"
 		" WHERE r.store = ? AND r.id = ?",
+	[SQL_QUERY_GET] = "SELECT name, sql, params FROM queries WHERE store = ? AND name = ?",
+	[SQL_QUERY_LIST] =
+		"SELECT name, sql, params FROM queries WHERE store = ? ORDER BY name",
+	[SQL_QUERY_PUT] = "INSERT OR REPLACE INTO queries (store, name, sql, params, created_at)"
+			  " VALUES (?, ?, ?, ?, ?)",
+	[SQL_QUERY_DELETE] = "DELETE FROM queries WHERE store = ? AND name = ? RETURNING 1",
 	[SQL_RECORD_PARENT] = "SELECT parent FROM records WHERE n = ?",
 	[SQL_RECORD_HAS_CHILD] =
 		"SELECT 1 FROM records WHERE store = ? AND parent = ? AND deleted = 0 LIMIT 1",

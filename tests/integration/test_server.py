@@ -64,7 +64,7 @@ def test_stores_count_records_and_bytes(client):
     client.mkdir("d", "d")
     client.delete("b", r["etag"])
     assert client.call("GET", "/v1/stores").json == {
-        "stores": [{"id": "main", "mode": "rw", "records": 2, "bytes": 5}]}
+        "stores": [{"id": "main", "mode": "rw", "records": 2, "bytes": 5, "queries": []}]}
 
 
 @pytest.mark.parametrize("size", [0, 1, 16384, 16385, 3 * MIB + 7])
@@ -926,10 +926,11 @@ def test_a_second_server_on_the_same_directory_is_refused(server):
 
 def test_a_foreign_or_newer_database_is_refused(server):
     server.stop()
+    version = subprocess.check_output(["sqlite3", str(server.dir / "records.db"), "PRAGMA user_version"], text=True).strip()
     subprocess.run(["sqlite3", str(server.dir / "records.db"), "PRAGMA user_version=99"], check=True)
     r = subprocess.run([*command(), str(server.dir), "--listen", "127.0.0.1:0"], capture_output=True, text=True, timeout=10)
     assert r.returncode != 0 and "newer" in r.stderr
-    subprocess.run(["sqlite3", str(server.dir / "records.db"), "PRAGMA user_version=1"], check=True)
+    subprocess.run(["sqlite3", str(server.dir / "records.db"), f"PRAGMA user_version={version}"], check=True)
     server.start()
 
 
