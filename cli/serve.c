@@ -45,7 +45,8 @@ const struct command command_serve = {
 		   "foreground until SIGTERM or\n"
 		   "SIGINT, then answers what is under way and ends. Make a token first: cachet "
 		   "serve token add.\n"
-		   "A DIR named token, store, query or import is written ./token and so on.\n\n"
+		   "A DIR with the name of such a verb (token, store, audit ...) is written "
+		   "./token and so on.\n\n"
 		   "Exit codes: 8 another server has DIR, or the address is taken.\n",
 	.options = options,
 	.run = run,

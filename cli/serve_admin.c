@@ -1,11 +1,9 @@
 /* The administration of a server's data directory, also while a server runs on it. */
 #include <inttypes.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "base/error.h"
 #include "base/json.h"
-#include "base/secret.h"
 #include "cli/commands.h"
 #include "cli/show.h"
 #include "server/server.h"
@@ -13,21 +11,15 @@
 struct args {
 	struct command_common common;
 	const char *account, *store;
-	bool read_only;
 };
 
-static const struct option_def token_options[] = {
+static const struct option_def store_options[] = {
 	{ "account", 'a', OPTION_STRING, offsetof(struct args, account), .arg = "ACCOUNT",
-		.help = "whose token it is (required)" },
-	{ "store", 's', OPTION_STRING, offsetof(struct args, store), .arg = "STORE",
-		.help = "the only store it opens (default: all)" },
-	{ "read-only", 'r', OPTION_FLAG, offsetof(struct args, read_only),
-		.help = "it changes nothing" },
+		.help = "give it to this account; once given, only accounts it was given to open "
+			"it" },
 	COMMAND_COMMON,
 	OPTION_END,
 };
-
-static const struct option_def store_options[] = { COMMAND_COMMON, OPTION_END };
 
 static const struct option_def import_options[] = {
 	{ "store", 's', OPTION_STRING, offsetof(struct args, store), .arg = "STORE",
@@ -36,25 +28,16 @@ static const struct option_def import_options[] = {
 	OPTION_END,
 };
 
-static int run_token_add(int argc, char **argv);
 static int run_store_add(int argc, char **argv);
 static int run_import(int argc, char **argv);
-
-const struct command command_serve_token_add = {
-	.name = "serve token add",
-	.usage = "--account ACCOUNT [OPTIONS] DIR",
-	.summary = "Make a token and print it, once",
-	.details = "The server keeps only a hash of it. Hand it to `cachet init --token-file -` or "
-		   "keep it in a file\n"
-		   "with mode 0600.\n",
-	.options = token_options,
-	.run = run_token_add,
-};
 
 const struct command command_serve_store_add = {
 	.name = "serve store add",
 	.usage = "[OPTIONS] NAME DIR",
-	.summary = "Make a store",
+	.summary = "Make a store, or give it to an account",
+	.details =
+		"A store is open to every account until it is given to one; run it again to give "
+		"it to others.\n",
 	.options = store_options,
 	.run = run_store_add,
 };
@@ -75,28 +58,6 @@ static int failed(const struct args *args, int r, const char *error)
 	return command_fail(&args->common, exit_code_of(r), "%s", error ? error : error_text(r));
 }
 
-static int run_token_add(int argc, char **argv)
-{
-	_cleanup_free_ char *error = NULL;
-	struct args args = { 0 };
-	char *token;
-	int first, r = command_parse(&command_serve_token_add, &args, argc, argv, 1, 1, &first);
-
-	if (r != COMMAND_GO)
-		return r;
-	if (!args.account)
-		return command_fail(
-			&args.common, EXIT_CODE_USAGE, "say whose token it is: --account ACCOUNT");
-	r = server_token_add(argv[first], args.account, args.store, args.read_only, &token, &error);
-	if (r)
-		return failed(&args, r, error);
-	printf(args.common.json ? "{\"ok\":true,\"token\":\"%s\"}\n" : "%s\n", token);
-	fflush(stdout);
-	secret_wipe(token, strlen(token));
-	free(token);
-	return EXIT_CODE_OK;
-}
-
 static int run_store_add(int argc, char **argv)
 {
 	_cleanup_free_ char *error = NULL;
@@ -106,6 +67,8 @@ static int run_store_add(int argc, char **argv)
 	if (r != COMMAND_GO)
 		return r;
 	r = server_store_add(argv[first + 1], argv[first], &error);
+	if (!r && args.account)
+		r = server_store_grant(argv[first + 1], argv[first], args.account, &error);
 	if (r)
 		return failed(&args, r, error);
 	printf("%s\n", args.common.json ? "{\"ok\":true}" : "the store is there");

@@ -4,11 +4,15 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "base/bytes.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/io.h"
+#include "base/secret.h"
 #include "server/server.h"
+#include "server/audit.h"
 #include "server/tokens.h"
 #include "server/wire.h"
 
@@ -30,6 +34,32 @@ int server_admin_open(const char *dir, struct store_db **out, char **error)
 		return server_admin_explain(
 			error, r, "the database is not one of this server, or of a newer version");
 	return r ? server_admin_explain(error, r, "cannot open the database") : 0;
+}
+
+int server_admin_open_existing(const char *dir, struct store_db **out, char **error)
+{
+	_cleanup_free_ char *path = NULL;
+
+	if (asprintf(&path, "%s/" STORE_DB_NAME, dir) < 0)
+		return -ENOMEM;
+	if (access(path, F_OK) < 0)
+		return server_admin_explain(error, -errno, "no server's data are there");
+	return server_admin_open(dir, out, error);
+}
+
+int server_admin_transact(struct store_db *db, server_admin_fn fn, void *arg)
+{
+	char who[32];
+	int r = server_store_run(db, SQL_BEGIN_WRITE);
+
+	snprintf(who, sizeof(who), "local user %u", (unsigned)getuid());
+	if (!r)
+		r = fn(db, who, arg);
+	if (!r)
+		r = server_store_run(db, SQL_COMMIT);
+	if (r)
+		server_store_rollback(db);
+	return r;
 }
 
 int server_admin_add_store(struct store_db *db, const char *store, char **error)
@@ -58,21 +88,197 @@ int server_store_add(const char *dir, const char *store, char **error)
 	return r ? r : server_admin_add_store(db, store, error);
 }
 
-int server_token_add(const char *dir, const char *account, const char *store, bool read_only,
-	char **token, char **error)
+/* ---- tokens and accounts ---- */
+
+struct token_args {
+	const struct server_token_options *o;
+	char **token;
+	int64_t n;
+};
+
+static int add_token(struct store_db *db, const char *who, void *arg)
+{
+	struct token_args *a = arg;
+
+	return server_tokens_add(db, who, a->o, a->token, &a->n);
+}
+
+int server_token_add(
+	const char *dir, const struct server_token_options *o, char **token, char **error)
+{
+	_cleanup_store_ struct store_db *db = NULL;
+	char *made = NULL;
+	struct token_args args = { .o = o, .token = &made };
+	int r;
+
+	*error = NULL;
+	r = server_admin_open(dir, &db, error);
+	if (r)
+		return r;
+	r = server_admin_transact(db, add_token, &args);
+	if (r && made) {
+		secret_wipe(made, strlen(made));
+		free(made);
+	}
+	if (r == -ENOENT)
+		return server_admin_explain(error, r, "there is no such store");
+	if (r == CE_USAGE)
+		return server_admin_explain(error, r,
+			"an account's name has 1 to 255 bytes without control characters; an admin "
+			"token opens no stores");
+	if (r)
+		return server_admin_explain(error, r, "cannot add the token");
+	*token = made;
+	return 0;
+}
+
+static int revoke_token(struct store_db *db, const char *who, void *arg)
+{
+	return server_tokens_revoke(db, who, *(int64_t *)arg);
+}
+
+int server_token_revoke(const char *dir, int64_t n, char **error)
 {
 	_cleanup_store_ struct store_db *db = NULL;
 	int r;
 
 	*error = NULL;
-	if (!*account || strlen(account) > WIRE_NAME_MAX)
-		return server_admin_explain(
-			error, CE_USAGE, "an account's name has 1 to 255 bytes");
-	r = server_admin_open(dir, &db, error);
+	r = server_admin_open_existing(dir, &db, error);
 	if (r)
 		return r;
-	r = server_tokens_add(db, account, store, read_only, token);
-	if (r == -ENOENT)
-		return server_admin_explain(error, r, "there is no such store");
-	return r ? server_admin_explain(error, r, "cannot add the token") : 0;
+	r = server_admin_transact(db, revoke_token, &n);
+	return r ? server_admin_explain(error, r,
+			   r == -ENOENT ? "there is no such token" : "cannot revoke the token")
+		 : 0;
+}
+
+static int close_account(struct store_db *db, const char *who, void *arg)
+{
+	return server_tokens_account_close(db, who, arg);
+}
+
+int server_account_close(const char *dir, const char *name, char **error)
+{
+	_cleanup_store_ struct store_db *db = NULL;
+	int r;
+
+	*error = NULL;
+	r = server_admin_open_existing(dir, &db, error);
+	if (r)
+		return r;
+	r = server_admin_transact(db, close_account, (void *)name);
+	return r ? server_admin_explain(error, r,
+			   r == -ENOENT ? "there is no such account" : "cannot close the account")
+		 : 0;
+}
+
+struct grant_args {
+	const char *store, *account;
+};
+
+static int grant(struct store_db *db, const char *who, void *arg)
+{
+	const struct grant_args *a = arg;
+
+	return server_tokens_grant(db, who, a->store, a->account);
+}
+
+int server_store_grant(const char *dir, const char *store, const char *account, char **error)
+{
+	_cleanup_store_ struct store_db *db = NULL;
+	struct grant_args args = { store, account };
+	int r;
+
+	*error = NULL;
+	r = server_admin_open_existing(dir, &db, error);
+	if (r)
+		return r;
+	r = server_admin_transact(db, grant, &args);
+	return r ? server_admin_explain(error, r, "cannot give the store to the account") : 0;
+}
+
+/* ---- what there is ---- */
+
+int server_list(const char *dir, enum server_list what, struct json **out, char **error)
+{
+	static int (*const lists[])(struct store_db *, struct json *) = {
+		[SERVER_LIST_TOKENS] = server_tokens_list,
+		[SERVER_LIST_ACCOUNTS] = server_tokens_accounts,
+	};
+	_cleanup_store_ struct store_db *db = NULL;
+	_cleanup_json_ struct json *o = NULL;
+	int r;
+
+	*error = NULL;
+	r = server_admin_open_existing(dir, &db, error);
+	if (r)
+		return r;
+	o = json_new_object();
+	r = lists[what](db, o);
+	if (r)
+		return server_admin_explain(error, r, "cannot read the database");
+	*out = steal_ptr(&o);
+	return 0;
+}
+
+int server_audit_page(
+	const char *dir, uint64_t since, uint64_t limit, struct json **out, char **error)
+{
+	_cleanup_store_ struct store_db *db = NULL;
+	_cleanup_json_ struct json *o = NULL;
+	int r;
+
+	*error = NULL;
+	r = server_admin_open_existing(dir, &db, error);
+	if (r)
+		return r;
+	o = json_new_object();
+	r = server_audit_list(db, since, limit, o);
+	if (r)
+		return server_admin_explain(error, r, "cannot read the audit log");
+	*out = steal_ptr(&o);
+	return 0;
+}
+
+/* "N:64 hex digits" */
+static int parse_head(const char *text, struct audit_head *out)
+{
+	char number[24];
+	size_t len = strcspn(text, ":");
+
+	if (len >= sizeof(number) || !text[len])
+		return CE_USAGE;
+	memcpy(number, text, len);
+	number[len] = 0;
+	if (server_wire_u64(number, &out->n) ||
+		bytes_from_hex(text + len + 1, out->hash, sizeof(out->hash)))
+		return CE_USAGE;
+	return 0;
+}
+
+int server_audit_check(
+	const char *dir, const char *noted, struct server_audit_report *report, char **error)
+{
+	_cleanup_store_ struct store_db *db = NULL;
+	struct audit_head before, head;
+	uint64_t bad = 0;
+	int r;
+
+	*error = NULL;
+	if (noted && parse_head(noted, &before))
+		return server_admin_explain(
+			error, CE_USAGE, "a head of the audit log is NUMBER:64 hex digits");
+	r = server_admin_open_existing(dir, &db, error);
+	if (r)
+		return r;
+	r = server_audit_verify(db, noted ? &before : NULL, &head, &bad);
+	if (r == CE_TAMPER && asprintf(error, "the audit log was changed at entry %llu",
+				      (unsigned long long)bad) < 0)
+		*error = NULL;
+	if (r)
+		return r == CE_TAMPER ? r
+				      : server_admin_explain(error, r, "cannot read the audit log");
+	report->entries = head.n;
+	bytes_to_hex(head.hash, sizeof(head.hash), report->head);
+	return 0;
 }

@@ -4,7 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/error.h"
+#include "server/limiter.h"
 
 #define HEADERS_MAX_BYTES 16384
 #define HEADERS_MAX_COUNT 64
@@ -98,6 +100,18 @@ static uint64_t check_framing(struct request *r)
 	return n;
 }
 
+static void refuse_token(struct request *r, const char *detail)
+{
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(r->conn, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+	unsigned wait_s = server_limiter_note(
+		r->s->limiter, info ? info->client_addr : NULL, clock_boot_ms());
+
+	server_http_refuse(r, wait_s ? PROBLEM_TOO_MANY : PROBLEM_UNAUTHORIZED, detail);
+	if (wait_s)
+		server_answer_header(&r->answer, MHD_HTTP_HEADER_RETRY_AFTER, "%u", wait_s);
+}
+
 static void check_token(struct request *r, struct store_db *db)
 {
 	const char *value = r->headers[HEADER_AUTHORIZATION];
@@ -110,8 +124,7 @@ static void check_token(struct request *r, struct store_db *db)
 	}
 	rc = server_tokens_check(db, value + 7 + strspn(value + 7, " "), &r->access);
 	if (rc == CE_AUTH)
-		server_http_refuse(
-			r, PROBLEM_UNAUTHORIZED, "the token is unknown or no longer valid");
+		refuse_token(r, "the token is unknown or no longer valid");
 	else if (rc)
 		server_http_fail(r, rc);
 }
@@ -181,19 +194,21 @@ static void find_route(struct request *r, const char *method, const char *url, c
 		server_http_refuse(r, PROBLEM_NO_RESOURCE, NULL);
 }
 
+/* A token that is scoped does not learn which other stores there are. */
 static void check_store(struct request *r, struct store_db *db, const char *store)
 {
 	int rc = *store ? server_records_store_by_id(db, store, &r->store) : -ENOENT;
 
-	if (rc && rc != -ENOENT)
-		server_http_fail(r, rc);
-	/* A token for one store does not learn which others there are. */
-	else if (r->access.store && r->access.store != r->store.n)
-		server_http_refuse(r, PROBLEM_FORBIDDEN, "the token is not for this store");
-	else if (rc)
+	if (rc == -ENOENT && !r->access.scoped && !r->access.admin) {
 		server_http_refuse(r, PROBLEM_NO_STORE, NULL);
-	else if ((r->route->flags & ROUTE_WRITE) && r->access.read_only)
-		server_http_refuse(r, PROBLEM_FORBIDDEN, "the token is read-only");
+		return;
+	}
+	if (!rc)
+		rc = server_tokens_opens(db, &r->access, r->store.n);
+	if (rc < 0 && rc != -ENOENT)
+		server_http_fail(r, rc);
+	else if (rc != 1)
+		server_http_refuse(r, PROBLEM_FORBIDDEN, "the token is not for this store");
 }
 
 static void check_length(struct request *r, uint64_t length)
@@ -221,8 +236,12 @@ static void check_rights(
 	if (!r->answer.status && strstr(r->route->path, "{id}") && !r->id[0])
 		server_http_refuse(r, PROBLEM_BAD_REQUEST,
 			"a record id has 1 to 64 characters of A-Z a-z 0-9 _ -");
+	if (!r->answer.status && (r->route->flags & ROUTE_ADMIN) && !r->access.admin)
+		server_http_refuse(r, PROBLEM_FORBIDDEN, "this needs an admin token");
 	if (!r->answer.status && (r->route->flags & ROUTE_STORE))
 		check_store(r, db, store);
+	if (!r->answer.status && (r->route->flags & ROUTE_WRITE) && r->access.read_only)
+		server_http_refuse(r, PROBLEM_FORBIDDEN, "the token is read-only");
 }
 
 void server_admit(struct request *r, const char *method, const char *url, uint64_t *length)

@@ -21,6 +21,17 @@ void server_write_answer(struct request *r);
 void server_batch_finish(struct request *r);
 void server_batch_answer(struct request *r);
 
+/* admin_calls.c; {id} is the number of a token, or a store. All are resumed in
+ * server_call_answer(). */
+void server_admin_tokens(struct request *r);
+void server_admin_token_add(struct request *r);
+void server_admin_token_revoke(struct request *r);
+void server_admin_accounts(struct request *r);
+void server_admin_account_add(struct request *r);
+void server_admin_account_close(struct request *r);
+void server_admin_grant(struct request *r);
+void server_admin_audit(struct request *r);
+
 void server_feed_begin(struct request *r);
 void server_feed_answer(struct request *r);
 

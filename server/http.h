@@ -54,12 +54,13 @@ enum body_kind {
 
 #define ROUTE_STORE 1u /* has {s}; r->store is looked up and the token's right to it checked */
 #define ROUTE_WRITE 2u /* a read-only token is refused */
+#define ROUTE_ADMIN 4u /* needs an admin token */
 
 struct request;
 
 struct route {
 	const char *method;
-	const char *path; /* segments; {s} a store, {id} a record */
+	const char *path; /* segments; {s} a store, {id} a record; others see handlers.h */
 	unsigned flags;
 	enum body_kind body;
 	void (*begin)(struct request *r);

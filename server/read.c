@@ -73,16 +73,15 @@ void server_read_capabilities(struct request *r)
 
 static int print_stores(struct request *r, struct store_db *db)
 {
-	sqlite3_stmt *q = server_store_statement(db, SQL_STORE_LIST);
+	sqlite3_stmt *q = server_store_statement(db, SQL_STORE_LIST_OPEN);
 	struct buffer *b = &r->answer.text;
 	struct store_row row;
 	bool some = false;
 	int rc = buffer_printf(b, "{\"stores\":["), step = 0;
 
+	sqlite3_bind_int64(q, 1, r->access.token);
 	while (!rc && (step = server_store_step(db, q)) == 1) {
 		server_records_read_store(q, &row);
-		if (r->access.store && r->access.store != row.n)
-			continue;
 		rc = buffer_printf(b,
 			"%s{\"id\":\"%s\",\"mode\":\"%s\",\"records\":%llu,\"bytes\":%llu,"
 			"\"queries\":",

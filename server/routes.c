@@ -1,5 +1,7 @@
+#include "server/call.h"
 #include "server/handlers.h"
 
+#define ADMIN "/v1/admin/"
 #define RECORD "/v1/stores/{s}/records/{id}"
 
 /* The whole protocol. HEAD goes with GET. */
@@ -21,5 +23,18 @@ const struct route server_routes[] = {
 	{ "GET", "/v1/stores/{s}/queries", ROUTE_STORE, BODY_NONE, NULL, server_query_list, NULL },
 	{ "GET", "/v1/stores/{s}/queries/{id}", ROUTE_STORE, BODY_NONE, NULL, server_query_get_one,
 		server_query_answer },
+	{ "GET", "/v1/audit", ROUTE_ADMIN, BODY_NONE, NULL, server_admin_audit, NULL },
+	{ "GET", ADMIN "accounts", ROUTE_ADMIN, BODY_NONE, NULL, server_admin_accounts, NULL },
+	{ "POST", ADMIN "accounts", ROUTE_ADMIN, BODY_JSON, NULL, server_admin_account_add,
+		server_call_answer },
+	{ "POST", ADMIN "accounts/close", ROUTE_ADMIN, BODY_JSON, NULL,
+		server_admin_account_close, server_call_answer },
+	{ "POST", ADMIN "stores/{id}/grant", ROUTE_ADMIN, BODY_JSON, NULL, server_admin_grant,
+		server_call_answer },
+	{ "GET", ADMIN "tokens", ROUTE_ADMIN, BODY_NONE, NULL, server_admin_tokens, NULL },
+	{ "POST", ADMIN "tokens", ROUTE_ADMIN, BODY_JSON, NULL, server_admin_token_add,
+		server_call_answer },
+	{ "DELETE", ADMIN "tokens/{id}", ROUTE_ADMIN, BODY_NONE, NULL, server_admin_token_revoke,
+		server_call_answer },
 	{ 0 },
 };

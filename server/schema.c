@@ -96,4 +96,65 @@ static const char version_2[] =
 	"CREATE TABLE jobs (job_id TEXT PRIMARY KEY, type TEXT NOT NULL, status TEXT NOT NULL,"
 	" ttl INTEGER NOT NULL) STRICT, WITHOUT ROWID;";
 
-const char *const server_schema_steps[SCHEMA_VERSION] = { version_1, version_2 };
+/* Version 3: who may open what, the audit log, devices and their keys. */
+static const char version_3[] =
+	/* A store is open to every account, or (`open` 0) to those with a row in `grants`. */
+	"ALTER TABLE stores ADD COLUMN open INTEGER NOT NULL DEFAULT 1;"
+	"CREATE TABLE grants (store INTEGER NOT NULL REFERENCES stores(n), account INTEGER NOT NULL"
+	" REFERENCES accounts(n), PRIMARY KEY (store, account)) STRICT, WITHOUT ROWID;"
+
+	/* A token with `scoped` opens the stores in `token_stores` only; one with `admin`
+	   administers the server and opens no store. */
+	"CREATE TABLE token_stores (token INTEGER NOT NULL, store INTEGER NOT NULL REFERENCES "
+	"stores(n), PRIMARY KEY (token, store)) STRICT, WITHOUT ROWID;"
+	"INSERT INTO token_stores SELECT n, store FROM tokens WHERE store IS NOT NULL;"
+	"CREATE TABLE tokens_2 (n INTEGER PRIMARY KEY AUTOINCREMENT, account INTEGER NOT NULL"
+	" REFERENCES accounts(n), scoped INTEGER NOT NULL, read_only INTEGER NOT NULL,"
+	" admin INTEGER NOT NULL, lookup INTEGER NOT NULL, hash BLOB NOT NULL UNIQUE,"
+	" created_at INTEGER NOT NULL, expires_at INTEGER, revoked_at INTEGER) STRICT;"
+	"INSERT INTO tokens_2 SELECT n, account, store IS NOT NULL, read_only, 0, lookup, hash,"
+	" created_at, expires_at, revoked_at FROM tokens;"
+	"DROP TABLE tokens; ALTER TABLE tokens_2 RENAME TO tokens;"
+	"CREATE INDEX tokens_lookup ON tokens (lookup);"
+
+	/*
+	 * Who did what and when, never a content or a secret. `hash` is SHA-256 over the hash of
+	 * the row before and this row (audit.c); `audit_head` has the last one's number and hash,
+	 * so that rows missing at the end are seen as well.
+	 */
+	"CREATE TABLE audit (n INTEGER PRIMARY KEY, at INTEGER NOT NULL, who TEXT NOT NULL,"
+	" what TEXT NOT NULL, subject TEXT NOT NULL, hash BLOB NOT NULL) STRICT;"
+	"CREATE TABLE audit_head (one INTEGER PRIMARY KEY CHECK (one = 1), n INTEGER NOT NULL,"
+	" hash BLOB NOT NULL) STRICT;"
+	"INSERT INTO audit_head VALUES (1, 0, zeroblob(32));"
+
+	/*
+	 * The server's own keys. `commitment`: of the master key, which is not here.
+	 * `sign_wrapped`: the Ed25519 seed under it (vault.c).
+	 */
+	"CREATE TABLE vault (one INTEGER PRIMARY KEY CHECK (one = 1), commitment BLOB NOT NULL,"
+	" sign_public BLOB NOT NULL, sign_wrapped BLOB NOT NULL, created_at INTEGER NOT NULL)"
+	" STRICT;"
+
+	/*
+	 * Enrolled devices. `kid`: the current KEK. `state`: 0 good, 1 untrusted, 2 revoked for
+	 * ever: a device id that enrols again then has a new row. `token`: the row of the token
+	 * that spoke for it last.
+	 */
+	"CREATE TABLE enrolled (n INTEGER PRIMARY KEY, dkid TEXT NOT NULL UNIQUE, account INTEGER "
+	"NOT NULL REFERENCES accounts(n), device_id TEXT NOT NULL, name TEXT, dk_pub BLOB NOT NULL,"
+	" kid TEXT, state INTEGER NOT NULL, token INTEGER, created_at INTEGER NOT NULL,"
+	" seen_at INTEGER NOT NULL) STRICT;"
+	"CREATE INDEX enrolled_device ON enrolled (account, device_id, n);"
+	"CREATE UNIQUE INDEX enrolled_once ON enrolled (account, device_id) WHERE state <> 2;"
+
+	/*
+	 * Key-encryption keys of an account, each made for one device. `wrapped`: under the master
+	 * key, `version` of that form; NULL until the device first asks for it, so that whoever
+	 * rotates needs no master key. Old ones stay: unsent work of a revoked device is under one.
+	 */
+	"CREATE TABLE keks (kid TEXT PRIMARY KEY, account INTEGER NOT NULL, dkid TEXT NOT NULL,"
+	" wrapped BLOB, version INTEGER NOT NULL, rotated_at INTEGER NOT NULL,"
+	" expires_at INTEGER) STRICT, WITHOUT ROWID;";
+
+const char *const server_schema_steps[SCHEMA_VERSION] = { version_1, version_2, version_3 };

@@ -16,6 +16,7 @@
 #include "server/house.h"
 #include "server/http.h"
 #include "server/import.h"
+#include "server/limiter.h"
 #include "server/server_priv.h"
 #include "server/tasks.h"
 
@@ -149,6 +150,8 @@ int server_open(const struct server_options *o, struct server **out, char **erro
 	pthread_mutex_init(&s->tick_lock, NULL);
 	pthread_cond_init(&s->tick_wake, NULL);
 	r = take_options(s, o, error);
+	if (!r)
+		r = server_limiter_new(&s->limiter);
 	if (!r)
 		r = open_dir(s, error);
 	if (!r)
@@ -326,6 +329,7 @@ void server_free(struct server *s)
 		return;
 	server_stop(s, 0);
 	server_pool_free(s->pool);
+	server_limiter_free(s->limiter);
 	server_body_close_dirs(&s->dirs);
 	cleanup_fd(&s->lock_fd);
 	cleanup_fd(&s->dir_fd);

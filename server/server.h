@@ -19,6 +19,7 @@
 
 #include "base/macros.h"
 
+struct json;
 struct server;
 
 struct server_options {
@@ -46,12 +47,43 @@ void server_free(struct server *s);
 
 /* Administration, on a data directory that may be in use by a running server. */
 
-/* A new token of `account`, printable, stored hashed only. `stores`: NULL = all. The caller wipes
- * and frees *token. */
-int server_token_add(const char *dir, const char *account, const char *store, bool read_only,
-	char **token, char **error) MUST_CHECK;
+struct server_token_options {
+	const char *account;
+	const char *stores;  /* ids with commas: it opens these only; NULL: all of the account */
+	bool read_only;
+	bool admin;         /* administers over HTTP; opens no store */
+	int64_t expires_at; /* Unix seconds, 0: never */
+};
+
+/* A new token, printable, stored hashed only. The account is made if needed. The caller wipes and
+ * frees *token. */
+int server_token_add(const char *dir, const struct server_token_options *o, char **token,
+	char **error) MUST_CHECK;
+int server_token_revoke(const char *dir, int64_t id, char **error) MUST_CHECK;
+/* Revokes the account's tokens and takes its stores away. */
+int server_account_close(const char *dir, const char *name, char **error) MUST_CHECK;
+
+enum server_list { SERVER_LIST_TOKENS, SERVER_LIST_ACCOUNTS };
+/* The same objects as the calls of docs/protocol.md answer; the caller frees *out. */
+int server_list(
+	const char *dir, enum server_list what, struct json **out, char **error) MUST_CHECK;
+
+/* Entries of the audit log behind number `since`. */
+int server_audit_page(const char *dir, uint64_t since, uint64_t limit, struct json **out,
+	char **error) MUST_CHECK;
+struct server_audit_report {
+	uint64_t entries;
+	char head[65]; /* hash of the last */
+};
+/* CE_TAMPER: *error says where. `noted`: a head of earlier, "NUMBER:HASH", or NULL. */
+int server_audit_check(const char *dir, const char *noted, struct server_audit_report *report,
+	char **error) MUST_CHECK;
+
 /* Makes a store if it is not there. */
 int server_store_add(const char *dir, const char *store, char **error) MUST_CHECK;
+/* From now on only accounts it was given to open it, this one among them. */
+int server_store_grant(const char *dir, const char *store, const char *account,
+	char **error) MUST_CHECK;
 
 struct server_import_report {
 	uint64_t files, dirs, symlinks, bytes, skipped;

@@ -24,6 +24,7 @@
 struct feed;
 struct http;
 struct tasks;
+struct limiter;
 
 struct server {
 	char *dir, *listen;
@@ -38,6 +39,7 @@ struct server {
 	uint32_t tag; /* first 4 bytes of the epoch: marks ETags and cursors */
 
 	struct pool *pool;
+	struct limiter *limiter;
 	struct commit_queue *queue;
 	struct feed *feed;
 	struct tasks *tasks; /* queries and exports */

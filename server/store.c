@@ -17,6 +17,13 @@
 	"r.mode, r.mtime_ns, r.seq, r.tag, r.key, r.changed_at, r.file, r.deleted"
 #define RECORD_FROM " FROM records r LEFT JOIN records p ON p.n = r.parent "
 
+/* Whether the token of this number opens the store `s`. */
+#define STORE_OPEN_TO(token)                                                                       \
+	" EXISTS (SELECT 1 FROM tokens t WHERE t.n = " token " AND NOT t.admin"                    \
+	" AND (s.open OR EXISTS (SELECT 1 FROM grants g WHERE g.store = s.n"                       \
+	" AND g.account = t.account)) AND (NOT t.scoped OR EXISTS (SELECT 1 FROM token_stores ts"  \
+	" WHERE ts.token = t.n AND ts.store = s.n)))"
+
 static const char *const texts[SQL_COUNT] = {
 	[SQL_BEGIN_WRITE] = "BEGIN IMMEDIATE",
 	[SQL_BEGIN_READ] = "BEGIN",
@@ -30,16 +37,48 @@ static const char *const texts[SQL_COUNT] = {
 		"SELECT n, id, seq, purged_seq, records, bytes FROM stores WHERE id = ?",
 	[SQL_STORE_BY_N] = "SELECT n, id, seq, purged_seq, records, bytes FROM stores WHERE n = ?",
 	[SQL_STORE_LIST] = "SELECT n, id, seq, purged_seq, records, bytes FROM stores ORDER BY id",
+	/* Those that a token of this number opens. */
+	[SQL_STORE_LIST_OPEN] =
+		"SELECT n, id, seq, purged_seq, records, bytes FROM stores s WHERE" STORE_OPEN_TO("?1")
+		" ORDER BY id",
 	[SQL_STORE_ADD] = "INSERT OR IGNORE INTO stores (id, created_at) VALUES (?, ?)",
 	[SQL_STORE_SAVE] = "UPDATE stores SET seq = ?2, purged_seq = ?3, records = ?4, bytes = ?5 "
 			   "WHERE n = ?1",
 	[SQL_ACCOUNT_BY_NAME] = "SELECT n FROM accounts WHERE name = ?",
 	[SQL_ACCOUNT_ADD] = "INSERT OR IGNORE INTO accounts (name, created_at) VALUES (?, ?)",
+	[SQL_ACCOUNT_NAME] = "SELECT name FROM accounts WHERE n = ?",
+	[SQL_ACCOUNT_LIST] =
+		"SELECT a.name, a.created_at, (SELECT count(*) FROM tokens t WHERE t.account = a.n"
+		" AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?1)),"
+		" (SELECT count(*) FROM enrolled e WHERE e.account = a.n AND e.state <> 2),"
+		" (SELECT group_concat(s.id) FROM grants g JOIN stores s ON s.n = g.store"
+		" WHERE g.account = a.n) FROM accounts a ORDER BY a.name",
+	[SQL_STORE_CLOSE] = "UPDATE stores SET open = 0 WHERE n = ?",
+	[SQL_STORE_ALLOWED] = "SELECT 1 FROM stores s WHERE s.n = ?1 AND" STORE_OPEN_TO("?2"),
+	[SQL_GRANT_ADD] = "INSERT OR IGNORE INTO grants (store, account) VALUES (?, ?)",
+	[SQL_GRANT_DROP] = "DELETE FROM grants WHERE account = ?",
 	[SQL_TOKEN_BY_LOOKUP] =
-		"SELECT hash, account, store, read_only FROM tokens WHERE lookup = ?1"
+		"SELECT hash, n, account, read_only, admin, scoped FROM tokens WHERE lookup = ?1"
 		" AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?2)",
-	[SQL_TOKEN_ADD] = "INSERT INTO tokens (account, store, read_only, lookup, hash, created_at)"
-			  " VALUES (?, ?, ?, ?, ?, ?)",
+	[SQL_TOKEN_ADD] =
+		"INSERT INTO tokens (account, scoped, read_only, admin, lookup, hash, created_at,"
+		" expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+	[SQL_TOKEN_SCOPE] = "INSERT OR IGNORE INTO token_stores (token, store) VALUES (?, ?)",
+	[SQL_TOKEN_LIST] =
+		"SELECT t.n, a.name, t.read_only, t.admin, t.created_at, t.expires_at, t.revoked_at,"
+		" t.scoped, (SELECT group_concat(s.id) FROM token_stores ts JOIN stores s"
+		" ON s.n = ts.store WHERE ts.token = t.n)"
+		" FROM tokens t JOIN accounts a ON a.n = t.account ORDER BY t.n",
+	[SQL_TOKEN_REVOKE] = "UPDATE tokens SET revoked_at = ?2 WHERE n = ?1 AND revoked_at IS NULL",
+	[SQL_TOKEN_REVOKE_ALL] =
+		"UPDATE tokens SET revoked_at = ?2 WHERE account = ?1 AND revoked_at IS NULL",
+	[SQL_TOKEN_KNOWN] = "SELECT 1 FROM tokens WHERE n = ?",
+	[SQL_AUDIT_HEAD] = "SELECT n, hash FROM audit_head",
+	[SQL_AUDIT_SET_HEAD] = "UPDATE audit_head SET n = ?, hash = ?",
+	[SQL_AUDIT_ADD] =
+		"INSERT INTO audit (n, at, who, what, subject, hash) VALUES (?, ?, ?, ?, ?, ?)",
+	[SQL_AUDIT_LIST] = "SELECT n, at, who, what, subject, hash FROM audit WHERE n > ? ORDER BY n"
+			   " LIMIT ?",
 	[SQL_DEVICE_GET] = "SELECT last_seq FROM devices WHERE account = ? AND device = ?",
 	[SQL_DEVICE_SAVE] =
 		"INSERT INTO devices (account, device, last_seq, seen_at) VALUES (?1, ?2, ?3, ?4)"

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/secret.h"
 #include "crypto/kdf.h"
+#include "server/audit.h"
 #include "server/records.h"
 
 #define PREFIX "cachet_"
@@ -19,6 +20,17 @@ static int64_t lookup_of(const uint8_t *hash)
 {
 	return (int64_t)load_le64(hash);
 }
+
+/* Ends a statement that gives no rows. */
+static int finish(struct store_db *db, sqlite3_stmt *q)
+{
+	int r = server_store_step(db, q);
+
+	server_store_reset(q);
+	return r < 0 ? r : 0;
+}
+
+/* ---- what a request may do ---- */
 
 int server_tokens_check(struct store_db *db, const char *token, struct access *out)
 {
@@ -41,80 +53,264 @@ int server_tokens_check(struct store_db *db, const char *token, struct access *o
 		if (sqlite3_column_bytes(q, 0) != sizeof(hash) ||
 			!secret_equal_bytes(known, hash, sizeof(hash)))
 			continue;
-		out->account = sqlite3_column_int64(q, 1);
-		out->store = sqlite3_column_int64(q, 2);
+		out->token = sqlite3_column_int64(q, 1);
+		out->account = sqlite3_column_int64(q, 2);
 		out->read_only = sqlite3_column_int(q, 3) != 0;
+		out->admin = sqlite3_column_int(q, 4) != 0;
+		out->scoped = sqlite3_column_int(q, 5) != 0;
 		found = 0;
 	}
 	server_store_reset(q);
 	return r ? r : found;
 }
 
-static int get_account(struct store_db *db, const char *name, int64_t *out)
+int server_tokens_opens(struct store_db *db, const struct access *a, int64_t store)
 {
-	sqlite3_stmt *q = server_store_statement(db, SQL_ACCOUNT_ADD);
+	sqlite3_stmt *q = server_store_statement(db, SQL_STORE_ALLOWED);
+	int r;
+
+	sqlite3_bind_int64(q, 1, store);
+	sqlite3_bind_int64(q, 2, a->token);
+	r = server_store_step(db, q);
+	server_store_reset(q);
+	return r;
+}
+
+int server_tokens_who(struct store_db *db, const struct access *a, char out[TOKENS_WHO_SIZE])
+{
+	sqlite3_stmt *q = server_store_statement(db, SQL_ACCOUNT_NAME);
+	int r;
+
+	sqlite3_bind_int64(q, 1, a->account);
+	r = server_store_step(db, q);
+	if (r == 1)
+		snprintf(out, TOKENS_WHO_SIZE, "%s, token %lld",
+			(const char *)sqlite3_column_text(q, 0), (long long)a->token);
+	server_store_reset(q);
+	return r == 1 ? 0 : r ? r : CE_CORRUPT;
+}
+
+/* ---- accounts ---- */
+
+int server_tokens_account(struct store_db *db, const char *name, int64_t *n)
+{
+	sqlite3_stmt *q = server_store_statement(db, SQL_ACCOUNT_BY_NAME);
 	int r;
 
 	sqlite3_bind_text(q, 1, name, -1, SQLITE_STATIC);
-	sqlite3_bind_int64(q, 2, clock_wall_ns());
-	r = server_store_step(db, q);
-	server_store_reset(q);
-	if (r)
-		return r;
-	q = server_store_statement(db, SQL_ACCOUNT_BY_NAME);
-	sqlite3_bind_text(q, 1, name, -1, SQLITE_STATIC);
 	r = server_store_step(db, q);
 	if (r == 1)
-		*out = sqlite3_column_int64(q, 0);
+		*n = sqlite3_column_int64(q, 0);
 	server_store_reset(q);
 	return r == 1 ? 0 : r ? r : -ENOENT;
 }
 
-static int insert(
-	struct store_db *db, int64_t account, int64_t store, bool read_only, const uint8_t *hash)
+/* The name is shown on terminals and pages and stands in the audit: no control characters. */
+static bool is_account_name(const char *name)
+{
+	size_t len = strlen(name);
+
+	if (len < 1 || len > WIRE_NAME_MAX || !bytes_is_utf8((const uint8_t *)name, len))
+		return false;
+	for (size_t i = 0; i < len; i++)
+		if ((unsigned char)name[i] < ' ' || name[i] == 0x7f)
+			return false;
+	return true;
+}
+
+int server_tokens_account_add(struct store_db *db, const char *who, const char *name, int64_t *n)
+{
+	sqlite3_stmt *q;
+	int r;
+
+	if (!is_account_name(name))
+		return CE_USAGE;
+	r = server_tokens_account(db, name, n);
+	if (r != -ENOENT)
+		return r;
+	q = server_store_statement(db, SQL_ACCOUNT_ADD);
+	sqlite3_bind_text(q, 1, name, -1, SQLITE_STATIC);
+	sqlite3_bind_int64(q, 2, clock_wall_ns());
+	r = finish(db, q);
+	if (!r)
+		r = server_audit_add(db, who, "account-add", "account %s", name);
+	return r ? r : server_tokens_account(db, name, n);
+}
+
+int server_tokens_account_close(struct store_db *db, const char *who, const char *name)
+{
+	sqlite3_stmt *q;
+	int64_t n;
+	int r = server_tokens_account(db, name, &n);
+
+	if (r)
+		return r;
+	q = server_store_statement(db, SQL_TOKEN_REVOKE_ALL);
+	sqlite3_bind_int64(q, 1, n);
+	sqlite3_bind_int64(q, 2, clock_wall_ns());
+	r = finish(db, q);
+	if (r)
+		return r;
+	q = server_store_statement(db, SQL_GRANT_DROP);
+	sqlite3_bind_int64(q, 1, n);
+	r = finish(db, q);
+	return r ? r : server_audit_add(db, who, "account-close", "account %s", name);
+}
+
+int server_tokens_grant(
+	struct store_db *db, const char *who, const char *store, const char *account)
+{
+	struct store_row row;
+	sqlite3_stmt *q;
+	int64_t n;
+	int r = server_records_store_by_id(db, store, &row);
+
+	if (!r)
+		r = server_tokens_account_add(db, who, account, &n);
+	if (r)
+		return r;
+	q = server_store_statement(db, SQL_STORE_CLOSE);
+	sqlite3_bind_int64(q, 1, row.n);
+	r = finish(db, q);
+	if (r)
+		return r;
+	q = server_store_statement(db, SQL_GRANT_ADD);
+	sqlite3_bind_int64(q, 1, row.n);
+	sqlite3_bind_int64(q, 2, n);
+	r = finish(db, q);
+	return r ? r
+		 : server_audit_add(
+			   db, who, "store-grant", "store %s to account %s", store, account);
+}
+
+/* Store ids have no comma. NULL: an empty list. */
+static void print_stores(struct json *o, const char *ids)
+{
+	struct json *list = json_set_array(o, "stores");
+
+	while (ids && *ids) {
+		char id[WIRE_ID_MAX + 1];
+		size_t len = strcspn(ids, ",");
+
+		snprintf(id, sizeof(id), "%.*s", (int)len, ids);
+		json_append_string(list, id);
+		ids += len + (ids[len] == ',');
+	}
+}
+
+int server_tokens_accounts(struct store_db *db, struct json *out)
+{
+	sqlite3_stmt *q = server_store_statement(db, SQL_ACCOUNT_LIST);
+	struct json *list = json_set_array(out, "accounts");
+	int r;
+
+	sqlite3_bind_int64(q, 1, clock_wall_ns());
+	while ((r = server_store_step(db, q)) == 1) {
+		struct json *o = json_append_object(list);
+
+		json_set_string(o, "name", (const char *)sqlite3_column_text(q, 0));
+		json_set_i64(o, "createdAt", sqlite3_column_int64(q, 1) / NS_PER_SEC);
+		json_set_i64(o, "tokens", sqlite3_column_int64(q, 2));
+		json_set_i64(o, "devices", sqlite3_column_int64(q, 3));
+		print_stores(o, (const char *)sqlite3_column_text(q, 4));
+	}
+	server_store_reset(q);
+	return r;
+}
+
+/* ---- tokens ---- */
+
+static int scope(struct store_db *db, int64_t token, const char *id)
+{
+	sqlite3_stmt *q;
+	struct store_row row;
+	int r = server_records_store_by_id(db, id, &row);
+
+	if (r)
+		return r;
+	q = server_store_statement(db, SQL_TOKEN_SCOPE);
+	sqlite3_bind_int64(q, 1, token);
+	sqlite3_bind_int64(q, 2, row.n);
+	return finish(db, q);
+}
+
+/* Calls `each` with every id of a list with commas; -ENOENT when one is not an id. */
+static int for_stores(struct store_db *db, int64_t token, const char *list,
+	int (*each)(struct store_db *db, int64_t token, const char *id))
+{
+	int r = 0;
+
+	do {
+		char id[WIRE_ID_MAX + 2];
+		size_t len = strcspn(list, ",");
+
+		snprintf(id, sizeof(id), "%.*s", (int)MIN_OF(len, sizeof(id)), list);
+		r = server_wire_is_id(id) ? each(db, token, id) : -ENOENT;
+		list += len;
+	} while (!r && *list++);
+	return r;
+}
+
+static int look_up(struct store_db *db, int64_t token, const char *id)
+{
+	struct store_row row;
+
+	(void)token;
+	return server_records_store_by_id(db, id, &row);
+}
+
+static int insert(struct store_db *db, int64_t account, const struct server_token_options *o,
+	const uint8_t *hash, int64_t *n)
 {
 	sqlite3_stmt *q = server_store_statement(db, SQL_TOKEN_ADD);
 	int r;
 
 	sqlite3_bind_int64(q, 1, account);
-	if (store)
-		sqlite3_bind_int64(q, 2, store);
-	sqlite3_bind_int(q, 3, read_only);
-	sqlite3_bind_int64(q, 4, lookup_of(hash));
-	sqlite3_bind_blob(q, 5, hash, KDF_SHA256_LEN, SQLITE_STATIC);
-	sqlite3_bind_int64(q, 6, clock_wall_ns());
-	r = server_store_step(db, q);
-	server_store_reset(q);
+	sqlite3_bind_int(q, 2, o->stores != NULL);
+	sqlite3_bind_int(q, 3, o->read_only);
+	sqlite3_bind_int(q, 4, o->admin);
+	sqlite3_bind_int64(q, 5, lookup_of(hash));
+	sqlite3_bind_blob(q, 6, hash, KDF_SHA256_LEN, SQLITE_STATIC);
+	sqlite3_bind_int64(q, 7, clock_wall_ns());
+	if (o->expires_at)
+		sqlite3_bind_int64(q, 8, o->expires_at * NS_PER_SEC);
+	r = finish(db, q);
+	if (!r)
+		*n = sqlite3_last_insert_rowid(server_store_handle(db));
 	return r;
 }
 
-static int add_row(struct store_db *db, const char *account, const char *store, bool read_only,
-	const uint8_t *hash)
+static int add_row(struct store_db *db, const char *who, const struct server_token_options *o,
+	const uint8_t *hash, int64_t *n)
 {
-	struct store_row row = { 0 };
-	int64_t n;
-	int r = server_store_run(db, SQL_BEGIN_WRITE);
+	int64_t account;
+	int r = o->stores ? for_stores(db, 0, o->stores, look_up) : 0;
 
-	if (!r && store)
-		r = server_records_store_by_id(db, store, &row);
 	if (!r)
-		r = get_account(db, account, &n);
+		r = server_tokens_account_add(db, who, o->account, &account);
 	if (!r)
-		r = insert(db, n, row.n, read_only, hash);
-	if (!r)
-		r = server_store_run(db, SQL_COMMIT);
-	if (r)
-		server_store_rollback(db);
-	return r;
+		r = insert(db, account, o, hash, n);
+	if (!r && o->stores)
+		r = for_stores(db, *n, o->stores, scope);
+	return r ? r
+		 : server_audit_add(db, who, "token-add",
+			   "token %lld of account %s, %s%s, expires %lld, stores %s", (long long)*n,
+			   o->account, o->read_only ? "read-only" : "read-write",
+			   o->admin ? ", admin" : "", (long long)o->expires_at,
+			   o->stores ? o->stores : "all");
 }
 
-int server_tokens_add(
-	struct store_db *db, const char *account, const char *store, bool read_only, char **token)
+int server_tokens_add(struct store_db *db, const char *who, const struct server_token_options *o,
+	char **token, int64_t *n)
 {
 	uint8_t random[RANDOM_LEN], hash[KDF_SHA256_LEN];
-	char *text = malloc(TOKEN_LEN + 1);
+	char *text;
 	int r;
 
+	if (!o->account || !is_account_name(o->account) || o->expires_at < 0 ||
+		o->expires_at > INT64_MAX / NS_PER_SEC || (o->admin && o->stores))
+		return CE_USAGE;
+	text = malloc(TOKEN_LEN + 1);
 	if (!text)
 		return -ENOMEM;
 	secret_random(random, sizeof(random));
@@ -123,7 +319,7 @@ int server_tokens_add(
 	secret_wipe(random, sizeof(random));
 	r = kdf_sha256(text, TOKEN_LEN, hash);
 	if (!r)
-		r = add_row(db, account, store, read_only, hash);
+		r = add_row(db, who, o, hash, n);
 	if (r) {
 		secret_wipe(text, TOKEN_LEN);
 		free(text);
@@ -131,4 +327,63 @@ int server_tokens_add(
 	}
 	*token = text;
 	return 0;
+}
+
+int server_tokens_revoke(struct store_db *db, const char *who, int64_t n)
+{
+	sqlite3_stmt *q = server_store_statement(db, SQL_TOKEN_KNOWN);
+	int r;
+
+	sqlite3_bind_int64(q, 1, n);
+	r = server_store_step(db, q);
+	server_store_reset(q);
+	if (r != 1)
+		return r ? r : -ENOENT;
+	q = server_store_statement(db, SQL_TOKEN_REVOKE);
+	sqlite3_bind_int64(q, 1, n);
+	sqlite3_bind_int64(q, 2, clock_wall_ns());
+	r = finish(db, q);
+	return r ? r : server_audit_add(db, who, "token-revoke", "token %lld", (long long)n);
+}
+
+static void set_time(struct json *o, const char *key, sqlite3_stmt *q, int column)
+{
+	if (sqlite3_column_type(q, column) == SQLITE_NULL)
+		json_set_null(o, key);
+	else
+		json_set_i64(o, key, sqlite3_column_int64(q, column) / NS_PER_SEC);
+}
+
+static const char *state_of(sqlite3_stmt *q)
+{
+	if (sqlite3_column_type(q, 6) != SQLITE_NULL)
+		return "revoked";
+	if (sqlite3_column_type(q, 5) != SQLITE_NULL &&
+		sqlite3_column_int64(q, 5) <= clock_wall_ns())
+		return "expired";
+	return "ok";
+}
+
+int server_tokens_list(struct store_db *db, struct json *out)
+{
+	sqlite3_stmt *q = server_store_statement(db, SQL_TOKEN_LIST);
+	struct json *list = json_set_array(out, "tokens");
+	int r;
+
+	while ((r = server_store_step(db, q)) == 1) {
+		struct json *o = json_append_object(list);
+
+		json_set_i64(o, "id", sqlite3_column_int64(q, 0));
+		json_set_string(o, "account", (const char *)sqlite3_column_text(q, 1));
+		json_set_string(o, "state", state_of(q));
+		json_set_bool(o, "readOnly", sqlite3_column_int(q, 2) != 0);
+		json_set_bool(o, "admin", sqlite3_column_int(q, 3) != 0);
+		set_time(o, "createdAt", q, 4);
+		set_time(o, "expiresAt", q, 5);
+		set_time(o, "revokedAt", q, 6);
+		if (sqlite3_column_int(q, 7))
+			print_stores(o, (const char *)sqlite3_column_text(q, 8));
+	}
+	server_store_reset(q);
+	return r;
 }

@@ -107,9 +107,13 @@ static int serve(const struct args *a, const char *dir)
 
 static int add_token(const struct args *a, const char *dir)
 {
+	const struct server_token_options o = {
+		.account = a->account ? a->account : "test",
+		.stores = a->store,
+		.read_only = a->read_only,
+	};
 	char *token = NULL, *error = NULL;
-	int r = server_token_add(
-		dir, a->account ? a->account : "test", a->store, a->read_only, &token, &error);
+	int r = server_token_add(dir, &o, &token, &error);
 
 	if (!r)
 		printf("%s\n", token);

@@ -1,0 +1,136 @@
+/* The audit log of a server's data directory. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <time.h>
+
+#include "base/error.h"
+#include "cli/commands.h"
+#include "cli/show.h"
+#include "server/server.h"
+
+#define PAGE 1000
+
+struct args {
+	struct command_common common;
+	bool verify;
+	const char *head;
+	uint64_t since;
+};
+
+static const struct option_def options[] = {
+	{ "verify", 0, OPTION_FLAG, offsetof(struct args, verify),
+		.help = "check the chain of hashes instead, and print its head" },
+	{ "head", 0, OPTION_STRING, offsetof(struct args, head), .arg = "NUMBER:HASH",
+		.help = "with --verify: a head noted earlier that must still be part of it" },
+	{ "since", 0, OPTION_U64, offsetof(struct args, since), .arg = "NUMBER",
+		.help = "only entries after this one (default: all)" },
+	COMMAND_COMMON,
+	OPTION_END,
+};
+
+static int run(int argc, char **argv);
+
+const struct command command_serve_audit = {
+	.name = "serve audit",
+	.usage = "[OPTIONS] DIR",
+	.summary = "Show or verify the audit log of a server",
+	.details =
+		"Enrolments, keys issued, rotations, revocations, exports, changes of tokens and "
+		"accounts: who and when,\n"
+		"never a content. --json prints one object a line. --verify finds an entry that "
+		"was changed, removed,\n"
+		"added or moved; against somebody who rewrites the whole log, note the head that "
+		"--verify prints\n"
+		"elsewhere and give it with --head the next time.\n\n"
+		"Exit codes: 7 the log was tampered with.\n",
+	.options = options,
+	.run = run,
+};
+
+static int failed(const struct args *args, int r, const char *error)
+{
+	return command_fail(&args->common, exit_code_of(r), "%s", error ? error : error_text(r));
+}
+
+static int verify(const struct args *args, const char *dir)
+{
+	_cleanup_free_ char *error = NULL;
+	struct server_audit_report report;
+	int r = server_audit_check(dir, args->head, &report, &error);
+
+	if (r)
+		return failed(args, r, error);
+	printf(args->common.json ? "{\"ok\":true,\"entries\":%" PRIu64 ",\"head\":\"%" PRIu64
+				   ":%s\"}\n"
+				 : "%" PRIu64 " entries are as they were written; head "
+				   "%" PRIu64 ":%s\n",
+		report.entries, report.entries, report.head);
+	return EXIT_CODE_OK;
+}
+
+static int print_json(const struct json *o)
+{
+	_cleanup_free_ char *text = NULL;
+	int r = json_print(o, false, &text);
+
+	if (!r)
+		printf("%s\n", text);
+	return r;
+}
+
+static int print_entry(const struct json *o)
+{
+	time_t at = (time_t)show_i64(o, "at");
+	const char *who = show_string(o, "who"), *what = show_string(o, "what"),
+		   *subject = show_string(o, "subject");
+	char text[32] = "?";
+	struct tm tm;
+
+	if (gmtime_r(&at, &tm))
+		(void)!strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%SZ", &tm);
+	printf("%6" PRIu64 "  %s  %-16s ", show_u64(o, "n"), text, what ? what : "?");
+	show_text(stdout, subject ? subject : "?");
+	printf(" (");
+	show_text(stdout, who ? who : "?");
+	printf(")\n");
+	return 0;
+}
+
+/* One page; *since moves on, *more says whether there is another. */
+static int print_page(
+	const struct args *args, const char *dir, uint64_t *since, bool *more, char **error)
+{
+	_cleanup_json_ struct json *page = NULL;
+	const struct json *list;
+	int r = server_audit_page(dir, *since, PAGE, &page, error);
+
+	if (!r)
+		r = json_get_array(page, "entries", &list);
+	if (r)
+		return r;
+	for (const struct json *e = json_first(list); !r && e; e = json_next(e)) {
+		r = args->common.json ? print_json(e) : print_entry(e);
+		*since = show_u64(e, "n");
+	}
+	*more = show_bool(page, "more");
+	return r;
+}
+
+static int run(int argc, char **argv)
+{
+	_cleanup_free_ char *error = NULL;
+	struct args args = { 0 };
+	bool more = true;
+	int first, r = command_parse(&command_serve_audit, &args, argc, argv, 1, 1, &first);
+
+	if (r != COMMAND_GO)
+		return r;
+	if (args.head && !args.verify)
+		return command_fail(&args.common, EXIT_CODE_USAGE, "--head goes with --verify");
+	if (args.verify)
+		return verify(&args, argv[first]);
+	r = 0;
+	while (!r && more)
+		r = print_page(&args, argv[first], &args.since, &more, &error);
+	return r ? failed(&args, r, error) : EXIT_CODE_OK;
+}

@@ -1,0 +1,226 @@
+#include "server/audit.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "base/error.h"
+
+#define LABEL "cachet audit v1"
+
+struct row {
+	uint64_t n;
+	int64_t at_ns;
+	const char *who, *what, *subject;
+};
+
+static int hash_text(struct kdf_sha256 *h, const char *text)
+{
+	size_t len = strlen(text);
+	uint8_t prefix[2];
+	int r;
+
+	if (len > UINT16_MAX)
+		return CE_TAMPER; /* this program wrote none that long */
+	store_le16(prefix, (uint16_t)len);
+	r = kdf_sha256_update(h, prefix, sizeof(prefix));
+	return r ? r : kdf_sha256_update(h, text, len);
+}
+
+static int hash_row(
+	const struct row *row, const uint8_t before[KDF_SHA256_LEN], uint8_t out[KDF_SHA256_LEN])
+{
+	struct kdf_sha256 *h;
+	uint8_t numbers[16];
+	int r = kdf_sha256_new(&h);
+
+	if (r)
+		return r;
+	store_le64(numbers, row->n);
+	store_le64(numbers + 8, (uint64_t)row->at_ns);
+	r = kdf_sha256_update(h, LABEL, sizeof(LABEL) - 1);
+	if (!r)
+		r = kdf_sha256_update(h, before, KDF_SHA256_LEN);
+	if (!r)
+		r = kdf_sha256_update(h, numbers, sizeof(numbers));
+	if (!r)
+		r = hash_text(h, row->who);
+	if (!r)
+		r = hash_text(h, row->what);
+	if (!r)
+		r = hash_text(h, row->subject);
+	if (!r)
+		return kdf_sha256_final(h, out);
+	kdf_sha256_free(h);
+	return r;
+}
+
+static int read_head(struct store_db *db, struct audit_head *out)
+{
+	sqlite3_stmt *q = server_store_statement(db, SQL_AUDIT_HEAD);
+	int r = server_store_step(db, q);
+
+	if (r == 1 && sqlite3_column_bytes(q, 1) == KDF_SHA256_LEN) {
+		out->n = (uint64_t)sqlite3_column_int64(q, 0);
+		memcpy(out->hash, sqlite3_column_blob(q, 1), KDF_SHA256_LEN);
+		r = 0;
+	} else if (r >= 0) {
+		r = CE_TAMPER;
+	}
+	server_store_reset(q);
+	return r;
+}
+
+static int insert(struct store_db *db, const struct row *row, const uint8_t hash[KDF_SHA256_LEN])
+{
+	sqlite3_stmt *q = server_store_statement(db, SQL_AUDIT_ADD);
+	int r;
+
+	sqlite3_bind_int64(q, 1, (int64_t)row->n);
+	sqlite3_bind_int64(q, 2, row->at_ns);
+	sqlite3_bind_text(q, 3, row->who, -1, SQLITE_STATIC);
+	sqlite3_bind_text(q, 4, row->what, -1, SQLITE_STATIC);
+	sqlite3_bind_text(q, 5, row->subject, -1, SQLITE_STATIC);
+	sqlite3_bind_blob(q, 6, hash, KDF_SHA256_LEN, SQLITE_STATIC);
+	r = server_store_step(db, q);
+	server_store_reset(q);
+	if (r)
+		return r;
+	q = server_store_statement(db, SQL_AUDIT_SET_HEAD);
+	sqlite3_bind_int64(q, 1, (int64_t)row->n);
+	sqlite3_bind_blob(q, 2, hash, KDF_SHA256_LEN, SQLITE_STATIC);
+	r = server_store_step(db, q);
+	server_store_reset(q);
+	return r;
+}
+
+int server_audit_add(struct store_db *db, const char *who, const char *what, const char *fmt, ...)
+{
+	char subject[AUDIT_TEXT_MAX];
+	uint8_t hash[KDF_SHA256_LEN];
+	struct audit_head head;
+	struct row row = { .who = who, .what = what, .subject = subject };
+	va_list ap;
+	int r = read_head(db, &head);
+
+	if (r)
+		return r;
+	va_start(ap, fmt);
+	vsnprintf(subject, sizeof(subject), fmt, ap);
+	va_end(ap);
+	row.n = head.n + 1;
+	row.at_ns = clock_wall_ns();
+	r = hash_row(&row, head.hash, hash);
+	return r ? r : insert(db, &row, hash);
+}
+
+static const char *text_of(sqlite3_stmt *q, int column)
+{
+	const char *text = (const char *)sqlite3_column_text(q, column);
+
+	return text ? text : "";
+}
+
+static struct row row_of(sqlite3_stmt *q)
+{
+	return (struct row){
+		.n = (uint64_t)sqlite3_column_int64(q, 0),
+		.at_ns = sqlite3_column_int64(q, 1),
+		.who = text_of(q, 2),
+		.what = text_of(q, 3),
+		.subject = text_of(q, 4),
+	};
+}
+
+/* A text with a NUL inside would be hashed only up to it. */
+static bool is_whole(sqlite3_stmt *q)
+{
+	for (int i = 2; i <= 4; i++)
+		if (strlen(text_of(q, i)) != (size_t)sqlite3_column_bytes(q, i))
+			return false;
+	return sqlite3_column_bytes(q, 5) == KDF_SHA256_LEN;
+}
+
+static void print_row(sqlite3_stmt *q, struct json *list)
+{
+	struct json *o = json_append_object(list);
+	struct row row = row_of(q);
+	char hex[2 * KDF_SHA256_LEN + 1] = "";
+
+	if (sqlite3_column_bytes(q, 5) == KDF_SHA256_LEN)
+		bytes_to_hex(sqlite3_column_blob(q, 5), KDF_SHA256_LEN, hex);
+	json_set_u64(o, "n", row.n);
+	json_set_i64(o, "at", row.at_ns / NS_PER_SEC);
+	json_set_u64(o, "at_ns", (uint64_t)row.at_ns);
+	json_set_string(o, "who", row.who);
+	json_set_string(o, "what", row.what);
+	json_set_string(o, "subject", row.subject);
+	json_set_string(o, "hash", hex);
+}
+
+int server_audit_list(struct store_db *db, uint64_t since, uint64_t limit, struct json *out)
+{
+	sqlite3_stmt *q = server_store_statement(db, SQL_AUDIT_LIST);
+	struct json *list = json_set_array(out, "entries");
+	uint64_t n = 0;
+	int r;
+
+	sqlite3_bind_int64(q, 1, (int64_t)since);
+	sqlite3_bind_int64(q, 2, (int64_t)limit + 1);
+	while ((r = server_store_step(db, q)) == 1 && n++ < limit)
+		print_row(q, list);
+	server_store_reset(q);
+	json_set_bool(out, "more", r == 1);
+	return r < 0 ? r : 0;
+}
+
+/* The rows in order; *at: where the chain is. CE_TAMPER: at->n is the last good one. */
+static int walk(struct store_db *db, const struct audit_head *noted, struct audit_head *at)
+{
+	sqlite3_stmt *q = server_store_statement(db, SQL_AUDIT_LIST);
+	bool met = !noted || !noted->n;
+	uint8_t hash[KDF_SHA256_LEN];
+	int r;
+
+	sqlite3_bind_int64(q, 1, INT64_MIN);
+	sqlite3_bind_int64(q, 2, INT64_MAX);
+	while ((r = server_store_step(db, q)) == 1) {
+		struct row row = row_of(q);
+
+		r = row.n != at->n + 1 || !is_whole(q) ? CE_TAMPER : hash_row(&row, at->hash, hash);
+		if (!r && memcmp(sqlite3_column_blob(q, 5), hash, sizeof(hash)) != 0)
+			r = CE_TAMPER;
+		if (!r && noted && noted->n == row.n) {
+			met = true;
+			if (memcmp(noted->hash, hash, sizeof(hash)) != 0)
+				r = CE_TAMPER;
+		}
+		if (r)
+			break;
+		at->n = row.n;
+		memcpy(at->hash, hash, sizeof(hash));
+	}
+	server_store_reset(q);
+	return r ? r : met ? 0 : CE_TAMPER;
+}
+
+int server_audit_verify(
+	struct store_db *db, const struct audit_head *noted, struct audit_head *head, uint64_t *bad)
+{
+	struct audit_head at = { 0 }, stored = { 0 };
+	int r = server_store_run(db, SQL_BEGIN_READ);
+
+	if (!r)
+		r = walk(db, noted, &at);
+	if (!r)
+		r = read_head(db, &stored);
+	if (!r && (stored.n != at.n || memcmp(stored.hash, at.hash, sizeof(at.hash)) != 0))
+		r = CE_TAMPER;
+	server_store_rollback(db);
+	if (r == CE_TAMPER)
+		*bad = at.n + 1;
+	if (!r)
+		*head = at;
+	return r;
+}
