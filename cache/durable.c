@@ -52,6 +52,7 @@
 #include "base/log.h"
 #include "cache/blob.h"
 #include "cache/rescue.h"
+#include "cache/unsent.h"
 #include "cache/volume_priv.h"
 
 struct blob_list {
@@ -328,6 +329,8 @@ int durable_before_sync(void *arg)
 	r = sync_blobs(&l);
 	if (!r)
 		r = sync_dirs(v);
+	if (!r)
+		r = unsent_sync(v);
 	for (size_t i = 0; i < l.n; i++)
 		blob_unref(l.blobs[i]);
 	put_back(d, &l, r);
@@ -430,10 +433,12 @@ static void remove_doomed(struct volume *v, uint64_t gen)
 
 static int sync_once(struct volume *v, uint64_t *gen)
 {
-	uint64_t wal;
+	uint64_t wal, op_seq = 0;
 	int r;
 
 	db_read(v->db);
+	if (op_last_seq(v->db, &op_seq))
+		op_seq = 0;
 	*gen = atomic_fetch_add(&v->undo_gen, 1);
 	wal = db_wal_bytes(v->db);
 	db_unlock(v->db);
@@ -442,6 +447,7 @@ static int sync_once(struct volume *v, uint64_t *gen)
 		pthread_mutex_lock(&v->durable->lock);
 		v->durable->wal_synced = wal;
 		pthread_mutex_unlock(&v->durable->lock);
+		unsent_synced(v, op_seq);
 	}
 	return r;
 }

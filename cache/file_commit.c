@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/failpoint.h"
+#include "cache/unsent.h"
 
 bool file_is_dirty(const struct file *f)
 {
@@ -193,6 +194,7 @@ static int content_in_txn(struct txn *t)
 		r = chunkmap_each_pending(&f->chunks, write_entry, t);
 	if (r)
 		return r;
+	unsent_content(f->v, &t->m, &f->chunks);
 	t->m.size = f->size;
 	t->m.whole = f->whole;
 	t->m.etag.text[0] = 0;

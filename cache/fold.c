@@ -39,6 +39,7 @@
 #include "base/clock.h"
 #include "base/secret.h"
 #include "cache/tree_priv.h"
+#include "cache/unsent.h"
 
 static void fresh_rid(struct row_rid *rid)
 {
@@ -148,8 +149,10 @@ static int each_record(struct volume *v, const struct object_row *o,
 	int r = tree_row_names_of(v, o->id, &names, &n);
 
 	for (size_t i = 0; !r && i < n; i++)
-		if (names[i].rid.text[0])
+		if (names[i].rid.text[0]) {
+			unsent_note(v, names[i].store, names[i].rid.text);
 			r = fn(v, &names[i]);
+		}
 	return r;
 }
 

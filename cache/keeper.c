@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "cache/file_priv.h"
 #include "cache/scan.h"
+#include "cache/unsent.h"
 
 #define TICK_NS (250 * NS_PER_MS)
 #define IDLE_TICK_NS (1000 * NS_PER_MS)
@@ -138,6 +139,7 @@ static void tick(struct volume *v, struct due *due)
 		due->used_ns = now;
 		flush_used(v);
 	}
+	unsent_tidy(v);
 	sync_if_due(v, due, now);
 }
 

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "cache/file_priv.h"
+#include "cache/unsent.h"
 
 #define FILES_MAX 32
 #define MAPS_MAX 64
@@ -162,8 +163,10 @@ static int commit_rows(struct rescue *s)
 	r = db_begin(s->v->db);
 	if (r)
 		return r;
-	for (size_t i = 0; i < s->n_rows && !r; i++)
+	for (size_t i = 0; i < s->n_rows && !r; i++) {
+		unsent_moved(s->v, s->rows[i].map);
 		r = content_chunk_put(s->v->db, s->rows[i].map, &s->rows[i].c);
+	}
 	if (r)
 		db_rollback(s->v->db);
 	else

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "cache/blob.h"
+#include "cache/unsent.h"
 #include "cache/volume_priv.h"
 
 /* Evict more than is asked for, so that the sync it takes is shared by the next callers. */
@@ -22,7 +23,7 @@
 /* What the blobs do not count, with what a checkpoint will take: v->space.lock not needed. */
 static uint64_t index_bytes(struct volume *v)
 {
-	return db_bytes_bound(v->db) + SPACE_OVERHEAD_BYTES;
+	return db_bytes_bound(v->db) + unsent_bytes(v) + SPACE_OVERHEAD_BYTES;
 }
 
 uint64_t space_wal_mark(struct volume *v)

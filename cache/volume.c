@@ -14,6 +14,7 @@
 #include "cache/pool.h"
 #include "cache/scan.h"
 #include "cache/setup_priv.h"
+#include "cache/unsent.h"
 #include "cache/volume_priv.h"
 #include "crypto/keysource.h"
 
@@ -55,6 +56,7 @@ static void volume_free(struct volume *v)
 	db_close(v->db); /* may still sync blobs */
 	v->db = NULL;
 	durable_free(v);
+	unsent_free(v);
 	scan_free(v);
 	live_free(v);
 	chunkcache_free(v->chunkcache);
@@ -187,6 +189,10 @@ static int open_index(struct volume *v, char **error)
 		.wal_grown = keeper_wal_grown,
 		.wal_grown_arg = v,
 		.wal_mark_bytes = space_wal_mark(v),
+		.op_changed = unsent_op_changed,
+		.before_commit = unsent_before_commit,
+		.ended = unsent_ended,
+		.journal_arg = v,
 	};
 	struct db_recovery rec;
 	int r = keyring_get(v->keyring, KEYRING_PURPOSE_INDEX, "", &key);
@@ -196,6 +202,9 @@ static int open_index(struct volume *v, char **error)
 			"%s/" KEYRING_FILE
 			" is damaged (%s); nothing was changed: put a copy of it back",
 			v->dir, error_text(r));
+	r = unsent_set_key(v, key);
+	if (r)
+		return r;
 	d.key = key;
 	memset(&rec, 0, sizeof(rec));
 	r = db_open(&d, &v->db, &rec);
@@ -276,6 +285,8 @@ static int open_steps(struct volume *v, const struct volume_options *o, char **e
 	if (!r)
 		r = durable_new(v);
 	if (!r)
+		r = unsent_new(v);
+	if (!r)
 		r = open_keyring(v, o, error);
 	if (!r)
 		r = open_index(v, error);
@@ -283,6 +294,8 @@ static int open_steps(struct volume *v, const struct volume_options *o, char **e
 		r = index_error(v, load_state(v), error);
 	if (!r)
 		r = index_error(v, recover_run(v), error);
+	if (!r)
+		r = unsent_start(v);
 	if (!r && v->unclean)
 		r = scan_new(v);
 	return r ? r : keeper_start(v);

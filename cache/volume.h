@@ -5,6 +5,7 @@
  *     VOLUME/keyring.json   wrapped keys (crypto/keyring.h)
  *     VOLUME/index.db(-wal) the sealed index (meta/db.h)
  *     VOLUME/blobs/xx/…     sealed content (cache/blob.h)
+ *     VOLUME/unsent.log     what the origin does not have yet, a second time (cache/unsent.h)
  *     VOLUME/quarantine/    what was set aside
  *
  * volume_create() once; volume_open() recovers (cache/recover.h) and starts the keeper, a thread that syncs

@@ -42,6 +42,7 @@ struct keeper;      /* keeper.c */
 struct ceks;        /* keys.c: unwrapped CEK per store */
 struct blob;        /* blob.h */
 struct pool;        /* pool.h: plaintext buffers */
+struct unsent;      /* unsent.h: the second record of unsent work */
 struct scan;        /* scan.h: looks for orphans after an unclean end */
 struct chunkcache;  /* chunkcache.h: last decrypted chunks */
 
@@ -87,6 +88,7 @@ struct volume {
 	atomic_uint_fast64_t chunk_seq; /* next chunk sequence number; above everything in the index */
 	struct durable *durable;
 	struct keeper *keeper;
+	struct unsent *unsent;
 	struct scan *scan; /* NULL: none was needed */
 
 	pthread_mutex_t observer_lock; /* leaf: guards the four below while they are called or changed */

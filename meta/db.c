@@ -163,14 +163,21 @@ int db_begin(struct db *db)
 	return 0;
 }
 
+static void end_txn(struct db *db, bool committed)
+{
+	if (db->ended)
+		db->ended(db->journal_arg, committed);
+	db->in_txn = false;
+	unlock(db);
+}
+
 void db_rollback(struct db *db)
 {
 	db_assert_txn(db);
 	/* SQLite may have rolled back by itself. */
 	if (!sqlite3_get_autocommit(db->handle))
 		(void)!run(db, STMT_ROLLBACK);
-	db->in_txn = false;
-	unlock(db);
+	end_txn(db, false);
 }
 
 int db_commit(struct db *db)
@@ -180,13 +187,16 @@ int db_commit(struct db *db)
 	db_assert_txn(db);
 	r = FAILPOINT("db-commit");
 	if (r == 0)
-		r = sqlite3_get_autocommit(db->handle) ? -EIO : run(db, STMT_COMMIT);
+		r = sqlite3_get_autocommit(db->handle) ? -EIO : 0;
+	if (r == 0 && db->before_commit)
+		r = db->before_commit(db->journal_arg);
+	if (r == 0)
+		r = run(db, STMT_COMMIT);
 	if (r < 0) {
 		db_rollback(db);
 		return r;
 	}
-	db->in_txn = false;
-	unlock(db);
+	end_txn(db, true);
 	if (db->wal_grown && db_wal_bytes(db) > db->wal_mark_bytes)
 		db->wal_grown(db->wal_grown_arg);
 	return 0;
@@ -531,6 +541,10 @@ int db_open(const struct db_options *o, struct db **out, struct db_recovery *rec
 	db->wal_grown = o->wal_grown;
 	db->wal_grown_arg = o->wal_grown_arg;
 	db->wal_mark_bytes = o->wal_mark_bytes;
+	db->op_changed = o->op_changed;
+	db->before_commit = o->before_commit;
+	db->ended = o->ended;
+	db->journal_arg = o->journal_arg;
 	arena_setup();
 	db->dirfd = open(o->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (db->dirfd < 0)

@@ -56,6 +56,16 @@ struct db_options {
 	void (*wal_grown)(void *arg);
 	void *wal_grown_arg;
 	uint64_t wal_mark_bytes;
+	/*
+	 * For whoever keeps a second record of the journal; any may be NULL, all run under the index
+	 * lock. op_changed: a row of this record was inserted, changed or deleted. before_commit: the
+	 * transaction is about to be committed, its rows can be read; an error rolls it back. ended:
+	 * it was committed or rolled back.
+	 */
+	void (*op_changed)(void *arg, uint64_t store, const char *rid);
+	int (*before_commit)(void *arg);
+	void (*ended)(void *arg, bool committed);
+	void *journal_arg;
 	const char *base_vfs; /* SQLite VFS beneath the sealed one; NULL = "unix-excl". For tests of
 				 crashes. */
 };

@@ -16,6 +16,10 @@ struct db {
 	void (*wal_grown)(void *arg);
 	void *wal_grown_arg;
 	uint64_t wal_mark_bytes;
+	void (*op_changed)(void *arg, uint64_t store, const char *rid);
+	int (*before_commit)(void *arg);
+	void (*ended)(void *arg, bool committed);
+	void *journal_arg;
 	int lock_fd; /* index.db, flocked; closed after the handle */
 	int dirfd;
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "meta/db_priv.h"
 #include "meta/stmt_priv.h"
 
 static int op_read(struct stmt *s, struct op_row *op)
@@ -52,6 +53,12 @@ static void op_bind(struct stmt *s, const struct op_row *op)
 	stmt_bind_i64(s, op->created_ns);
 }
 
+static void tell(struct db *db, uint64_t store, const char *rid)
+{
+	if (db->op_changed)
+		db->op_changed(db->journal_arg, store, rid);
+}
+
 int op_insert(struct db *db, struct op_row *op)
 {
 	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_OP_INSERT);
@@ -59,18 +66,37 @@ int op_insert(struct db *db, struct op_row *op)
 
 	op_bind(&s, op);
 	r = stmt_run(&s);
+	if (r < 0)
+		return r;
+	op->seq = stmt_last_id(&s);
+	tell(db, op->store, op->rid.text);
+	return 0;
+}
+
+int op_restore(struct db *db, const struct op_row *op)
+{
+	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_OP_RESTORE);
+	int r;
+
+	stmt_bind_u64(&s, op->seq);
+	op_bind(&s, op);
+	r = stmt_run(&s);
 	if (r == 0)
-		op->seq = stmt_last_id(&s);
+		tell(db, op->store, op->rid.text);
 	return r;
 }
 
 int op_update(struct db *db, const struct op_row *op)
 {
 	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_OP_UPDATE);
+	int r;
 
 	op_bind(&s, op);
 	stmt_bind_u64(&s, op->seq);
-	return stmt_run_one(&s);
+	r = stmt_run_one(&s);
+	if (r == 0)
+		tell(db, op->store, op->rid.text);
+	return r;
 }
 
 static int op_one(struct stmt *s, struct op_row *out)
@@ -105,9 +131,21 @@ int op_by_key(struct db *db, const uint8_t key[static ROW_KEY_LEN], struct op_ro
 int op_delete(struct db *db, uint64_t seq)
 {
 	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_OP_DELETE);
+	struct row_rid rid;
+	uint64_t store;
+	int r;
 
+	db_assert_txn(db);
 	stmt_bind_u64(&s, seq);
-	return stmt_run_one(&s);
+	r = stmt_one(&s);
+	if (r < 0)
+		return r;
+	store = stmt_u64(&s);
+	stmt_rid(&s, &rid);
+	r = s.error ? s.error : stmt_row(&s);
+	if (r == 0)
+		tell(db, store, rid.text);
+	return r < 0 ? r : 0;
 }
 
 static int each(struct stmt *s, op_fn *fn, void *arg)

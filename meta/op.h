@@ -46,6 +46,8 @@ struct op_row {
 };
 
 int op_insert(struct db *db, struct op_row *op) MUST_CHECK; /* out: op->seq */
+/* With the seq it has; -EEXIST. Later rows get higher ones, also after it was deleted. */
+int op_restore(struct db *db, const struct op_row *op) MUST_CHECK;
 int op_get(struct db *db, uint64_t seq, struct op_row *out) MUST_CHECK;
 int op_update(struct db *db, const struct op_row *op) MUST_CHECK;
 int op_delete(struct db *db, uint64_t seq) MUST_CHECK;

@@ -161,13 +161,18 @@
 		"INSERT INTO op(store, kind, state, name, object, rid, key, base_etag, r_parent,"  \
 		" r_name, other_rid, other_etag, map, attempts, next_try_ms, status, error,"       \
 		" created_ns) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")       \
+	STMT(OP_RESTORE,                                                                           \
+		"INSERT INTO op(seq, store, kind, state, name, object, rid, key, base_etag,"       \
+		" r_parent, r_name, other_rid, other_etag, map, attempts, next_try_ms, status,"    \
+		" error, created_ns) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"\
+		" ?)")                                                                             \
 	STMT(OP_UPDATE,                                                                            \
 		"UPDATE op SET store = ?, kind = ?, state = ?, name = ?, object = ?, rid = ?,"     \
 		" key = ?, base_etag = ?, r_parent = ?, r_name = ?, other_rid = ?, other_etag = ?,"\
 		" map = ?, attempts = ?, next_try_ms = ?, status = ?, error = ?, created_ns = ?"   \
 		" WHERE seq = ?")                                                                  \
 	STMT(OP_GET, "SELECT " STMT_OP_COLUMNS " FROM op WHERE seq = ?")                           \
-	STMT(OP_DELETE, "DELETE FROM op WHERE seq = ?")                                            \
+	STMT(OP_DELETE, "DELETE FROM op WHERE seq = ? RETURNING store, rid")                       \
 	STMT(OP_EACH, "SELECT " STMT_OP_COLUMNS " FROM op WHERE seq > ? ORDER BY seq")             \
 	STMT(OP_EACH_OF_RID,                                                                       \
 		"SELECT " STMT_OP_COLUMNS " FROM op INDEXED BY op_rid WHERE rid = ? AND store = ?" \
