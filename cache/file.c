@@ -8,9 +8,30 @@
 #include "base/log.h"
 #include "cache/file_priv.h"
 
+static bool is_read_only(struct volume *v, uint64_t store)
+{
+	struct store_row s;
+	int r;
+
+	db_read(v->db);
+	r = store_get(v->db, store, &s);
+	db_unlock(v->db);
+	return !r && s.mode == STORE_RO;
+}
+
 int file_open(struct volume *v, uint64_t object, uint64_t version, bool writer, struct file **out)
 {
-	return filetab_open(v, object, version, writer, out);
+	struct file *f;
+	int r = filetab_open(v, object, version, writer, &f);
+
+	if (r)
+		return r;
+	if (writer && is_read_only(v, f->store)) {
+		file_unref(f, true);
+		return -EROFS;
+	}
+	*out = f;
+	return 0;
 }
 
 int file_open_map(struct volume *v, uint64_t map, struct file **out)

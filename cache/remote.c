@@ -13,19 +13,8 @@
 #include "cache/remote_listing.h"
 #include "cache/tree_priv.h"
 
-static int insert_store(
-	struct volume *v, const struct row_filename *name, bool read_only, struct store_row *s)
-{
-	uint8_t ref[STORE_REF_LEN / 2];
-
-	*s = (struct store_row){ .mode = read_only ? STORE_RO : STORE_RW };
-	secret_random(ref, sizeof(ref));
-	bytes_to_hex(ref, sizeof(ref), s->ref);
-	memcpy(s->name, name->bytes, name->len);
-	return store_insert(v->db, s);
-}
-
-static int insert_root(struct volume *v, const struct row_filename *name, struct store_row *s)
+static int insert_root(
+	struct volume *v, uint64_t parent, const struct row_filename *name, struct store_row *s)
 {
 	int64_t now = clock_wall_ns();
 	struct object_row dir, o = {
@@ -40,8 +29,8 @@ static int insert_root(struct volume *v, const struct row_filename *name, struct
 		.ctime_ns = now,
 		.btime_ns = now,
 	};
-	struct name_row n = { .store = s->id, .parent = OBJECT_ROOT, .name = *name };
-	int r = object_get(v->db, OBJECT_ROOT, &dir);
+	struct name_row n = { .store = s->id, .parent = parent, .name = *name };
+	int r = object_get(v->db, parent, &dir);
 
 	if (!r)
 		r = object_insert(v->db, &o, NULL, 0);
@@ -53,6 +42,24 @@ static int insert_root(struct volume *v, const struct row_filename *name, struct
 	return r ? r : tree_row_touch(v, &dir, 1, now);
 }
 
+int remote_store_insert(struct volume *v, const char *store, enum store_mode mode, uint64_t parent,
+	const struct row_filename *name, struct store_row *out)
+{
+	uint8_t ref[STORE_REF_LEN / 2];
+	struct store_row s = { .mode = mode };
+	int r;
+
+	secret_random(ref, sizeof(ref));
+	bytes_to_hex(ref, sizeof(ref), s.ref);
+	snprintf(s.name, sizeof(s.name), "%s", store);
+	r = store_insert(v->db, &s);
+	if (!r)
+		r = insert_root(v, parent, name, &s);
+	if (!r)
+		*out = s;
+	return r;
+}
+
 static int add_txn(struct volume *v, const struct row_filename *name, bool read_only,
 	struct store_row *s, bool *fresh)
 {
@@ -60,10 +67,9 @@ static int add_txn(struct volume *v, const struct row_filename *name, bool read_
 	int r = store_by_name(v->db, (const char *)name->bytes, s);
 
 	*fresh = r == -ENOENT;
-	if (*fresh) {
-		r = insert_store(v, name, read_only, s);
-		return r ? r : insert_root(v, name, s);
-	}
+	if (*fresh)
+		return remote_store_insert(
+			v, (const char *)name->bytes, mode, OBJECT_ROOT, name, s);
 	if (r || s->mode == mode || s->mode == STORE_LOCAL)
 		return r;
 	s->mode = mode;
@@ -112,9 +118,12 @@ static int collect_store(void *arg, const struct store_row *s)
 	struct stores *all = arg;
 	struct remote_store *out;
 	uint64_t listing = 0;
-	void *p = reallocarray(all->rows, all->n + 1, sizeof(*all->rows));
+	void *p;
 	int r;
 
+	if (strchr(s->name, '/')) /* answers of queries: cache/queries.h */
+		return 0;
+	p = reallocarray(all->rows, all->n + 1, sizeof(*all->rows));
 	if (!p)
 		return -ENOMEM;
 	all->rows = p;

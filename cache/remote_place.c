@@ -96,6 +96,8 @@ int remote_place_vacate(struct remote_pass *p, const struct remote_record *rec, 
 		r = fold_rows_get(p->v, p->store.id, m.rid.text, &rows);
 	if (r)
 		return r;
+	if (m.store != p->store.id)
+		return queries_step_aside(p, &m, &o);
 	if (!m.rid.text[0])
 		return conflict_step_aside(p, &m, CONFLICT_CREATE_CREATE);
 	if (!m.etag.text[0])

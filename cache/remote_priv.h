@@ -20,6 +20,11 @@ bool remote_record_is_unplaced(const struct name_row *n);
 /* mode with S_IFMT. */
 uint32_t remote_record_mode(const struct remote_record *rec);
 
+/* --- remote.c --- */
+/* A new store with its directory at a place that is free. */
+int remote_store_insert(struct volume *v, const char *store, enum store_mode mode, uint64_t parent,
+	const struct row_filename *name, struct store_row *out) MUST_CHECK;
+
 /* --- remote_stale.c --- */
 void remote_stale_note(struct volume *v, uint64_t store, const char *rid, uint64_t seq);
 bool remote_stale_is(struct volume *v, uint64_t store, const struct remote_record *rec);
@@ -119,6 +124,11 @@ int remote_park_return(
 int remote_park_near_home(struct remote_pass *p, struct name_row *n) MUST_CHECK;
 /* fold_revive for a name that may be parked. */
 int remote_park_revive(
+	struct remote_pass *p, struct name_row *n, const struct object_row *o) MUST_CHECK;
+
+/* --- queries.c --- */
+/* The directory of queries gives way to a record of its name. */
+int queries_step_aside(
 	struct remote_pass *p, struct name_row *n, const struct object_row *o) MUST_CHECK;
 
 /* --- remote_update.c --- */

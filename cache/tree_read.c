@@ -54,7 +54,8 @@ static int listable(struct volume *v, uint64_t dir)
 	r = store_get(v->db, o.store, &s);
 	if (r)
 		return r;
-	return s.listed || s.mode == STORE_LOCAL ? 0 : CE_ABSENT;
+	/* What is here of answers (cache/queries.h) is all there is to list. */
+	return s.listed || s.mode == STORE_LOCAL || strchr(s.name, '/') ? 0 : CE_ABSENT;
 }
 
 int tree_readdir(struct volume *v, uint64_t dir, uint64_t after, tree_dirent_fn *fn, void *arg)

@@ -30,6 +30,8 @@ static int remove_txn(
 		r = name_find(v->db, parent, name->bytes, name->len, &n);
 	if (!r)
 		r = object_get(v->db, n.object, &o);
+	if (!r && o.store != dir.store)
+		r = -EBUSY; /* the root of another store */
 	if (!r)
 		r = check_kind(v, &o, want_dir);
 	if (!r)

@@ -48,7 +48,8 @@ static int load_side(
 	if (r)
 		return r == -ENOENT ? 0 : r;
 	s->there = true;
-	return object_get(v->db, s->n.object, &s->o);
+	r = object_get(v->db, s->n.object, &s->o);
+	return !r && s->o.store != s->dir.store ? -EBUSY : r;
 }
 
 static int load(struct rename *m)

@@ -296,6 +296,8 @@ static int open_steps(struct volume *v, const struct volume_options *o, char **e
 		r = index_error(v, recover_run(v), error);
 	if (!r)
 		r = unsent_start(v);
+	if (!r)
+		r = index_error(v, queries_open(v), error);
 	if (!r && v->unclean)
 		r = scan_new(v);
 	return r ? r : keeper_start(v);

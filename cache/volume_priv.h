@@ -46,6 +46,8 @@ struct unsent;      /* unsent.h: the second record of unsent work */
 struct scan;        /* scan.h: looks for orphans after an unclean end */
 struct chunkcache;  /* chunkcache.h: last decrypted chunks */
 
+#define VOLUME_STORES_MAX 4096
+
 struct volume {
 	char *dir;
 	int dirfd, lock_fd, blobs_fd;
@@ -98,12 +100,16 @@ struct volume {
 	void *on_outbox_arg;
 
 	atomic_uint_fast64_t rolled_back, damaged;
+	atomic_uint_fast64_t beside[VOLUME_STORES_MAX / 64]; /* set of stores: queries.c */
 	bool unclean, wal_damaged;
 };
 
 /* --- volume.c --- */
 void volume_tell(struct volume *v, const struct volume_change *changes, size_t n);
 void volume_tell_outbox(struct volume *v);
+
+/* --- queries.c --- */
+int queries_open(struct volume *v) MUST_CHECK;
 
 /* --- keys.c --- */
 /* The CEK of a store, made (and the keyring saved) on first use. Borrowed until volume_close. */

@@ -98,6 +98,8 @@ int fs_wait_listed(fuse_req_t req) MUST_CHECK;
 int fs_wait_content(fuse_req_t req, struct file *file, uint64_t off, uint64_t len) MUST_CHECK;
 /* Brings the whole file here if anything is missing: before the first write or truncation. */
 int fs_wait_whole(fuse_req_t req, struct file *file) MUST_CHECK;
+/* Asks the origin for an answer of a query that is not here. */
+int fs_wait_query(fuse_req_t req, uint64_t dir, const char *name) MUST_CHECK;
 void fs_wait_cancel_all(struct fs *f);
 
 /* Calls `expr`, and once more after the listing when the store was never listed. */

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "cache/queries.h"
 #include "fs/fs_priv.h"
 
 #define COHERENT_CHECK_MS 200
@@ -104,6 +105,9 @@ int fs_entry(struct fs *f, const struct tree_attr *a, struct fuse_entry_param *e
 	e->ino = n == f->root ? FUSE_ROOT_ID : (uintptr_t)n;
 	e->entry_timeout = fs_entry_ttl(f);
 	e->attr_timeout = fs_attr_ttl(f);
+	/* Nobody says when an answer changes: the kernel has to ask. */
+	if (S_ISREG(a->mode) && queries_is(f->volume, a->store))
+		e->entry_timeout = MIN_OF(e->entry_timeout, FS_TTL_STALE_S);
 	fs_stat(a, &e->attr);
 	return 0;
 }

@@ -80,6 +80,19 @@ int fs_wait_content(fuse_req_t req, struct file *file, uint64_t off, uint64_t le
 	return r;
 }
 
+int fs_wait_query(fuse_req_t req, uint64_t dir, const char *name)
+{
+	struct fs *f = fs_of(req);
+	struct fs_wait w;
+	int r = wait_begin(f, req, &w);
+
+	if (r)
+		return r;
+	r = sync_query(f->sync, dir, name, true, f->deadline_ms, &w.cancel);
+	wait_end(f, req, &w);
+	return r;
+}
+
 int fs_wait_whole(fuse_req_t req, struct file *file)
 {
 	struct file_range missing;

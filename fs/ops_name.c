@@ -4,20 +4,41 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
+#include "cache/queries.h"
 #include "fs/fs_priv.h"
+
+/* An answer of a query (cache/queries.h): one that is not here is asked for now, one that is here is
+ * served and asked for again in the background. */
+static int lookup_answer(
+	fuse_req_t req, uint64_t dir, const char *name, int r, struct tree_attr *a)
+{
+	struct fs *f = fs_of(req);
+
+	if (r == CE_ABSENT) {
+		r = fs_wait_query(req, dir, name);
+		return r ? r : tree_lookup(f->volume, dir, name, a);
+	}
+	if (r == 0 && S_ISREG(a->mode) && f->sync && queries_is(f->volume, a->store) &&
+		sync_query(f->sync, dir, name, false, 0, NULL))
+		log_debug("an answer cannot be asked for again");
+	return r;
+}
 
 /* "Not there" is answered as an entry without an inode, which the kernel may remember; unknown is
  * an error. */
 static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct fs *f = fs_of(req);
+	uint64_t dir = fs_node(f, parent)->object;
 	struct fuse_entry_param none = {0};
 	struct tree_attr a;
-	int r = FS_LISTED(req, tree_lookup(f->volume, fs_node(f, parent)->object, name, &a));
+	int known = FS_LISTED(req, tree_lookup(f->volume, dir, name, &a));
+	int r = lookup_answer(req, dir, name, known, &a);
 
 	if (r == 0) {
 		fs_reply_entry(req, &a, false);
-	} else if (r == -ENOENT) {
+	} else if (r == -ENOENT && known == r) {
 		none.entry_timeout = fs_entry_ttl(f);
 		fuse_reply_entry(req, &none);
 	} else {

@@ -162,6 +162,15 @@ static int add_store(struct sync *s, const struct origin_store *o)
 	return feed_add(s, &store);
 }
 
+/* Without them the store is as good as ever. */
+static void set_queries(struct sync *s, const struct origin_store *o)
+{
+	int r = queries_set(s->volume, o->name, o->queries, o->n_queries);
+
+	if (r)
+		sync_note(s, r, "the queries of a store cannot be made known here");
+}
+
 static void on_stores(
 	void *arg, const struct origin_result *r, const struct origin_store *stores, size_t n)
 {
@@ -180,6 +189,8 @@ static void on_stores(
 			continue;
 		found = true;
 		e = add_store(s, &stores[i]);
+		if (!e)
+			set_queries(s, &stores[i]);
 	}
 	if (e) {
 		sync_note(s, e, "a store cannot be made known here");

@@ -64,7 +64,7 @@ struct fetch_transfer {
 	struct file *file;
 	uint64_t object, version, size;
 	char store[256];
-	char rid[65], etag[65];
+	char rid[QUERIES_ADDRESS_MAX], etag[65];
 	uint64_t asked, submitted, filled,
 		end; /* this call's start; up to where pieces are whole, are sealed */
 	struct origin_call *call;
@@ -336,25 +336,41 @@ static void start_call(struct fetch_transfer *t)
 		t->s->fetch.active++;
 }
 
+/* Who the origin calls it. */
+static bool name_transfer(struct fetch_transfer *t, const struct fetch_want *w)
+{
+	const struct feed *feed = feed_find(t->s, w->range.store);
+	struct queries_one q;
+
+	if (feed) {
+		snprintf(t->store, sizeof(t->store), "%s", feed->name);
+		snprintf(t->rid, sizeof(t->rid), "%s", w->range.rid);
+		return true;
+	}
+	if (queries_of(t->s->volume, w->object, &q))
+		return false;
+	memcpy(t->store, q.store_name, sizeof(t->store));
+	memcpy(t->rid, q.address, sizeof(t->rid));
+	return true;
+}
+
 /* Takes the reference to the file. */
 static void add_transfer(
 	struct sync *s, const struct fetch_want *w, struct file *file, uint64_t off, uint64_t end)
 {
 	struct fetch_transfer *t = calloc(1, sizeof(*t)), **at = &s->fetch.transfers;
-	const struct feed *feed = feed_find(s, w->range.store);
 
-	if (!t || !feed) {
+	if (t)
+		t->s = s;
+	if (!t || !name_transfer(t, w)) {
 		free(t);
 		file_unref(file, false);
 		return;
 	}
-	t->s = s;
 	t->file = file;
 	t->object = w->object;
 	t->version = w->version;
 	t->size = w->size;
-	snprintf(t->store, sizeof(t->store), "%s", feed->name);
-	snprintf(t->rid, sizeof(t->rid), "%s", w->range.rid);
 	snprintf(t->etag, sizeof(t->etag), "%s", w->range.etag);
 	t->asked = t->submitted = t->filled = off;
 	t->end = end;

@@ -59,6 +59,8 @@ typedef void origin_caps_fn(
 struct origin_store {
 	char name[256];
 	bool read_only;
+	const char **queries; /* names; borrowed during the callback */
+	size_t n_queries;
 };
 typedef void origin_stores_fn(
 	void *arg, const struct origin_result *r, const struct origin_store *stores, size_t n);
@@ -96,6 +98,10 @@ struct origin_content {
 };
 typedef void origin_contents_fn(
 	void *arg, const struct origin_result *r, const struct origin_content *contents, size_t n);
+
+/* code 0: `data` is the answer with `etag`; or data NULL: the one that is here stands (304). */
+typedef void origin_answer_fn(void *arg, const struct origin_result *r, const char *etag,
+	const void *data, size_t len);
 
 struct origin_range {
 	const char *store, *rid, *etag;
@@ -136,7 +142,10 @@ struct origin_ops {
 	/* Conditional GET: 0 = `etag` is current (304), CE_STALE = another version is. No content is transferred. */
 	int (*check)(struct origin *o, const char *store, const char *rid, const char *etag, origin_done_fn *fn,
 		void *arg, struct origin_call **out) MUST_CHECK;
-	/* `sink` gets exactly range->len bytes before fn's code is 0. */
+	/* Conditional GET of a query's answer, "NAME?a=1"; etag "" = none here. */
+	int (*query)(struct origin *o, const char *store, const char *address, const char *etag,
+		origin_answer_fn *fn, void *arg, struct origin_call **out) MUST_CHECK;
+	/* A rid with '?' is such an address. `sink` gets exactly range->len bytes before fn's code is 0. */
 	int (*get)(struct origin *o, const struct origin_range *range, http_sink_fn *sink,
 		origin_done_fn *fn, void *arg, struct origin_call **out) MUST_CHECK;
 	/* Content from `source` (op->size bytes), or NULL: none, or op->target. */

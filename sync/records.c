@@ -17,6 +17,8 @@
 #define SMALL_MAX_BYTES (512u << 20)
 #define MUTATION_IDLE_S 60 /* the server syncs its disk before it answers */
 #define POLL_GRACE_S 15
+#define QUERY_MAX_BYTES (16u << 20)
+#define QUERY_IDLE_S 30 /* it may take long to begin */
 
 struct records {
 	struct origin origin;
@@ -35,6 +37,7 @@ struct origin_call {
 	origin_contents_fn *contents;
 	origin_done_fn *done;
 	origin_outcome_fn *outcome;
+	origin_answer_fn *answer;
 	origin_batch_fn *batch;
 	http_sink_fn *sink;
 	http_source_fn *source;
@@ -131,8 +134,27 @@ static void request_init(
 	add_escaped(q, store);
 }
 
+/* "NAME?a=1&b=x%2Fy", as a person wrote it: what separates stays, all else is escaped. */
+static void add_query(struct request *q, const char *address)
+{
+	char one[2] = "";
+
+	add_path(q, "/queries/");
+	for (; *address; address++) {
+		one[0] = *address;
+		if (strchr("?&=%", *one))
+			add_path(q, one);
+		else
+			add_escaped(q, one);
+	}
+}
+
 static void add_record(struct request *q, const char *rid)
 {
+	if (strchr(rid, '?')) {
+		add_query(q, rid);
+		return;
+	}
 	add_path(q, "/records/");
 	add_escaped(q, rid);
 }
@@ -253,7 +275,7 @@ static void stores_done(void *arg, const struct http_answer *a)
 {
 	_cleanup_free_ struct origin_call *c = arg;
 	_cleanup_json_ struct json *body = NULL;
-	_cleanup_free_ struct origin_store *stores = NULL;
+	struct origin_store *stores = NULL;
 	struct origin_result r;
 	size_t n = 0;
 	int e;
@@ -265,6 +287,7 @@ static void stores_done(void *arg, const struct http_answer *a)
 			not_protocol(&r, e, "a list of stores");
 	}
 	c->stores(c->arg, &r, stores, n);
+	records_answer_stores_free(stores, n);
 }
 
 static int records_stores(
@@ -487,6 +510,44 @@ static int records_check(struct origin *o, const char *store, const char *rid, c
 	return submit(&q, c, check_done, RECORD_MAX_BYTES, 0, out);
 }
 
+/* --- a query's answer --- */
+
+static void query_done(void *arg, const struct http_answer *a)
+{
+	_cleanup_free_ struct origin_call *c = arg;
+	_cleanup_json_ struct json *problem = NULL;
+	struct origin_result r = { .status = a->status };
+	bool current = !a->code && a->status == 304 && *c->etag &&
+		       !strcmp(a->instance, c->r->instance);
+
+	if (!current)
+		judge(c, a, &r, &problem);
+	if (!r.code && !current && (!*a->etag || strlen(a->etag) > 64 || *a->etag != '"'))
+		not_protocol(&r, CE_PROTOCOL, "an answer without a strong ETag");
+	if (r.code || current)
+		c->answer(c->arg, &r, NULL, NULL, 0);
+	else
+		c->answer(c->arg, &r, a->etag, a->body ? a->body : "", a->body_len);
+}
+
+static int records_query(struct origin *o, const char *store, const char *address,
+	const char *etag, origin_answer_fn *fn, void *arg, struct origin_call **out)
+{
+	_cleanup_request_ struct request q = { 0 };
+	struct origin_call *c;
+	int r = new_call(records_of(o), arg, &c);
+
+	if (r)
+		return r;
+	c->answer = fn;
+	snprintf(c->etag, sizeof(c->etag), "%s", etag);
+	request_init(&q, c->r, "GET", store);
+	add_query(&q, address);
+	if (*etag)
+		add_header(&q, "If-None-Match: %s", etag);
+	return submit(&q, c, query_done, QUERY_MAX_BYTES, QUERY_IDLE_S, out);
+}
+
 /* --- mutations --- */
 
 static void add_mutation(struct request *q, const struct outbox_op *op)
@@ -688,6 +749,7 @@ const struct origin_ops records_ops = {
 	.changes = records_changes,
 	.get_small = records_get_small,
 	.check = records_check,
+	.query = records_query,
 	.get = records_get,
 	.put = records_put,
 	.patch = records_patch,

@@ -204,6 +204,30 @@ static bool is_store_name(const char *name)
 	       strcmp(name, "..");
 }
 
+/* They become names of directories: nothing but ids. */
+static int take_queries(const struct json *s, struct origin_store *out)
+{
+	const struct json *list;
+	const char *name;
+
+	if (!json_has(s, "queries"))
+		return 0;
+	if (json_get_array(s, "queries", &list))
+		return CE_PROTOCOL;
+	out->queries = calloc(json_count(list) + 1, sizeof(*out->queries));
+	if (!out->queries)
+		return -ENOMEM;
+	for (const struct json *q = json_first(list); q; q = json_next(q)) {
+		name = json_string(q);
+		if (!name || !*name || strlen(name) > 64 ||
+			name[strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+					  "0123456789_-")])
+			return CE_PROTOCOL;
+		out->queries[out->n_queries++] = name;
+	}
+	return 0;
+}
+
 static int take_store(const struct json *in, struct origin_store *out)
 {
 	const char *id, *mode;
@@ -215,24 +239,35 @@ static int take_store(const struct json *in, struct origin_store *out)
 		return CE_PROTOCOL;
 	snprintf(out->name, sizeof(out->name), "%s", id);
 	out->read_only = !strcmp(mode, "ro");
-	return 0;
+	return take_queries(in, out);
+}
+
+void records_answer_stores_free(struct origin_store *stores, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		free(stores[i].queries);
+	free(stores);
 }
 
 int records_answer_stores(const struct json *in, struct origin_store **out, size_t *n)
 {
-	_cleanup_free_ struct origin_store *stores = NULL;
+	struct origin_store *stores;
 	const struct json *list;
 	size_t i = 0;
+	int r = 0;
 
 	if (json_get_array(in, "stores", &list))
 		return CE_PROTOCOL;
 	stores = calloc(json_count(list) + 1, sizeof(*stores));
 	if (!stores)
 		return -ENOMEM;
-	for (const struct json *s = json_first(list); s; s = json_next(s), i++)
-		if (take_store(s, &stores[i]))
-			return CE_PROTOCOL;
-	*out = steal_ptr(&stores);
+	for (const struct json *s = json_first(list); s && !r; s = json_next(s))
+		r = take_store(s, &stores[i++]);
+	if (r) {
+		records_answer_stores_free(stores, i);
+		return r;
+	}
+	*out = stores;
 	*n = i;
 	return 0;
 }

@@ -18,6 +18,8 @@ void records_answer_json(const struct http_answer *a, struct origin_result *r, s
 
 int records_answer_caps(const struct json *in, struct origin_caps *out) MUST_CHECK;
 int records_answer_stores(const struct json *in, struct origin_store **out, size_t *n) MUST_CHECK;
+/* The names of queries are borrowed from `in`. */
+void records_answer_stores_free(struct origin_store *stores, size_t n);
 int records_answer_page(const struct json *in, struct origin_page *out) MUST_CHECK;
 int records_answer_contents(
 	const struct json *in, struct origin_content **out, size_t *n) MUST_CHECK;

@@ -208,6 +208,7 @@ static void abandon_all(struct sync *s)
 	replay_abandon(s);
 	fetch_abandon(s);
 	check_abandon(s);
+	question_abandon(s);
 }
 
 static void set_token(struct sync *s, struct secret *token)
@@ -269,7 +270,8 @@ static uint64_t hurry_step(struct sync *s, uint64_t now_ms)
 static uint64_t steps(struct sync *s)
 {
 	static uint64_t (*const all[])(struct sync * s, uint64_t now_ms) = { connect_step,
-		hurry_step, feed_step, replay_step, fetch_step, check_step, deferred_step };
+		hurry_step, feed_step, replay_step, fetch_step, check_step, question_step,
+		deferred_step };
 	uint64_t now = sync_now_ms(), due = s->pause_ms > now ? s->pause_ms : SYNC_NEVER, one;
 
 	for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
@@ -460,6 +462,7 @@ void sync_free(struct sync *s)
 	sync_stop(s);
 	feed_free_all(s);
 	check_free_all(s);
+	question_free_all(s);
 	if (s->origin)
 		s->origin->ops->close(s->origin);
 	http_free(s->http);

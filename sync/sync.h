@@ -90,6 +90,12 @@ int sync_wait_listed(struct sync *s, unsigned deadline_ms, struct sync_cancel *c
 int sync_check(struct sync *s, const char *store, const char *rid, const char *etag, unsigned deadline_ms,
 	struct sync_cancel *cancel) MUST_CHECK;
 
+/*
+ * Asks the origin for the answer `name` in a query's directory (cache/queries.h): 0 when it is here, -ENOENT when there can be none by
+ * this name; otherwise as sync_fetch. With `wait` false it is asked for in the background: 0 or -ENOENT at once.
+ */
+int sync_query(struct sync *s, uint64_t dir, const char *name, bool wait, unsigned deadline_ms, struct sync_cancel *cancel) MUST_CHECK;
+
 void sync_set_offline(struct sync *s, bool offline);
 /* Takes `token`: leaves AUTH_NEEDED. */
 void sync_set_token(struct sync *s, struct secret *token);

@@ -22,6 +22,7 @@
 #include <stdint.h>
 
 #include "base/clock.h"
+#include "cache/queries.h"
 #include "sync/http.h"
 #include "sync/link.h"
 #include "sync/origin.h"
@@ -124,6 +125,7 @@ struct sync {
 	struct replay replay;
 	struct fetch fetch;
 	struct check *checks; /* lock: check.c */
+	struct question *questions; /* lock: question.c */
 
 	atomic_bool outbox_changed, stop;
 	atomic_uint_fast64_t changed_ms; /* the latest local change */
@@ -202,5 +204,10 @@ void fetch_fail_all(struct sync *s, int code);
 uint64_t check_step(struct sync *s, uint64_t now_ms);
 void check_abandon(struct sync *s);
 void check_free_all(struct sync *s);
+
+/* --- question.c: answers of queries --- */
+uint64_t question_step(struct sync *s, uint64_t now_ms);
+void question_abandon(struct sync *s);
+void question_free_all(struct sync *s);
 
 #endif
