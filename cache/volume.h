@@ -97,6 +97,9 @@ int volume_setting_set(struct volume *v, const char *key, const char *value) MUS
 /* The highest number ever given to an operation; 0 = none yet. */
 int volume_last_seq(struct volume *v, uint64_t *out) MUST_CHECK;
 
+/* A row of the event log. `detail` is a JSON object without names or contents. As durable as a commit. */
+int volume_event(struct volume *v, const char *kind, const char *detail) MUST_CHECK;
+
 struct volume_status {
 	uint64_t limit_bytes, used_bytes;
 	uint64_t objects;

@@ -25,6 +25,8 @@ const struct command *const command_table[] = {
 	&command_conflicts_ls,
 	&command_conflicts_show,
 	&command_conflicts_resolve,
+	&command_export,
+	&command_view,
 	&command_serve,
 	&command_serve_token_add,
 	&command_serve_token_ls,

@@ -21,6 +21,8 @@ extern const struct command command_conflicts;
 extern const struct command command_conflicts_ls;
 extern const struct command command_conflicts_show;
 extern const struct command command_conflicts_resolve;
+extern const struct command command_export;
+extern const struct command command_view;
 extern const struct command command_serve;
 extern const struct command command_serve_token_add;
 extern const struct command command_serve_token_ls;

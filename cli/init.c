@@ -362,7 +362,7 @@ static int make_all(struct init *in, const char *url)
 	if (!r)
 		r = check_config(in);
 	if (!r)
-		r = token_read(in->args->token_file, &token, &in->error);
+		r = token_read("token", in->args->token_file, &token, &in->error);
 	if (!r)
 		r = make_volume(in, token);
 	if (!r)

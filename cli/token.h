@@ -1,6 +1,7 @@
 /*
- * Reading a bearer token: from a file, from standard input ("-"), or asked on the terminal without
- * echo (NULL). Never from the command line or the environment, where other processes see it.
+ * Reading a secret word (`what`: "token", "key"), given with --token-file and the like: from a
+ * file, from standard input ("-"), or asked on the terminal without echo (NULL). Never from the
+ * command line or the environment, where other processes see it.
  */
 #ifndef CACHET_CLI_TOKEN_H
 #define CACHET_CLI_TOKEN_H
@@ -12,6 +13,6 @@
 
 /* One line of printable ASCII; blanks around it are dropped. CE_USAGE with a sentence (the caller
  * frees). */
-int token_read(const char *file, struct secret **out, char **error) MUST_CHECK;
+int token_read(const char *what, const char *file, struct secret **out, char **error) MUST_CHECK;
 
 #endif

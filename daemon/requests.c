@@ -1,6 +1,7 @@
 #include "daemon/requests.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -170,6 +171,20 @@ static int do_accept_restored(struct request *q)
 	return 0;
 }
 
+static int do_exported(struct request *q)
+{
+	uint64_t files, bytes;
+	char detail[96];
+	int r;
+
+	if (json_get_u64(q->in, "files", &files) || json_get_u64(q->in, "bytes", &bytes))
+		return say(q, CE_USAGE, "'files' and 'bytes' are numbers");
+	snprintf(detail, sizeof(detail), "{\"files\":%" PRIu64 ",\"bytes\":%" PRIu64 "}", files,
+		bytes);
+	r = volume_event(q->d->volume, "export", detail);
+	return r ? r : volume_sync(q->d->volume);
+}
+
 static int do_umount(struct request *q)
 {
 	int r = report_status(q->d, q->out);
@@ -276,6 +291,7 @@ static const struct {
 	{ "offline", do_offline, true },
 	{ "allow-deletes", do_allow_deletes, true },
 	{ "accept-restored", do_accept_restored, true },
+	{ "exported", do_exported, false },
 	{ "umount", do_umount, true },
 };
 
