@@ -151,7 +151,7 @@ int content_map_get(struct db *db, uint64_t id, struct content_map *out)
 	m.blob = stmt_u64(&s);
 	m.object = stmt_u64(&s);
 	m.size = stmt_u64(&s);
-	m.whole = stmt_u64(&s) != 0;
+	m.whole = stmt_u64(&s) != 0 || !m.size; /* of nothing, nothing is missing */
 	m.state = (enum content_map_state)stmt_u64(&s);
 	stmt_etag(&s, &m.etag);
 	if (s.error)

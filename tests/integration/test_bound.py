@@ -1,0 +1,149 @@
+"""Promise P11: the blocks of all files of the volume never exceed the bound, whatever goes on.
+
+Eight writers, readers of more than fits, checkpoints and eviction go on while every file of the volume is measured about
+every 10 ms. CACHET_BOUND_S (default 6) is how long, CACHET_SEED the seed."""
+import errno
+import os
+import random
+import threading
+import time
+import traceback
+
+import pytest
+
+BOUND = 64 * 1000 * 1000
+SECONDS = float(os.environ.get("CACHET_BOUND_S", "6"))
+SEED = int(os.environ.get("CACHET_SEED", "1"))
+
+
+def blocks_under(top):
+    """Bytes allocated for all regular files below `top`, each counted while it stands."""
+    total, stack = 0, [top]
+    while stack:
+        try:
+            with os.scandir(stack.pop()) as entries:
+                for e in entries:
+                    try:
+                        if e.is_dir(follow_symlinks=False):
+                            stack.append(e.path)
+                        else:
+                            total += e.stat(follow_symlinks=False).st_blocks * 512
+                    except FileNotFoundError:
+                        pass
+        except FileNotFoundError:
+            pass
+    return total
+
+
+class Crowd:
+    """Threads until a moment; their unexpected errors are kept."""
+
+    def __init__(self):
+        self.until = time.monotonic() + SECONDS
+        self.errors, self.threads = [], []
+        self.refused = 0
+
+    def start(self, what, *args):
+        def run():
+            try:
+                while time.monotonic() < self.until:
+                    what(*args)
+            except Exception:  # pylint: disable=broad-except
+                self.errors.append(traceback.format_exc())
+        self.threads.append(threading.Thread(target=run))
+        self.threads[-1].start()
+
+    def join(self):
+        for t in self.threads:
+            t.join(60)
+            assert not t.is_alive(), "a worker hangs"
+        assert not self.errors, "\n".join(self.errors)
+
+
+def write_some(crowd, folder, rng):
+    """A file of any size, rewritten, cut, synced or removed; no space is an answer."""
+    path = folder / f"f{rng.randrange(40)}"
+    try:
+        kind = rng.random()
+        if kind < 0.15:
+            path.unlink(missing_ok=True)
+        elif kind < 0.3 and path.exists():
+            with open(path, "r+b") as f:
+                f.seek(rng.randrange(200000))
+                f.write(rng.randbytes(rng.choice([10, 5000, 70000])))
+        else:
+            with open(path, "wb") as f:
+                f.write(rng.randbytes(rng.choice([100, 4096, 30000, 300000, 3000000])))
+                if rng.random() < 0.3:
+                    f.flush()
+                    os.fsync(f.fileno())
+    except OSError as e:
+        if e.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        crowd.refused += 1
+        time.sleep(0.02)
+
+
+def read_some(folder, names, rng):
+    """Offline, what was evicted is not to be had."""
+    try:
+        with open(folder / rng.choice(names), "rb") as f:
+            f.seek(rng.randrange(2) * 100000)
+            assert f.read(300000)
+    except OSError as e:
+        assert e.errno == errno.EHOSTUNREACH, e
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("offline", [False, True], ids=["online", "offline"])
+def test_the_bound_is_never_exceeded(server, make_client, home, offline):
+    rng = random.Random(SEED)
+    source = home / "source"
+    source.mkdir()
+    names = [f"record{i}" for i in range(60)]
+    for n in names:
+        (source / n).write_bytes(rng.randbytes(2_000_000))
+    feeder = make_client("feeder", cache_size="400MB").mount()
+    for n in names:
+        (feeder.mnt / n).write_bytes((source / n).read_bytes())
+    feeder.sync()
+    feeder.umount()
+
+    c = make_client("bounded", cache_size="64MB").mount()
+    volume = c.volume
+    for n in names:  # what is here is read offline as well
+        with open(c.mnt / n, "rb") as f:
+            f.read(500_000)
+    if offline:
+        c.run("offline")
+    crowd, highest = Crowd(), [0, 0]
+
+    def sample():
+        at = time.monotonic()
+        total = blocks_under(volume)
+        highest[0] = max(highest[0], total)
+        highest[1] += 1
+        time.sleep(max(0.0, 0.01 - (time.monotonic() - at)))
+    crowd.start(sample)
+    for i in range(8):
+        folder = c.mnt / f"writer{i}"
+        folder.mkdir()
+        crowd.start(write_some, crowd, folder, random.Random(f"{SEED} {i}"))
+    for i in range(2):
+        crowd.start(read_some, c.mnt, names, random.Random(f"{SEED} reader {i}"))
+    crowd.join()
+    print(f"highest {highest[0]} of {BOUND} bytes in {highest[1]} samples, {crowd.refused} refusals")
+    assert highest[1] > 100
+    assert highest[0] <= BOUND, f"{highest[0] - BOUND} bytes over the bound"
+    assert highest[0] > BOUND // 2, "the bound was never near: nothing was tested"
+
+    # Usable afterwards: what was written is sent, makes room, and new work is taken.
+    if offline:
+        assert crowd.refused, "unsent work fills the volume: writers must be told"
+        assert c.status()["pending"]
+        c.run("online")
+    c.sync(timeout=120)
+    (c.mnt / "after").write_bytes(b"a" * 500_000)
+    c.sync()
+    assert server.read("notes", "after") == b"a" * 500_000
+    assert blocks_under(volume) <= BOUND
