@@ -12,11 +12,13 @@
 #include "server/server.h"
 
 #define STOP_GRACE_MS 5000
+#define OFFLINE_MS (72 * 3600 * 1000ULL)
 
 struct args {
 	struct command_common common;
 	const char *listen, *port_file, *tls_cert, *tls_key;
-	uint64_t max_record_bytes;
+	const char *key_source;
+	uint64_t max_record_bytes, kek_ms, offline_ms;
 };
 
 static const struct option_def options[] = {
@@ -31,6 +33,15 @@ static const struct option_def options[] = {
 		.help = "private key of the certificate (PEM)" },
 	{ "max-record-bytes", 0, OPTION_BYTES, offsetof(struct args, max_record_bytes), .min = 1,
 		.arg = "SIZE", .help = "largest record accepted (default: 16G)" },
+	{ "key-source", 0, OPTION_STRING, offsetof(struct args, key_source), .arg = "SPEC",
+		.help = "where the master key comes from, as file:PATH or command:COMMAND "
+			"(default: master.key in DIR, made at the first start)" },
+	{ "kek-ttl", 0, OPTION_DURATION, offsetof(struct args, kek_ms), .min = 60000, .arg = "TIME",
+		.help = "a device's key is good for so long, then it gets a new one (default: "
+			"90d)" },
+	{ "offline-ttl", 0, OPTION_DURATION, offsetof(struct args, offline_ms), .arg = "TIME",
+		.help = "a device may go on so long without the server, 0 = never (default: "
+			"72h)" },
 	COMMAND_COMMON,
 	OPTION_END,
 };
@@ -105,7 +116,7 @@ static int serve(
 
 static int run(int argc, char **argv)
 {
-	struct args args = { .listen = "127.0.0.1:8080" };
+	struct args args = { .listen = "127.0.0.1:8080", .offline_ms = OFFLINE_MS };
 	struct server_options o;
 	struct server *s;
 	_cleanup_free_ char *error = NULL;
@@ -122,6 +133,9 @@ static int run(int argc, char **argv)
 		.tls_cert = args.tls_cert,
 		.tls_key = args.tls_key,
 		.max_record_bytes = args.max_record_bytes,
+		.key_source = args.key_source,
+		.kek_ttl_s = (int64_t)(args.kek_ms / 1000),
+		.offline_ttl_s = args.offline_ms < 1000 ? -1 : (int64_t)(args.offline_ms / 1000),
 	};
 	/* Before the server's threads: they inherit the mask. */
 	r = signals_block();

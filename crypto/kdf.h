@@ -25,6 +25,8 @@
 #define KDF_LABEL_INDEX_PAGE "cachet/index/page/v1"
 #define KDF_LABEL_INDEX_WAL "cachet/index/wal/v1"
 #define KDF_LABEL_UNSENT "cachet/unsent/v1"
+#define KDF_LABEL_SERVER_KEK "cachet/server/kek/v1"
+#define KDF_LABEL_SERVER_SIGN "cachet/server/sign/v1"
 
 struct kdf_field {
 	const void *data;

@@ -13,6 +13,7 @@
 #include "base/secret.h"
 #include "server/server.h"
 #include "server/audit.h"
+#include "server/devices.h"
 #include "server/tokens.h"
 #include "server/wire.h"
 
@@ -197,13 +198,96 @@ int server_store_grant(const char *dir, const char *store, const char *account, 
 	return r ? server_admin_explain(error, r, "cannot give the store to the account") : 0;
 }
 
+/* ---- devices ---- */
+
+struct device_args {
+	enum device_state state;
+	const char *dkid, *account;
+	uint64_t n;
+};
+
+static int set_device_state(struct store_db *db, const char *who, void *arg)
+{
+	const struct device_args *a = arg;
+	struct device d;
+	int r = server_devices_by_dkid(db, a->dkid, &d);
+
+	if (r || d.state == a->state)
+		return r;
+	if (d.state == DEVICE_REVOKED)
+		return -EBUSY;
+	return server_devices_set_state(db, who, &d, a->state);
+}
+
+int server_device_do(const char *dir, enum server_device_verb verb, const char *dkid, char **error)
+{
+	static const enum device_state states[] = {
+		[SERVER_DEVICE_REVOKE] = DEVICE_REVOKED,
+		[SERVER_DEVICE_TRUST] = DEVICE_OK,
+		[SERVER_DEVICE_UNTRUST] = DEVICE_UNTRUSTED,
+	};
+	_cleanup_store_ struct store_db *db = NULL;
+	struct device_args args = { .state = states[verb], .dkid = dkid };
+	int r;
+
+	*error = NULL;
+	r = server_admin_open_existing(dir, &db, error);
+	if (r)
+		return r;
+	r = server_admin_transact(db, set_device_state, &args);
+	return r ? server_admin_explain(error, r,
+			   r == -ENOENT  ? "there is no such device"
+			   : r == -EBUSY ? "a revoked device stays revoked; it has to enrol again"
+					 : "cannot change the device")
+		 : 0;
+}
+
+static int rotate(struct store_db *db, const char *who, void *arg)
+{
+	struct device_args *a = arg;
+	struct device d;
+	int r;
+
+	if (!a->dkid)
+		return server_devices_rotate_all(db, who, a->account, &a->n);
+	r = server_devices_by_dkid(db, a->dkid, &d);
+	if (!r && d.state == DEVICE_REVOKED)
+		r = -ENOENT;
+	a->n = 1;
+	return r ? r : server_devices_rotate(db, who, &d, "asked for");
+}
+
+int server_rotate(const char *dir, const char *dkid, const char *account, uint64_t *n, char **error)
+{
+	_cleanup_store_ struct store_db *db = NULL;
+	struct device_args args = { .dkid = dkid, .account = account };
+	int r;
+
+	*error = NULL;
+	r = server_admin_open_existing(dir, &db, error);
+	if (r)
+		return r;
+	r = server_admin_transact(db, rotate, &args);
+	if (r)
+		return server_admin_explain(error, r,
+			r == -ENOENT ? "there is no such account or device" : "cannot rotate");
+	*n = args.n;
+	return 0;
+}
+
 /* ---- what there is ---- */
+
+static int list_devices(struct store_db *db, struct json *out)
+{
+	return server_devices_list(db, 0, out);
+}
 
 int server_list(const char *dir, enum server_list what, struct json **out, char **error)
 {
 	static int (*const lists[])(struct store_db *, struct json *) = {
 		[SERVER_LIST_TOKENS] = server_tokens_list,
 		[SERVER_LIST_ACCOUNTS] = server_tokens_accounts,
+		[SERVER_LIST_DEVICES] = list_devices,
 	};
 	_cleanup_store_ struct store_db *db = NULL;
 	_cleanup_json_ struct json *o = NULL;

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "server/devices.h"
 #include "server/limiter.h"
 
 #define HEADERS_MAX_BYTES 16384
@@ -211,6 +212,37 @@ static void check_store(struct request *r, struct store_db *db, const char *stor
 		server_http_refuse(r, PROBLEM_FORBIDDEN, "the token is not for this store");
 }
 
+/* A key is only its account's: said here, so that no handler can forget it. */
+static void check_owner(struct request *r, struct store_db *db)
+{
+	struct device d;
+	int rc = server_devices_by_dkid(db, r->id, &d);
+
+	if (rc == -ENOENT)
+		server_http_refuse(r, PROBLEM_NO_SUCH, "there is no such device");
+	else if (rc)
+		server_http_fail(r, rc);
+	else if (d.account != r->access.account && !r->access.admin)
+		server_http_refuse(r, PROBLEM_NOT_YOURS, NULL);
+}
+
+/* Not a lock, since a client can leave its header out: it tells an honest one to ask for the signed
+ * word. What locks is the revoked token. */
+static void check_revoked(struct request *r, struct store_db *db)
+{
+	const char *id = r->headers[HEADER_DEVICE];
+	struct device d;
+	int rc;
+
+	if (!id || r->access.admin || !server_devices_is_id(id))
+		return;
+	rc = server_devices_by_id(db, r->access.account, id, &d);
+	if (!rc && d.state == DEVICE_REVOKED)
+		server_http_refuse(r, PROBLEM_DEVICE_REVOKED, NULL);
+	else if (rc && rc != -ENOENT)
+		server_http_fail(r, rc);
+}
+
 static void check_length(struct request *r, uint64_t length)
 {
 	struct server *s = r->s;
@@ -238,6 +270,12 @@ static void check_rights(
 			"a record id has 1 to 64 characters of A-Z a-z 0-9 _ -");
 	if (!r->answer.status && (r->route->flags & ROUTE_ADMIN) && !r->access.admin)
 		server_http_refuse(r, PROBLEM_FORBIDDEN, "this needs an admin token");
+	if (!r->answer.status && (r->route->flags & ROUTE_OWN) && r->access.admin)
+		server_http_refuse(r, PROBLEM_FORBIDDEN, "this is not for an admin token");
+	if (!r->answer.status && (r->route->flags & ROUTE_DEVICE))
+		check_owner(r, db);
+	if (!r->answer.status && !(r->route->flags & ROUTE_REVOKED))
+		check_revoked(r, db);
 	if (!r->answer.status && (r->route->flags & ROUTE_STORE))
 		check_store(r, db, store);
 	if (!r->answer.status && (r->route->flags & ROUTE_WRITE) && r->access.read_only)

@@ -32,6 +32,15 @@ void server_admin_account_close(struct request *r);
 void server_admin_grant(struct request *r);
 void server_admin_audit(struct request *r);
 
+/* device_calls.c; {id} is a dkid. Resumed in server_call_answer() likewise. */
+void server_device_enrol(struct request *r);
+void server_device_list(struct request *r);
+void server_device_kek(struct request *r);
+void server_device_rotate(struct request *r);
+void server_device_revoke(struct request *r);
+void server_device_trust(struct request *r);
+void server_admin_rotate(struct request *r);
+
 void server_feed_begin(struct request *r);
 void server_feed_answer(struct request *r);
 

@@ -55,6 +55,9 @@ enum body_kind {
 #define ROUTE_STORE 1u /* has {s}; r->store is looked up and the token's right to it checked */
 #define ROUTE_WRITE 2u /* a read-only token is refused */
 #define ROUTE_ADMIN 4u /* needs an admin token */
+#define ROUTE_DEVICE 8u /* {id} is a dkid of the token's account; admin tokens: of any */
+#define ROUTE_OWN 16u   /* an admin token is refused */
+#define ROUTE_REVOKED 32u /* a revoked device's header is let in: the answer says what it needs */
 
 struct request;
 
@@ -100,6 +103,7 @@ struct request {
 	size_t n_batch;
 	struct commit_job job;
 	struct feed_query feed;
+	int64_t seen_device; /* GET /v1 */
 	void *own; /* of the route; server_http_own */
 	void (*free_own)(void *own);
 	struct request *next_waiter; /* in the feed's list */

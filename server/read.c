@@ -6,17 +6,31 @@
 #include "base/error.h"
 #include "base/io.h"
 #include "base/json.h"
+#include "server/devices.h"
 #include "server/handlers.h"
 #include "server/query.h"
 #include "server/range.h"
 
+#define SEEN_EVERY_NS (60 * NS_PER_SEC)
+
 /* ---- GET /v1 ---- */
 
-static int last_seq(struct request *r, struct store_db *db, const uint8_t *device, uint64_t *out)
+struct device_news {
+	uint64_t last_seq;
+	bool is_enrolled;
+	struct device device;
+};
+
+static int read_last_seq(struct request *r, struct store_db *db, uint64_t *out)
 {
 	sqlite3_stmt *q = server_store_statement(db, SQL_DEVICE_GET);
+	uint8_t device[WIRE_KEY_LEN];
 	int rc;
 
+	if (bytes_from_hex(r->headers[HEADER_DEVICE], device, sizeof(device))) {
+		server_http_refuse(r, PROBLEM_BAD_REQUEST, "cachet-device is 32 hex digits");
+		return 0;
+	}
 	sqlite3_bind_int64(q, 1, r->access.account);
 	sqlite3_bind_blob(q, 2, device, WIRE_KEY_LEN, SQLITE_STATIC);
 	rc = server_store_step(db, q);
@@ -26,32 +40,46 @@ static int last_seq(struct request *r, struct store_db *db, const uint8_t *devic
 	return rc < 0 ? rc : 0;
 }
 
-static int read_device(struct request *r, uint64_t *seq)
+static int read_device(struct request *r, struct device_news *out)
 {
-	uint8_t device[WIRE_KEY_LEN];
 	struct store_db *db;
 	int rc;
 
-	*seq = 0;
 	if (!r->headers[HEADER_DEVICE])
 		return 0;
-	if (bytes_from_hex(r->headers[HEADER_DEVICE], device, sizeof(device))) {
-		server_http_refuse(r, PROBLEM_BAD_REQUEST, "cachet-device is 32 hex digits");
-		return 0;
-	}
 	rc = server_pool_take(r->s->pool, &db);
 	if (rc)
 		return rc;
-	rc = last_seq(r, db, device, seq);
+	rc = read_last_seq(r, db, &out->last_seq);
+	if (!rc)
+		rc = server_devices_by_id(
+			db, r->access.account, r->headers[HEADER_DEVICE], &out->device);
+	out->is_enrolled = !rc;
 	server_pool_give(r->s->pool, db);
-	return rc;
+	return rc == -ENOENT ? 0 : rc;
+}
+
+static int print_device(struct buffer *b, const struct device *d)
+{
+	const char *quote = *d->kid ? "\"" : "";
+
+	return buffer_printf(b, ",\"device\":{\"dkid\":\"%s\",\"kid\":%s%s%s,\"state\":\"%s\"}",
+		d->dkid, quote, *d->kid ? d->kid : "null", quote,
+		server_devices_state_name(d->state));
+}
+
+static int note_seen(struct tx *tx, void *arg)
+{
+	struct request *r = arg;
+
+	return server_devices_seen(tx->db, r->seen_device);
 }
 
 void server_read_capabilities(struct request *r)
 {
 	const struct server *s = r->s;
-	uint64_t seq;
-	int rc = read_device(r, &seq);
+	struct device_news news = { 0 };
+	int rc = read_device(r, &news);
 
 	if (r->answer.status)
 		return;
@@ -61,12 +89,23 @@ void server_read_capabilities(struct request *r)
 			"\"cachet " CACHET_VERSION "\",\"time_ns\":\"%lld\",\"last_seq\":%llu,"
 						   "\"idempotency_days\":%d,\"limits\":{"
 			"\"max_record_bytes\":%llu,\"max_request_bytes\":%llu,\"max_batch\":%d,"
-			"\"max_wait_s\":%d}}",
-			s->instance, s->epoch, (long long)clock_wall_ns(), (unsigned long long)seq,
-			SERVER_IDEMPOTENCY_DAYS, (unsigned long long)s->max_record_bytes,
+			"\"max_wait_s\":%d}",
+			s->instance, s->epoch, (long long)clock_wall_ns(),
+			(unsigned long long)news.last_seq, SERVER_IDEMPOTENCY_DAYS,
+			(unsigned long long)s->max_record_bytes,
 			(unsigned long long)s->max_request_bytes, SERVER_MAX_BATCH,
 			SERVER_MAX_WAIT_S);
+	if (!rc && news.is_enrolled)
+		rc = print_device(&r->answer.text, &news.device);
+	if (!rc)
+		rc = buffer_append(&r->answer.text, "}", 1);
 	server_http_json(r, rc);
+	/* Noted now and then only; the answer waits for it but does not depend on it. */
+	if (!rc && news.is_enrolled && clock_wall_ns() - news.device.seen_at_ns > SEEN_EVERY_NS) {
+		r->seen_device = news.device.n;
+		r->job.run = note_seen;
+		server_http_submit(r);
+	}
 }
 
 /* ---- GET /v1/stores ---- */

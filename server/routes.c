@@ -2,11 +2,12 @@
 #include "server/handlers.h"
 
 #define ADMIN "/v1/admin/"
+#define DEVICE "/v1/devices/{id}/"
 #define RECORD "/v1/stores/{s}/records/{id}"
 
 /* The whole protocol. HEAD goes with GET. */
 const struct route server_routes[] = {
-	{ "GET", "/v1", 0, BODY_NONE, NULL, server_read_capabilities, NULL },
+	{ "GET", "/v1", ROUTE_REVOKED, BODY_NONE, NULL, server_read_capabilities, NULL },
 	{ "GET", "/v1/stores", 0, BODY_NONE, NULL, server_read_stores, NULL },
 	{ "GET", "/v1/stores/{s}/changes", ROUTE_STORE, BODY_NONE, server_feed_begin,
 		server_feed_answer, server_feed_answer },
@@ -23,6 +24,17 @@ const struct route server_routes[] = {
 	{ "GET", "/v1/stores/{s}/queries", ROUTE_STORE, BODY_NONE, NULL, server_query_list, NULL },
 	{ "GET", "/v1/stores/{s}/queries/{id}", ROUTE_STORE, BODY_NONE, NULL, server_query_get_one,
 		server_query_answer },
+	{ "GET", "/v1/devices", 0, BODY_NONE, NULL, server_device_list, NULL },
+	{ "POST", "/v1/devices", ROUTE_OWN | ROUTE_REVOKED, BODY_JSON, NULL, server_device_enrol,
+		server_call_answer },
+	{ "POST", DEVICE "kek", ROUTE_DEVICE | ROUTE_OWN | ROUTE_REVOKED, BODY_JSON, NULL,
+		server_device_kek, server_call_answer },
+	{ "POST", DEVICE "rotate", ROUTE_DEVICE | ROUTE_OWN | ROUTE_WRITE | ROUTE_REVOKED,
+		BODY_JSON, NULL, server_device_rotate, server_call_answer },
+	{ "POST", DEVICE "revoke", ROUTE_DEVICE | ROUTE_WRITE, BODY_JSON, NULL,
+		server_device_revoke, server_call_answer },
+	{ "POST", DEVICE "trust", ROUTE_DEVICE | ROUTE_WRITE, BODY_JSON, NULL,
+		server_device_trust, server_call_answer },
 	{ "GET", "/v1/audit", ROUTE_ADMIN, BODY_NONE, NULL, server_admin_audit, NULL },
 	{ "GET", ADMIN "accounts", ROUTE_ADMIN, BODY_NONE, NULL, server_admin_accounts, NULL },
 	{ "POST", ADMIN "accounts", ROUTE_ADMIN, BODY_JSON, NULL, server_admin_account_add,
@@ -30,6 +42,8 @@ const struct route server_routes[] = {
 	{ "POST", ADMIN "accounts/close", ROUTE_ADMIN, BODY_JSON, NULL,
 		server_admin_account_close, server_call_answer },
 	{ "POST", ADMIN "stores/{id}/grant", ROUTE_ADMIN, BODY_JSON, NULL, server_admin_grant,
+		server_call_answer },
+	{ "POST", ADMIN "rotate", ROUTE_ADMIN, BODY_JSON, NULL, server_admin_rotate,
 		server_call_answer },
 	{ "GET", ADMIN "tokens", ROUTE_ADMIN, BODY_NONE, NULL, server_admin_tokens, NULL },
 	{ "POST", ADMIN "tokens", ROUTE_ADMIN, BODY_JSON, NULL, server_admin_token_add,

@@ -18,6 +18,7 @@
 #include "server/import.h"
 #include "server/limiter.h"
 #include "server/server_priv.h"
+#include "server/vault.h"
 #include "server/tasks.h"
 
 #define MAX_RECORD_BYTES (16ULL << 30)
@@ -26,6 +27,8 @@
 #define HELPERS 4
 #define HEADER_TIMEOUT_S 75
 #define BODY_GRACE_S 60
+#define KEK_TTL_S (90 * 86400)
+#define OFFLINE_TTL_S (72 * 3600)
 #define TICK_MS 100
 #define TASK_THREADS 2
 #define TASKS_QUEUED 256
@@ -57,11 +60,14 @@ static int take_options(struct server *s, const struct server_options *o, char *
 	s->listen = strdup(o->listen);
 	s->tls_cert = copy_or_null(o->tls_cert);
 	s->tls_key = copy_or_null(o->tls_key);
+	s->key_source = copy_or_null(o->key_source);
 	if (!s->dir || !s->listen || !s->tls_cert != !o->tls_cert || !s->tls_key != !o->tls_key)
 		return explain(error, -ENOMEM, "cannot start");
 	s->max_record_bytes = o->max_record_bytes ? o->max_record_bytes : MAX_RECORD_BYTES;
 	s->max_request_bytes = o->max_request_bytes ? o->max_request_bytes : MAX_REQUEST_BYTES;
 	s->threads = o->threads ? o->threads : THREADS;
+	s->kek_ttl_s = o->kek_ttl_s ? o->kek_ttl_s : KEK_TTL_S;
+	s->offline_ttl_s = o->offline_ttl_s ? MAX_OF(o->offline_ttl_s, 0) : OFFLINE_TTL_S;
 	s->header_timeout_ms =
 		1000LL * (o->header_timeout_s ? o->header_timeout_s : HEADER_TIMEOUT_S);
 	s->body_grace_ms = 1000LL * (o->body_grace_s ? o->body_grace_s : BODY_GRACE_S);
@@ -132,6 +138,8 @@ static int open_data(struct server *s, char **error)
 	if (r)
 		return explain(error, r, "cannot open the database");
 	r = read_names(s, db);
+	if (!r)
+		r = server_vault_open(db, s->dir, s->key_source, &s->vault, error);
 	if (!r)
 		r = sweep(s, db);
 	server_pool_give(s->pool, db);
@@ -330,6 +338,7 @@ void server_free(struct server *s)
 	server_stop(s, 0);
 	server_pool_free(s->pool);
 	server_limiter_free(s->limiter);
+	server_vault_free(s->vault);
 	server_body_close_dirs(&s->dirs);
 	cleanup_fd(&s->lock_fd);
 	cleanup_fd(&s->dir_fd);
@@ -339,5 +348,6 @@ void server_free(struct server *s)
 	free(s->listen);
 	free(s->tls_cert);
 	free(s->tls_key);
+	free(s->key_source);
 	free(s);
 }

@@ -30,6 +30,11 @@ struct server_options {
 	uint64_t max_record_bytes;  /* 0 = default 16 GiB */
 	uint64_t max_request_bytes; /* bound of JSON bodies; 0 = default 8 MiB */
 	unsigned threads;           /* 0 = default */
+	/* Where the master key comes from (crypto/keysource.h); NULL = the file master.key in dir,
+	 * made at the first start. */
+	const char *key_source;
+	int64_t kek_ttl_s;     /* a device's key is good for so long; 0 = default 90 days */
+	int64_t offline_ttl_s; /* and so long without asking; 0 = default 72 h, negative: never */
 	/* A connection may be silent this long, and take this long to bring a request's header; 0
 	 * = 75. */
 	unsigned header_timeout_s;
@@ -63,10 +68,19 @@ int server_token_revoke(const char *dir, int64_t id, char **error) MUST_CHECK;
 /* Revokes the account's tokens and takes its stores away. */
 int server_account_close(const char *dir, const char *name, char **error) MUST_CHECK;
 
-enum server_list { SERVER_LIST_TOKENS, SERVER_LIST_ACCOUNTS };
+enum server_list { SERVER_LIST_TOKENS, SERVER_LIST_ACCOUNTS, SERVER_LIST_DEVICES };
 /* The same objects as the calls of docs/protocol.md answer; the caller frees *out. */
 int server_list(
 	const char *dir, enum server_list what, struct json **out, char **error) MUST_CHECK;
+
+enum server_device_verb { SERVER_DEVICE_REVOKE, SERVER_DEVICE_TRUST, SERVER_DEVICE_UNTRUST };
+/* -ENOENT: no such device; -EBUSY: it is revoked, for ever. */
+int server_device_do(const char *dir, enum server_device_verb verb, const char *dkid,
+	char **error) MUST_CHECK;
+/* New current keys, made when the devices ask for them: of one device, of an account's, or (both
+ * NULL) of all. */
+int server_rotate(const char *dir, const char *dkid, const char *account, uint64_t *n,
+	char **error) MUST_CHECK;
 
 /* Entries of the audit log behind number `since`. */
 int server_audit_page(const char *dir, uint64_t since, uint64_t limit, struct json **out,

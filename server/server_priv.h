@@ -25,12 +25,15 @@ struct feed;
 struct http;
 struct tasks;
 struct limiter;
+struct vault;
 
 struct server {
 	char *dir, *listen;
 	char *tls_cert, *tls_key; /* file names */
 	uint64_t max_record_bytes, max_request_bytes;
 	unsigned threads;
+	char *key_source; /* or NULL */
+	int64_t kek_ttl_s, offline_ttl_s;
 	int64_t header_timeout_ms, body_grace_ms;
 
 	int dir_fd, lock_fd;
@@ -40,6 +43,7 @@ struct server {
 
 	struct pool *pool;
 	struct limiter *limiter;
+	struct vault *vault;
 	struct commit_queue *queue;
 	struct feed *feed;
 	struct tasks *tasks; /* queries and exports */

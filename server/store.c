@@ -17,6 +17,8 @@
 	"r.mode, r.mtime_ns, r.seq, r.tag, r.key, r.changed_at, r.file, r.deleted"
 #define RECORD_FROM " FROM records r LEFT JOIN records p ON p.n = r.parent "
 
+#define ENROLLED_COLUMNS "n, dkid, account, device_id, dk_pub, kid, state, seen_at"
+
 /* Whether the token of this number opens the store `s`. */
 #define STORE_OPEN_TO(token)                                                                       \
 	" EXISTS (SELECT 1 FROM tokens t WHERE t.n = " token " AND NOT t.admin"                    \
@@ -73,6 +75,34 @@ static const char *const texts[SQL_COUNT] = {
 	[SQL_TOKEN_REVOKE_ALL] =
 		"UPDATE tokens SET revoked_at = ?2 WHERE account = ?1 AND revoked_at IS NULL",
 	[SQL_TOKEN_KNOWN] = "SELECT 1 FROM tokens WHERE n = ?",
+	[SQL_VAULT_GET] = "SELECT commitment, sign_public, sign_wrapped FROM vault",
+	[SQL_VAULT_PUT] =
+		"INSERT INTO vault (one, commitment, sign_public, sign_wrapped, created_at)"
+		" VALUES (1, ?, ?, ?, ?)",
+	[SQL_ENROLLED_BY_DKID] = "SELECT " ENROLLED_COLUMNS " FROM enrolled WHERE dkid = ?",
+	[SQL_ENROLLED_BY_ID] = "SELECT " ENROLLED_COLUMNS " FROM enrolled WHERE account = ?"
+			       " AND device_id = ? ORDER BY n DESC LIMIT 1",
+	[SQL_ENROLLED_NEXT] = "SELECT " ENROLLED_COLUMNS " FROM enrolled WHERE n > ?1"
+			      " AND state <> 2 AND (?2 = 0 OR account = ?2) ORDER BY n LIMIT 1",
+	[SQL_ENROLLED_ADD] =
+		"INSERT INTO enrolled (dkid, account, device_id, name, dk_pub, state, token,"
+		" created_at, seen_at) VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6, ?7, ?7)",
+	[SQL_ENROLLED_UPDATE] = "UPDATE enrolled SET dk_pub = ?2, name = coalesce(?3, name),"
+				" token = ?4, seen_at = ?5 WHERE n = ?1",
+	[SQL_ENROLLED_SET_STATE] = "UPDATE enrolled SET state = ?2 WHERE n = ?1",
+	[SQL_ENROLLED_SET_KID] = "UPDATE enrolled SET kid = ?2 WHERE n = ?1",
+	[SQL_ENROLLED_SEEN] = "UPDATE enrolled SET seen_at = ?2 WHERE n = ?1",
+	[SQL_ENROLLED_LIST] =
+		"SELECT e.dkid, e.device_id, a.name, e.name, e.state, e.dk_pub, e.kid, k.rotated_at,"
+		" k.expires_at, e.created_at, max(e.seen_at, coalesce((SELECT max(d.seen_at) FROM"
+		" devices d WHERE d.account = e.account AND lower(hex(d.device)) ="
+		" lower(e.device_id) AND e.state <> 2), 0)), e.token"
+		" FROM enrolled e JOIN accounts a ON a.n = e.account LEFT JOIN keks k ON k.kid = e.kid"
+		" WHERE ?1 = 0 OR e.account = ?1 ORDER BY e.n",
+	[SQL_KEK_ADD] = "INSERT INTO keks (kid, account, dkid, version, rotated_at)"
+			" VALUES (?, ?, ?, ?, ?)",
+	[SQL_KEK_GET] = "SELECT kid, account, wrapped, expires_at FROM keks WHERE kid = ?",
+	[SQL_KEK_MADE] = "UPDATE keks SET wrapped = ?2, expires_at = ?3 WHERE kid = ?1",
 	[SQL_AUDIT_HEAD] = "SELECT n, hash FROM audit_head",
 	[SQL_AUDIT_SET_HEAD] = "UPDATE audit_head SET n = ?, hash = ?",
 	[SQL_AUDIT_ADD] =

@@ -10,7 +10,9 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/bytes.h"
 #include "base/secret.h"
+#include "crypto/enroll.h"
 #include "server/http.h"
 #include "server/server.h"
 #include "server/tokens.h"
@@ -18,12 +20,14 @@
 #define MARK "annas-"
 #define STORE MARK "store"
 #define RECORD MARK "record"
+#define DEVICE MARK "device"
 #define ANSWER_MAX 65536
 
 struct fixture {
 	struct unit_dir dir;
 	struct server *s;
 	char *anna, *anna_read_only, *bert, *admin, *revoked, *expired;
+	char dkid[33]; /* anna's */
 };
 
 static char *token(struct fixture *f, const struct server_token_options *o)
@@ -50,11 +54,12 @@ static int call(struct fixture *f, const char *auth, const char *method, const c
 	int status = 0;
 
 	assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
-	assert_true(asprintf(&request,
-			    "%s %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n%s%s%s%sContent-Length: "
-			    "%zu\r\n\r\n%s",
-			    method, path, auth ? "Authorization: Bearer " : "", auth ? auth : "",
-			    auth ? "\r\n" : "", headers, strlen(body), body) > 0);
+	assert_true(
+		asprintf(&request,
+			"%s %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n%s%s%s%sContent-Length: "
+			"%zu\r\n\r\n%s",
+			method, path, auth ? "Authorization: Bearer " : "", auth ? auth : "",
+			auth ? "\r\n" : "", headers, strlen(body), body) > 0);
 	assert_int_equal(write(fd, request, strlen(request)), (ssize_t)strlen(request));
 	while (len < ANSWER_MAX - 1 && (n = read(fd, out + len, ANSWER_MAX - 1 - len)) > 0)
 		len += (size_t)n;
@@ -70,6 +75,23 @@ static void start(struct fixture *f)
 
 	assert_int_equal(server_open(&o, &f->s, &error), 0);
 	assert_int_equal(server_start(f->s, &error), 0);
+}
+
+/* A device of anna's; its public key is a point of the curve. */
+static void enrol(struct fixture *f, const char *id, char dkid[33])
+{
+	uint8_t point[ENROLL_POINT_LEN];
+	_cleanup_secret_ struct secret *private_key = NULL;
+	_cleanup_free_ char *text = NULL, *body = NULL;
+	char out[ANSWER_MAX];
+
+	assert_int_equal(enroll_device_make(&private_key, point), 0);
+	assert_int_equal(bytes_to_base64(point, sizeof(point), &text), 0);
+	assert_true(asprintf(&body, "{\"dk_pub\":\"%s\",\"curve\":\"p256\",\"device_id\":\"%s\"}",
+			    text, id) > 0);
+	assert_int_equal(call(f, f->anna, "POST", "/v1/devices", "", body, out), 200);
+	memcpy(dkid, strstr(out, "\"dkid\":\"") + 8, 32);
+	dkid[32] = 0;
 }
 
 static int setup(void **state)
@@ -91,7 +113,7 @@ static int setup(void **state)
 	f->revoked = token(f, &(struct server_token_options){ .account = "anna", .admin = true });
 	assert_int_equal(server_token_revoke(f->dir.path, 5, &error), 0);
 	f->expired = token(f, &(struct server_token_options){ .account = "anna",
-					      .expires_at = clock_wall_ns() / NS_PER_SEC - 1 });
+				      .expires_at = clock_wall_ns() / NS_PER_SEC - 1 });
 	start(f);
 	assert_int_equal(call(f, f->anna, "PUT", "/v1/stores/" STORE "/records/" RECORD,
 				 "If-None-Match: *\r\nIdempotency-Key: "
@@ -99,6 +121,7 @@ static int setup(void **state)
 				 "Cachet-Parent: root\r\nCachet-Name: a\r\n",
 				 MARK "content", out),
 		201);
+	enrol(f, DEVICE, f->dkid);
 	*state = f;
 	return 0;
 }
@@ -127,7 +150,7 @@ static const struct {
 	{ "{id}", RECORD },
 };
 
-static void path_of(const struct route *route, char out[256])
+static void path_of(struct fixture *f, const struct route *route, char out[256])
 {
 	const char *p = route->path;
 	size_t len = 0, i;
@@ -142,22 +165,32 @@ static void path_of(const struct route *route, char out[256])
 				break;
 		if (i == ARRAY_SIZE(samples))
 			fail_msg("%s: this test does not know what stands for %s", route->path, p);
-		len += (size_t)sprintf(out + len, "%s", samples[i].value);
+		len += (size_t)sprintf(
+			out + len, "%s", route->flags & ROUTE_DEVICE ? f->dkid : samples[i].value);
 		p += strlen(samples[i].name);
 	}
 	out[len] = 0;
 }
 
 /* The route with a token, as a request that would otherwise do. */
+static int call_route_as(struct fixture *f, const char *auth, const char *device,
+	const struct route *route, char out[ANSWER_MAX])
+{
+	char headers[256];
+	char path[256];
+
+	path_of(f, route, path);
+	snprintf(headers, sizeof(headers),
+		"If-Match: \"x\"\r\nIdempotency-Key: 00112233445566778899aabbccddeef0\r\n%s%s%s",
+		device ? "Cachet-Device: " : "", device ? device : "", device ? "\r\n" : "");
+	return call(
+		f, auth, route->method, path, headers, route->body == BODY_NONE ? "" : "{}", out);
+}
+
 static int call_route(
 	struct fixture *f, const char *auth, const struct route *route, char out[ANSWER_MAX])
 {
-	char path[256];
-
-	path_of(route, path);
-	return call(f, auth, route->method, path,
-		"If-Match: \"x\"\r\nIdempotency-Key: 00112233445566778899aabbccddeef0\r\n",
-		route->body == BODY_NONE ? "" : "{}", out);
+	return call_route_as(f, auth, NULL, route, out);
 }
 
 #define FOR_ROUTES for (const struct route *route = server_routes; route->method; route++)
@@ -167,7 +200,8 @@ static void another_account_gets_nothing(void **state)
 	struct fixture *f = *state;
 	char out[ANSWER_MAX];
 
-	FOR_ROUTES {
+	FOR_ROUTES
+	{
 		int status = call_route(f, f->bert, route, out);
 
 		/* What names a thing of anna's, or administers, is refused; the rest does not
@@ -186,11 +220,13 @@ static void a_token_that_is_no_more_gets_nothing(void **state)
 	struct fixture *f = *state;
 	char out[ANSWER_MAX];
 
-	FOR_ROUTES {
+	FOR_ROUTES
+	{
 		assert_int_equal(call_route(f, NULL, route, out), 401);
 		assert_non_null(strstr(out, "WWW-Authenticate: Bearer"));
 	}
-	FOR_ROUTES {
+	FOR_ROUTES
+	{
 		int status = call_route(f, f->revoked, route, out);
 
 		assert_true(status == 401 || status == 429);
@@ -205,7 +241,8 @@ static void an_admin_token_opens_no_store(void **state)
 	struct fixture *f = *state;
 	char out[ANSWER_MAX];
 
-	FOR_ROUTES {
+	FOR_ROUTES
+	{
 		if (!(route->flags & ROUTE_STORE))
 			continue;
 		assert_int_equal(call_route(f, f->admin, route, out), 403);
@@ -213,6 +250,37 @@ static void an_admin_token_opens_no_store(void **state)
 	}
 	assert_int_equal(call(f, f->admin, "GET", "/v1/stores", "", "", out), 200);
 	assert_non_null(strstr(out, "{\"stores\":[]}"));
+}
+
+/* It is refused where it is not told more; enrolled again it is another device and let in. */
+static void a_revoked_device_is_told_so_everywhere(void **state)
+{
+	static const char id[] = "0123456789abcdef0123456789abcdef";
+	struct fixture *f = *state;
+	char out[ANSWER_MAX], dkid[33], again[33], *error = NULL;
+
+	enrol(f, id, dkid);
+	FOR_ROUTES
+	{
+		(void)call_route_as(f, f->anna, id, route, out);
+		assert_null(strstr(out, "device-revoked"));
+	}
+	assert_int_equal(server_device_do(f->dir.path, SERVER_DEVICE_REVOKE, dkid, &error), 0);
+	FOR_ROUTES
+	{
+		int status = call_route_as(f, f->anna, id, route, out);
+
+		if (route->flags & ROUTE_REVOKED)
+			assert_null(strstr(out, "urn:cachet:device-revoked"));
+		else if (!(route->flags & ROUTE_ADMIN) &&
+			 (status != 403 || !strstr(out, "urn:cachet:device-revoked")))
+			fail_msg("%s %s: %d", route->method, route->path, status);
+	}
+	enrol(f, id, again);
+	assert_string_not_equal(dkid, again);
+	assert_int_equal(call(f, f->anna, "GET", "/v1/stores",
+				 "Cachet-Device: 0123456789abcdef0123456789abcdef\r\n", "", out),
+		200);
 }
 
 static void a_read_only_token_changes_nothing(void **state)
@@ -270,6 +338,7 @@ int main(void)
 		cmocka_unit_test(another_account_gets_nothing),
 		cmocka_unit_test(a_token_that_is_no_more_gets_nothing),
 		cmocka_unit_test(an_admin_token_opens_no_store),
+		cmocka_unit_test(a_revoked_device_is_told_so_everywhere),
 		cmocka_unit_test(a_read_only_token_changes_nothing),
 		cmocka_unit_test(bad_tokens_are_limited),
 		cmocka_unit_test(tokens_are_stored_hashed),
