@@ -12,6 +12,7 @@ Prints the runner's line `N passed, M failed` and exits 0 only if nothing failed
 """
 import argparse
 import json
+import mmap
 import os
 import pathlib
 import random
@@ -27,6 +28,7 @@ sys.path.insert(0, str(HERE.parent / "integration"))
 from conftest import BIN, Client, Server, is_mounted, unmount, wait_for  # noqa: E402
 
 SECTOR = 512
+PAGE = 4096
 ABSENT = None
 
 
@@ -40,6 +42,7 @@ class Worker(threading.Thread):
         self.dir, self.number, self.note, self.stop = root / f"w{number}", number, note, stop
         self.random = random.Random(seed)
         self.version = 0
+        self.contents = {}
 
     def body(self):
         """Content that names its writer and version in every line, so that a mixture is seen."""
@@ -54,6 +57,7 @@ class Worker(threading.Thread):
         key = f"w{self.number}/{name}"
         self.note({"begin": tag, "file": key, "states": [None if s is None else s.decode("latin-1") for s in states]})
         action()
+        self.contents[name] = states[-1]
         self.note({"end": tag, "file": key, "durable": durable})
 
     def put(self, name, sync):
@@ -83,6 +87,39 @@ class Worker(threading.Thread):
                 os.close(fd)
         self.step(name, [data], sync, action)
 
+    def overwrite(self, name, how):
+        """One page in place, durable at once: O_DSYNC, O_SYNC, fdatasync, or a mapping and msync."""
+        old = self.contents[name]
+        at = self.random.randrange(len(old) // PAGE) * PAGE
+        page = (b"<%d:%d>" % (self.number, self.version + 1) * PAGE)[:PAGE]
+        new = old[:at] + page + old[at + PAGE:]
+
+        def mapped(fd):
+            with mmap.mmap(fd, len(old)) as m:
+                m[at:at + PAGE] = page
+                m.flush()
+
+        def action():
+            fd = os.open(self.dir / name, os.O_RDWR | {"dsync": os.O_DSYNC, "sync": os.O_SYNC}.get(how, 0))
+            if how == "msync":
+                mapped(fd)
+            else:
+                os.pwrite(fd, page, at)
+            if how == "fdatasync":
+                os.fdatasync(fd)
+            os.close(fd)
+        self.step(name, [new], True, action)
+
+    def append(self, name):
+        new = self.contents[name] + b"<%d:%d>" % (self.number, self.version + 1) * 9
+
+        def action():
+            fd = os.open(self.dir / name, os.O_WRONLY | os.O_APPEND)
+            os.write(fd, new[len(self.contents[name]):])
+            os.fsync(fd)
+            os.close(fd)
+        self.step(name, [new], True, action)
+
     def remove(self, name):
         if (self.dir / name).exists():
             self.step(name, [ABSENT], False, lambda: os.unlink(self.dir / name))
@@ -98,10 +135,19 @@ class Worker(threading.Thread):
                 self.put(name, True)
             elif kind < 0.7:
                 self.save(name, True)
-            elif kind < 0.85:
+            elif kind < 0.8:
                 self.save(name, False)
+            elif kind < 0.92:
+                self.change(name)
             else:
                 self.remove(name)
+
+    def change(self, name):
+        have = self.contents.get(name)
+        if have is not None and len(have) >= PAGE:
+            self.overwrite(name, self.random.choice(("dsync", "sync", "fdatasync", "msync")))
+        elif have:
+            self.append(name)
 
 
 # --- the disk that forgets -----------------------------------------------------------------------------------------
