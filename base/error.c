@@ -32,6 +32,8 @@ static const struct own_error own_errors[CE_LAST - CE_FIRST] = {
 	[CE_TOO_LARGE - CE_FIRST] = { EFBIG, "beyond a limit" },
 	[CE_HELD - CE_FIRST] = { EBUSY, "held until confirmed" },
 	[CE_INUSE - CE_FIRST] = { EBUSY, "in use by another process" },
+	[CE_REVOKED - CE_FIRST] = { EACCES, "the server revoked this device" },
+	[CE_UNTRUSTED - CE_FIRST] = { EACCES, "the server does not trust this machine" },
 	[CE_USAGE - CE_FIRST] = { EINVAL, "wrong usage or configuration" },
 };
 

@@ -30,6 +30,8 @@ enum {
 	CE_TOO_LARGE,         /* beyond a stated limit. EFBIG */
 	CE_HELD,              /* held back until a person confirms it. EBUSY */
 	CE_INUSE,             /* another process has the volume. EBUSY */
+	CE_REVOKED,           /* the server's signed word: this device may not. EACCES */
+	CE_UNTRUSTED,         /* likewise: this machine is not to be trusted now. EACCES */
 	CE_USAGE,             /* the command line or the configuration is wrong. EINVAL */
 	CE_LAST
 };

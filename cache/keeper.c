@@ -20,6 +20,7 @@
 #define SYNC_NS (VOLUME_SYNC_INTERVAL_MS * NS_PER_MS)
 #define FORCED_SYNC_NS (60 * NS_PER_SEC)
 #define USED_NS (30 * NS_PER_SEC)
+#define CLOCK_NS (60 * NS_PER_SEC)
 #define FILES_PER_TICK 64
 #define USED_MAX 256
 
@@ -106,7 +107,7 @@ void keeper_touch(struct volume *v, uint64_t blob)
 }
 
 struct due {
-	int64_t sync_ns, used_ns;
+	int64_t sync_ns, used_ns, clock_ns;
 };
 
 static void sync_if_due(struct volume *v, struct due *due, int64_t now)
@@ -140,6 +141,10 @@ static void tick(struct volume *v, struct due *due)
 		flush_used(v);
 	}
 	unsent_tidy(v);
+	if (now - due->clock_ns >= CLOCK_NS) {
+		due->clock_ns = now;
+		enrolment_tick(v);
+	}
 	sync_if_due(v, due, now);
 }
 
@@ -203,7 +208,7 @@ static void *keeper_main(void *arg)
 {
 	struct volume *v = arg;
 	struct keeper *k = v->keeper;
-	struct due due = { clock_boot_ns(), clock_boot_ns() };
+	struct due due = { clock_boot_ns(), clock_boot_ns(), clock_boot_ns() };
 	bool busy = false;
 
 	scan_run(v, stopping, k);

@@ -36,6 +36,16 @@ int keys_init(struct volume *v)
 	return 0;
 }
 
+void keys_lock(struct volume *v)
+{
+	pthread_mutex_lock(&v->ceks->lock);
+}
+
+void keys_unlock(struct volume *v)
+{
+	pthread_mutex_unlock(&v->ceks->lock);
+}
+
 void keys_free(struct volume *v)
 {
 	struct cek *c, *next;

@@ -62,6 +62,7 @@ static void volume_free(struct volume *v)
 	chunkcache_free(v->chunkcache);
 	pool_free(v->pool);
 	keys_free(v);
+	enrolment_free(v->enrolment);
 	keyring_free(v->keyring);
 	if (v->blobs_fd >= 0)
 		close(v->blobs_fd);
@@ -113,9 +114,26 @@ static int get_kek(struct volume *v, const struct volume_options *o, struct secr
 	return keysource_fetch(o->key_source, keyring_source_params(v->keyring), out, error);
 }
 
+static int unlock(struct volume *v, const struct volume_options *o, char **error)
+{
+	const struct enrolment_setup s = { o->key_source, o->link, v->dirfd, o->lease_first };
+	struct secret *kek = NULL;
+	const char *local;
+	int r;
+
+	if (!o->kek && keysource_is_server(o->key_source, &local))
+		return enrolment_open(&s, v->keyring, &v->enrolment, error);
+	r = get_kek(v, o, &kek, error);
+	if (r)
+		return setup_fail(error, r, "the key source gives no key: %s", error_text(r));
+	r = keyring_unlock(v->keyring, kek);
+	if (r)
+		secret_free(kek);
+	return r;
+}
+
 static int open_keyring(struct volume *v, const struct volume_options *o, char **error)
 {
-	struct secret *kek = NULL;
 	int r = keyring_load(v->dirfd, &v->keyring);
 
 	if (r == CE_FORMAT || r == CE_TAMPER || r == CE_CORRUPT)
@@ -131,13 +149,9 @@ static int open_keyring(struct volume *v, const struct volume_options *o, char *
 			v->dir);
 	if (r)
 		return r;
-	r = get_kek(v, o, &kek, error);
-	if (r)
-		return setup_fail(error, r, "the key source gives no key: %s", error_text(r));
-	r = keyring_unlock(v->keyring, kek);
-	if (!r)
-		return 0;
-	secret_free(kek);
+	r = unlock(v, o, error);
+	if (!r || *error)
+		return r;
 	if (r == CE_WRONG_KEY)
 		return setup_fail(error, r,
 			"%s: the key source's key does not open this volume; nothing was changed: "
@@ -298,6 +312,8 @@ static int open_steps(struct volume *v, const struct volume_options *o, char **e
 		r = unsent_start(v);
 	if (!r)
 		r = index_error(v, queries_open(v), error);
+	if (!r)
+		r = enrolment_check(v, error);
 	if (!r && v->unclean)
 		r = scan_new(v);
 	return r ? r : keeper_start(v);
@@ -375,6 +391,7 @@ void volume_close(struct volume *v)
 		return;
 	keeper_stop(v);
 	release_files(v);
+	enrolment_tick(v);
 	r = durable_sync(v);
 	if (!r)
 		r = mark_closed(v);

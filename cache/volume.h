@@ -34,11 +34,13 @@
 #define VOLUME_SYNC_INTERVAL_MS 5000
 
 struct volume;
+struct enrolment_link;
 
 struct volume_create_options {
 	const char *dir;        /* absolute; made here, must not exist or be empty */
 	const char *key_source; /* crypto/keysource.h */
 	const char *origin;     /* URL, kept in the index */
+	const struct enrolment_link *link; /* key source server: how to reach it (cache/enrolment.h) */
 	const struct secret *token; /* bearer token, kept in the index; may be NULL */
 	const char *store;      /* mount only this store of the origin, or NULL */
 	struct secret **kek;    /* out, may be NULL: the key, so that who opens the volume next need not ask again; the caller frees */
@@ -55,6 +57,8 @@ struct volume_options {
 	uid_t uid;              /* owner of records */
 	gid_t gid;
 	const char *host;       /* for names of conflict copies */
+	const struct enrolment_link *link; /* key source server; NULL: the offline lease alone */
+	bool lease_first;         /* the server is asked only when there is no valid lease */
 	const struct secret *kek; /* at hand already; NULL: from the key source */
 };
 

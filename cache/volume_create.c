@@ -120,16 +120,16 @@ static int make_blob_dirs(int dirfd)
 	return io_fsync_dir(fd);
 }
 
-static int make_keyring(
-	const struct volume_create_options *o, int dirfd, struct secret **index_key, char **error)
+/* A keyring whose KEK the key source itself makes; unlocked. *kek is a copy. */
+static int local_keyring(
+	const struct volume_create_options *o, struct keyring **out, struct secret **kek, char **error)
 {
-	struct keyring *k = NULL;
-	_cleanup_secret_ struct secret *copy = NULL;
+	struct secret *made = NULL;
 	struct json *params = NULL;
-	struct secret *kek = NULL;
+	struct keyring *k;
 	uint8_t random[8];
 	char kid[17];
-	int r = keysource_create(o->key_source, &kek, &params, error);
+	int r = keysource_create(o->key_source, &made, &params, error);
 
 	if (r)
 		return setup_fail(error, r, "the key source cannot make a key: %s", error_text(r));
@@ -138,24 +138,43 @@ static int make_keyring(
 	r = keyring_new(kid, &k);
 	if (r) {
 		json_free(params);
-		secret_free(kek);
+		secret_free(made);
 		return r;
 	}
 	if (params)
 		keyring_set_source_params(k, params);
-	if (o->kek)
-		r = secret_new_copy(secret_cbytes(kek), secret_len(kek), &copy);
+	r = secret_new_copy(secret_cbytes(made), secret_len(made), kek);
 	if (!r)
-		r = keyring_unlock(k, kek);
-	if (r)
-		secret_free(kek);
+		r = keyring_unlock(k, made);
+	if (r) {
+		secret_free(made);
+		keyring_free(k);
+		return r;
+	}
+	*out = k;
+	return 0;
+}
+
+static int make_keyring(const struct volume_create_options *o, const char *device, int dirfd,
+	struct secret **index_key, char **error)
+{
+	const struct enrolment_setup s = { o->key_source, o->link, dirfd, false };
+	_cleanup_secret_ struct secret *kek = NULL;
+	struct keyring *k = NULL;
+	const char *local;
+	int r;
+
+	if (keysource_is_server(o->key_source, &local))
+		r = enrolment_create(&s, device, o->token, &k, &kek, error);
 	else
+		r = local_keyring(o, &k, &kek, error);
+	if (!r)
 		r = keyring_make(k, KEYRING_PURPOSE_INDEX, "", index_key);
 	if (!r)
 		r = keyring_save(k, dirfd);
 	keyring_free(k);
 	if (!r && o->kek)
-		*o->kek = steal_ptr(&copy);
+		*o->kek = steal_ptr(&kek);
 	return r;
 }
 
@@ -164,17 +183,13 @@ static int set_text(struct db *db, const char *key, const char *text)
 	return text ? setting_set(db, key, text, strlen(text)) : 0;
 }
 
-static int fill_index(struct db *db, const struct volume_create_options *o)
+static int fill_index(struct db *db, const struct volume_create_options *o, const char *device)
 {
-	uint8_t id[16];
-	char hex[33];
 	int r = db_begin(db);
 
 	if (r)
 		return r;
-	secret_random(id, sizeof(id));
-	bytes_to_hex(id, sizeof(id), hex);
-	r = set_text(db, SETUP_DEVICE, hex);
+	r = set_text(db, SETUP_DEVICE, device);
 	if (!r)
 		r = set_text(db, SETUP_ORIGIN, o->origin);
 	if (!r)
@@ -188,7 +203,8 @@ static int fill_index(struct db *db, const struct volume_create_options *o)
 	return r;
 }
 
-static int make_index(const struct volume_create_options *o, const struct secret *key)
+static int make_index(
+	const struct volume_create_options *o, const struct secret *key, const char *device)
 {
 	const struct db_options d = { .dir = o->dir, .key = key, .create = true };
 	struct db_recovery rec;
@@ -197,7 +213,7 @@ static int make_index(const struct volume_create_options *o, const struct secret
 
 	if (r)
 		return r;
-	r = fill_index(db, o);
+	r = fill_index(db, o, device);
 	if (!r)
 		r = db_sync(db);
 	db_close(db);
@@ -227,16 +243,21 @@ static int prepare(const struct volume_create_options *o, int dirfd, char **erro
 static int build(const struct volume_create_options *o, int dirfd, char **error)
 {
 	_cleanup_secret_ struct secret *index_key = NULL;
+	uint8_t id[16];
+	char device[2 * sizeof(id) + 1];
 	int r = make_blob_dirs(dirfd);
+
+	secret_random(id, sizeof(id));
+	bytes_to_hex(id, sizeof(id), device);
 
 	if (!r)
 		r = FAILPOINT("create-keyring");
 	if (!r)
-		r = make_keyring(o, dirfd, &index_key, error);
+		r = make_keyring(o, device, dirfd, &index_key, error);
 	if (!r)
 		r = FAILPOINT("create-index");
 	if (!r)
-		r = make_index(o, index_key);
+		r = make_index(o, index_key, device);
 	if (!r)
 		r = io_fsync_dir(dirfd);
 	if (!r)

@@ -16,6 +16,7 @@
 
 #include "base/macros.h"
 #include "base/secret.h"
+#include "cache/enrolment_priv.h"
 #include "cache/file.h"
 #include "cache/outbox.h"
 #include "cache/remote.h"
@@ -54,6 +55,7 @@ struct volume {
 	struct db *db;
 	struct keyring *keyring;
 	struct ceks *ceks;
+	struct enrolment *enrolment; /* NULL: the KEK is not the server's */
 	char device_id[33];
 	char host[64];
 	uid_t uid;
@@ -120,6 +122,9 @@ int keys_store(struct volume *v, uint64_t store, uint8_t ref[static 16], const s
 int keys_blob(const struct secret *cek, const uint8_t uuid[static 16], uint64_t epoch, uint8_t key[static 32]) MUST_CHECK;
 int keys_init(struct volume *v) MUST_CHECK;
 void keys_free(struct volume *v);
+/* The keyring, and who changes it; a leaf. */
+void keys_lock(struct volume *v);
+void keys_unlock(struct volume *v);
 
 /* --- live.c: which objects the kernel knows --- */
 bool live_is_held(struct volume *v, uint64_t object);

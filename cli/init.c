@@ -42,7 +42,7 @@ static const struct option_def options[] = {
 	{ "store", 's', OPTION_STRING, offsetof(struct args, store), .arg = "STORE",
 		.help = "mount only this store of the origin (default: all, one directory each)" },
 	{ "key", 'k', OPTION_STRING, offsetof(struct args, key), .arg = "SPEC",
-		.help = "key source: file:PATH, passphrase: or command:COMMAND" },
+		.help = "key source: server[:SPEC], file:PATH, passphrase: or command:COMMAND" },
 	{ "token-file", 0, OPTION_STRING, offsetof(struct args, token_file), .arg = "FILE",
 		.help = "read the bearer token from FILE, or from standard input if -" },
 	{ "cache-size", 0, OPTION_BYTES, offsetof(struct args, cache_bytes),
@@ -75,7 +75,10 @@ const struct command command_init = {
 		   "A plain file is the weakest source: who reads it opens the volume. passphrase: "
 		   "asks at each mount;\n"
 		   "command:COMMAND takes the standard output of a program, for example of a "
-		   "password store.\n\n"
+		   "password store. server: the\n"
+		   "server holds the key and this machine is enrolled there; the source behind it "
+		   "(default: the file) keeps\n"
+		   "the device secret. The owner of the server can revoke the machine.\n\n"
 		   "Exit codes: 4 the origin did not answer in a usable way, 5 it refuses the "
 		   "token. Nothing is left\n"
 		   "behind after a failure. An origin that cannot be reached now is no failure.\n",
@@ -175,11 +178,16 @@ static int copy(const char *text, char **out)
 static int key_spec(struct init *in, const char *name, char **out)
 {
 	_cleanup_free_ char *dir = NULL, *path = NULL;
-	const char *spec = in->args->key;
+	const char *spec = in->args->key, *local = spec;
+	bool server = spec && keysource_is_server(spec, &local);
 	int r;
 
+	if (server || (spec && !strcmp(spec, "server"))) {
+		server = true;
+		spec = spec[strlen("server")] && *local ? local : NULL;
+	}
 	if (spec && strncmp(spec, FILE_SOURCE, strlen(FILE_SOURCE)) != 0)
-		return copy(spec, out);
+		return asprintf(out, "%s%s", server ? "server:" : "", spec) < 0 ? -ENOMEM : 0;
 	if (spec && !spec[strlen(FILE_SOURCE)])
 		return say(in, CE_USAGE, "--key file: needs a path: file:PATH");
 	r = spec ? target_absolute(spec + strlen(FILE_SOURCE), &path) : io_dir_config(&dir);
@@ -187,7 +195,8 @@ static int key_spec(struct init *in, const char *name, char **out)
 		return r;
 	if (!spec && asprintf(&path, "%s/%s.key", dir, name) < 0)
 		return -ENOMEM;
-	return asprintf(out, "%s%s", FILE_SOURCE, path) < 0 ? -ENOMEM : 0;
+	return asprintf(out, "%s%s%s", server ? "server:" : "", FILE_SOURCE, path) < 0 ? -ENOMEM
+										       : 0;
 }
 
 static int fill_config(struct init *in, const char *url)
@@ -239,8 +248,9 @@ static int check_config(struct init *in)
 /* Remembers the key file as ours if it is not there yet. */
 static int note_key_file(struct init *in)
 {
-	const char *spec = in->config->key_source;
+	const char *spec;
 
+	(void)keysource_is_server(in->config->key_source, &spec);
 	if (strncmp(spec, FILE_SOURCE, strlen(FILE_SOURCE)) != 0)
 		return 0;
 	spec += strlen(FILE_SOURCE);
@@ -256,8 +266,13 @@ static int make_volume(struct init *in, const struct secret *token)
 		.token = token,
 		.kek = &in->kek,
 	};
+	_cleanup_(carry_freep) struct carry *carry = NULL;
 	int r = note_key_file(in);
 
+	if (!r)
+		r = opening_carry(in->config, &carry, &in->error);
+	if (!r && carry)
+		o.link = carry_link(carry);
 	if (!r)
 		r = config_volume_dir(in->config, &in->made.volume_dir);
 	if (r)
@@ -317,13 +332,14 @@ static int try_origin(struct init *in, struct sync *s)
 /* Opens what was made, as a mount will, and asks the origin once. */
 static int try_volume(struct init *in)
 {
+	const struct opening_sync_options how = { 0 };
 	struct volume *v;
 	struct sync *s;
-	int r = opening_volume(in->config, in->kek, &v, &in->error);
+	int r = opening_volume(in->config, in->kek, OPENING_ASK, &v, &in->error);
 
 	if (r)
 		return r;
-	r = opening_sync(in->config, v, false, &s, &in->error);
+	r = opening_sync(in->config, v, &how, &s, &in->error);
 	if (!r) {
 		r = try_origin(in, s);
 		sync_free(s);
@@ -375,6 +391,7 @@ static int make_all(struct init *in, const char *url)
 static void print(const struct init *in)
 {
 	const struct config *c = in->config;
+	const char *local;
 
 	if (in->args->common.json) {
 		_cleanup_json_ struct json *o = json_new_object();
@@ -392,7 +409,9 @@ static void print(const struct init *in)
 	printf("made the volume '%s' for %s\n", c->name, c->origin);
 	if (in->note)
 		printf("note: %s\n", in->note);
-	if (!strncmp(c->key_source, FILE_SOURCE, strlen(FILE_SOURCE)))
+	if (keysource_is_server(c->key_source, &local))
+		printf("note: the server holds the key; the device secret is %s\n", local);
+	else if (!strncmp(c->key_source, FILE_SOURCE, strlen(FILE_SOURCE)))
 		printf("note: its key is the plain file %s, the weakest key source:\n"
 		       "      who reads that file opens the volume, who loses it loses unsent "
 		       "work; keep a copy\n",

@@ -61,8 +61,8 @@ static bool entry_committed_to(const struct keyring_entry *e, const struct secre
 }
 
 /*
- * A cipher context keeps its last key. The KEK is used seldom and opens everything, so both ways end
- * with aead_thread_done(): it is not left behind in unlocked memory.
+ * A cipher context keeps its last key. The KEK is used seldom and opens everything, so both ways
+ * end with aead_thread_done(): it is not left behind in unlocked memory.
  *
  * Fills iv, ct and commit from what `e` says and `key`.
  */
@@ -145,6 +145,7 @@ void keyring_free(struct keyring *k)
 		return;
 	keyring_lock(k);
 	json_free(k->source);
+	json_free(k->device);
 	free(k->entries);
 	free(k);
 }
@@ -294,4 +295,29 @@ void keyring_set_source_params(struct keyring *k, struct json *params)
 {
 	json_free(k->source);
 	k->source = params;
+}
+
+const struct json *keyring_device(const struct keyring *k)
+{
+	return k->device;
+}
+
+void keyring_set_device(struct keyring *k, struct json *record)
+{
+	json_free(k->device);
+	k->device = record;
+}
+
+int keyring_drop(struct keyring *k, const char *purpose, const char *store)
+{
+	size_t kept = 0, n = k->n_entries;
+
+	for (size_t i = 0; i < n; i++) {
+		const struct keyring_entry *e = &k->entries[i];
+
+		if (strcmp(e->purpose, purpose) != 0 || strcmp(e->store, store) != 0)
+			k->entries[kept++] = *e;
+	}
+	k->n_entries = kept;
+	return kept < n ? 0 : -ENOENT;
 }

@@ -54,11 +54,11 @@ void keyring_lock(struct keyring *k);
 const char *keyring_kid(const struct keyring *k);
 
 /* A fresh random key wrapped as a new entry; -EEXIST. The caller owns *out. */
-int keyring_make(struct keyring *k, const char *purpose, const char *store,
-	struct secret **out) MUST_CHECK;
+int keyring_make(
+	struct keyring *k, const char *purpose, const char *store, struct secret **out) MUST_CHECK;
 /* Unwraps the newest epoch; -ENOENT, CE_LOCKED, CE_TAMPER. The caller owns *out. */
-int keyring_get(struct keyring *k, const char *purpose, const char *store,
-	struct secret **out) MUST_CHECK;
+int keyring_get(
+	struct keyring *k, const char *purpose, const char *store, struct secret **out) MUST_CHECK;
 
 /* Wraps every entry under `kek` (taken on success) with the name `kid`. All or nothing. */
 int keyring_rewrap(struct keyring *k, struct secret *kek, const char *kid) MUST_CHECK;
@@ -70,5 +70,16 @@ int keyring_entry(const struct keyring *k, size_t i, struct keyring_entry_info *
 const struct json *keyring_source_params(const struct keyring *k);
 /* Takes ownership of `params`. */
 void keyring_set_source_params(struct keyring *k, struct json *params);
+
+/* The device record (crypto/device.h) of a KEK that a server holds, or NULL. Borrowed; set takes.
+ */
+const struct json *keyring_device(const struct keyring *k);
+void keyring_set_device(struct keyring *k, struct json *record);
+
+/* Crypto-erase: the entry goes, with the next save. -ENOENT. */
+int keyring_drop(struct keyring *k, const char *purpose, const char *store) MUST_CHECK;
+/* As keyring_save, then overwrites what the old file's blocks held, as far as the file system lets.
+ */
+int keyring_save_erasing(const struct keyring *k, int dirfd) MUST_CHECK;
 
 #endif

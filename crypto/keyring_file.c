@@ -5,7 +5,9 @@
 #include "crypto/keyring.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/error.h"
 #include "base/io.h"
@@ -131,9 +133,9 @@ static int read_header(const struct json *root, size_t members)
 
 static int read_root(const struct json *root, struct keyring *k)
 {
-	const struct json *entries, *source = NULL;
+	const struct json *entries, *source = NULL, *device = NULL;
 	const char *kid;
-	int r = read_header(root, json_has(root, "source") ? 5 : 4);
+	int r = read_header(root, 4u + json_has(root, "source") + json_has(root, "device"));
 
 	if (!r)
 		r = json_get_string(root, "kid", &kid);
@@ -143,9 +145,11 @@ static int read_root(const struct json *root, struct keyring *k)
 		r = json_get_array(root, "entries", &entries);
 	if (!r)
 		r = read_entries(entries, k);
-	if (r || json_get(root, "source", &source))
-		return r;
-	return json_is_object(source) ? json_copy(source, &k->source) : CE_FORMAT;
+	if (!r && !json_get(root, "source", &source))
+		r = json_is_object(source) ? json_copy(source, &k->source) : CE_FORMAT;
+	if (!r && !json_get(root, "device", &device))
+		r = json_is_object(device) ? json_copy(device, &k->device) : CE_FORMAT;
+	return r;
 }
 
 int keyring_load(int dirfd, struct keyring **out)
@@ -201,6 +205,8 @@ int keyring_save(const struct keyring *k, int dirfd)
 	json_set_string(root, "kid", k->kid);
 	if (k->source)
 		json_set_copy(root, "source", k->source);
+	if (k->device)
+		json_set_copy(root, "device", k->device);
 	entries = json_set_array(root, "entries");
 	for (size_t i = 0; i < k->n_entries; i++)
 		write_entry(json_append_object(entries), &k->entries[i]);
@@ -208,4 +214,22 @@ int keyring_save(const struct keyring *k, int dirfd)
 	if (r)
 		return r;
 	return io_publish(dirfd, KEYRING_FILE, text, strlen(text), 0600);
+}
+
+int keyring_save_erasing(const struct keyring *k, int dirfd)
+{
+	_cleanup_fd_ int old = openat(dirfd, KEYRING_FILE, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+	static const char zeros[4096];
+	struct stat st;
+	int r = keyring_save(k, dirfd);
+
+	if (r || old < 0 || fstat(old, &st) < 0)
+		return r;
+	/* The old wraps are out of reach by name already; this is the best that can be done for
+	 * their blocks, and its failure changes nothing. */
+	for (off_t at = 0; at < st.st_size; at += (off_t)sizeof(zeros))
+		if (io_pwrite_full(old, zeros, sizeof(zeros), at))
+			break;
+	(void)!fdatasync(old);
+	return 0;
 }

@@ -35,6 +35,7 @@ struct keyring {
 	struct keyring_entry *entries;
 	size_t n_entries;
 	struct json *source; /* or NULL */
+	struct json *device; /* or NULL */
 	struct secret *kek;  /* NULL while locked */
 };
 

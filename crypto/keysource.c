@@ -58,9 +58,20 @@ int keysource_decode(const struct secret *text, size_t len, struct secret **kek)
 	return r;
 }
 
+#define SERVER_PREFIX "server:"
+
+bool keysource_is_server(const char *spec, const char **local)
+{
+	bool server = !strncmp(spec, SERVER_PREFIX, strlen(SERVER_PREFIX));
+
+	*local = spec + (server ? strlen(SERVER_PREFIX) : 0);
+	return server;
+}
+
 /* Which driver, and what stands behind its prefix. */
 static int parse(const char *spec, enum driver *driver, const char **arg, char **error)
 {
+	(void)keysource_is_server(spec, &spec);
 	for (int i = 0; i < DRIVER_END; i++) {
 		size_t n = strlen(prefixes[i]);
 
@@ -78,7 +89,9 @@ static int parse(const char *spec, enum driver *driver, const char **arg, char *
 		return 0;
 	}
 	return keysource_fail(error, CE_USAGE,
-		"there is no such key source; use file:PATH, command:COMMAND or passphrase:");
+		"there is no such key source; use file:PATH, command:COMMAND or passphrase:, or "
+		"one "
+		"of them behind server:");
 }
 
 int keysource_check(const char *spec, char **error)

@@ -5,8 +5,10 @@
  *                      caller, else CE_USAGE. The weakest source: who reads it opens the volume.
  *     command:CMD      run by /bin/sh -c without a standard input; standard output as for file;
  *                      time limit 60 s, then it is killed with all it started
- *     passphrase:      asked on the terminal, or read from a file descriptor with passphrase:fd=N;
- *                      Argon2id with salt and cost in the keyring (source parameters)
+ *     server:SPEC      the KEK is held by the origin's server, to which this machine is enrolled;
+ * SPEC, one of the others, gives the device secret (crypto/device.h), and that is what the calls
+ * below make and fetch passphrase:      asked on the terminal, or read from a file descriptor with
+ * passphrase:fd=N; Argon2id with salt and cost in the keyring (source parameters)
  *
  * Secrets are never taken from the command line or the environment.
  * *error is a sentence for the user (caller frees), set on failure. Threads: one at a time.
@@ -29,8 +31,11 @@ int keysource_create(
 	const char *spec, struct secret **kek, struct json **params, char **error) MUST_CHECK;
 
 /* Later: the KEK again, with the parameters of the keyring (may be NULL). */
-int keysource_fetch(const char *spec, const struct json *params, struct secret **kek,
-	char **error) MUST_CHECK;
+int keysource_fetch(
+	const char *spec, const struct json *params, struct secret **kek, char **error) MUST_CHECK;
+
+/* True when the KEK comes from the server; *local is what stands behind "server:", else `spec`. */
+bool keysource_is_server(const char *spec, const char **local);
 
 /* CE_USAGE when `spec` names no driver. */
 int keysource_check(const char *spec, char **error) MUST_CHECK;

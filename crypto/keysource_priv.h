@@ -9,7 +9,8 @@
 #include "base/secret.h"
 
 #define KEYSOURCE_KEY_LEN ((size_t)32)
-#define KEYSOURCE_KEY_TEXT_MAX 80 /* 64 hex digits, an end of line, and one more to see too much */
+#define KEYSOURCE_KEY_TEXT_MAX 80 /* 64 hex digits, an end of line, and one more to see too much   \
+				   */
 
 /* Sets *error and returns `code`. */
 int keysource_fail(char **error, int code, const char *fmt, ...) PRINTF_LIKE(3, 4);
@@ -23,14 +24,14 @@ int keysource_file_fetch(const char *path, struct secret **kek, char **error) MU
 int keysource_command_fetch(const char *command, struct secret **kek, char **error) MUST_CHECK;
 
 int keysource_passphrase_check(const char *arg, char **error) MUST_CHECK;
-int keysource_passphrase_create(const char *arg, struct secret **kek, struct json **params,
-	char **error) MUST_CHECK;
-int keysource_passphrase_fetch(const char *arg, const struct json *params, struct secret **kek,
-	char **error) MUST_CHECK;
+int keysource_passphrase_create(
+	const char *arg, struct secret **kek, struct json **params, char **error) MUST_CHECK;
+int keysource_passphrase_fetch(
+	const char *arg, const struct json *params, struct secret **kek, char **error) MUST_CHECK;
 
 /* One line into *out (its length in *len): from the terminal without echo, or from `fd`. */
-int keysource_terminal_ask(const char *prompt, struct secret **out, size_t *len,
-	char **error) MUST_CHECK;
+int keysource_terminal_ask(
+	const char *prompt, struct secret **out, size_t *len, char **error) MUST_CHECK;
 int keysource_terminal_read_fd(int fd, struct secret **out, size_t *len, char **error) MUST_CHECK;
 
 #endif

@@ -70,7 +70,7 @@ int config_check_name(const char *name, char **error)
 }
 
 /* The members of the file, in the order they are written. */
-enum member_type { MEMBER_TEXT, MEMBER_TEXT_OPTIONAL, MEMBER_NUMBER };
+enum member_type { MEMBER_TEXT, MEMBER_TEXT_OPTIONAL, MEMBER_NUMBER, MEMBER_FLAG };
 
 static const struct member {
 	const char *key;
@@ -83,6 +83,7 @@ static const struct member {
 	{ "key_source", MEMBER_TEXT, offsetof(struct config, key_source) },
 	{ "mountpoint", MEMBER_TEXT_OPTIONAL, offsetof(struct config, mountpoint) },
 	{ "ca_file", MEMBER_TEXT_OPTIONAL, offsetof(struct config, ca_file) },
+	{ "allow_raw_kek", MEMBER_FLAG, offsetof(struct config, allow_raw_kek) },
 	{ "limit_bytes", MEMBER_NUMBER, offsetof(struct config, limit_bytes) },
 	{ "deadline_ms", MEMBER_NUMBER, offsetof(struct config, deadline_ms) },
 };
@@ -117,6 +118,8 @@ static int read_member(const struct json *o, const struct member *m, struct conf
 		return 0;
 	if (m->type == MEMBER_NUMBER) {
 		r = json_get_u64(o, m->key, field);
+	} else if (m->type == MEMBER_FLAG) {
+		r = json_get_bool(o, m->key, field);
 	} else {
 		r = json_get_string(o, m->key, &text);
 		if (!r) {
@@ -213,6 +216,8 @@ static struct json *to_json(const struct config *c)
 
 		if (members[i].type == MEMBER_NUMBER)
 			json_set_u64(o, members[i].key, *(const uint64_t *)field);
+		else if (members[i].type == MEMBER_FLAG)
+			json_set_bool(o, members[i].key, *(const bool *)field);
 		else if (*(char *const *)field)
 			json_set_string(o, members[i].key, *(char *const *)field);
 	}

@@ -27,6 +27,7 @@ struct config {
 	char *key_source;
 	char *mountpoint;     /* default for `mount` and fstab, or NULL */
 	char *ca_file;        /* or NULL */
+	bool allow_raw_kek;   /* development: a server may send its key unwrapped */
 	uint64_t limit_bytes; /* 0 = default */
 	uint64_t deadline_ms; /* 0 = default */
 };

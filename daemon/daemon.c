@@ -51,6 +51,16 @@ static void on_poke(void *arg)
 	sync_poke(d->state.sync);
 }
 
+/* Keys that may not be used leave memory, and the kernel's pages with them: the mount ends. */
+static void on_keys(void *arg, int code)
+{
+	struct daemon *d = arg;
+
+	log_warning("the mount ends: %s", error_text(code));
+	if (d->state.fs)
+		fs_stop(d->state.fs);
+}
+
 /* The log file is opened before anything else is done, used once there is nothing left to say on
  * the terminal. */
 static int open_log(struct daemon *d)
@@ -121,7 +131,8 @@ static int free_place(struct daemon *d)
 
 static int open_volume(struct daemon *d)
 {
-	return opening_volume(d->o->config, NULL, &d->state.volume, &d->error);
+	return opening_volume(d->o->config, NULL, d->o->offline ? OPENING_OFFLINE : OPENING_ASK,
+		&d->state.volume, &d->error);
 }
 
 /*
@@ -149,6 +160,7 @@ static int after_predecessor(struct daemon *d, int (*step)(struct daemon *), boo
 static int start(struct daemon *d)
 {
 	const struct daemon_options *o = d->o;
+	const struct opening_sync_options sync = { o->offline, on_keys, d };
 	bool left_a_mount = fs_is_stale(o->mountpoint);
 	int r = signals_block();
 
@@ -159,7 +171,7 @@ static int start(struct daemon *d)
 	if (!r)
 		r = after_predecessor(d, open_volume, left_a_mount);
 	if (!r)
-		r = opening_sync(o->config, d->state.volume, o->offline, &d->state.sync, &d->error);
+		r = opening_sync(o->config, d->state.volume, &sync, &d->state.sync, &d->error);
 	/* Before the mount, which waits for the listing of a store that was never listed. */
 	if (!r) {
 		r = sync_start(d->state.sync);

@@ -24,9 +24,23 @@ static void host_name(char out[static HOST_MAX + 1])
 			*p = '-';
 }
 
-int opening_volume(
-	const struct config *c, const struct secret *kek, struct volume **out, char **error)
+int opening_carry(const struct config *c, struct carry **out, char **error)
 {
+	int r;
+
+	*out = NULL;
+	if (!volume_needs_server(c->key_source))
+		return 0;
+	r = carry_new(c->origin, c->ca_file, c->allow_raw_kek, out, error);
+	return r && !*error
+		       ? config_say(error, r, "the connection cannot be set up: %s", error_text(r))
+		       : r;
+}
+
+int opening_volume(const struct config *c, const struct secret *kek, enum opening_how how,
+	struct volume **out, char **error)
+{
+	_cleanup_(carry_freep) struct carry *carry = NULL;
 	_cleanup_free_ char *dir = NULL;
 	char host[HOST_MAX + 1];
 	struct volume_options o = {
@@ -36,12 +50,19 @@ int opening_volume(
 		.gid = getgid(),
 		.host = host,
 		.kek = kek,
+		.lease_first = how == OPENING_IF_NEEDED,
 	};
 	int r = config_volume_dir(c, &dir);
 
 	if (r)
 		return config_say(
 			error, r, "the state directory cannot be used: %s", error_text(r));
+	if (how != OPENING_OFFLINE)
+		r = opening_carry(c, &carry, error);
+	if (r)
+		return r;
+	if (carry)
+		o.link = carry_link(carry);
 	host_name(host);
 	o.dir = dir;
 	r = volume_open(&o, out, error);
@@ -57,15 +78,18 @@ int opening_volume(
 	return r;
 }
 
-int opening_sync(
-	const struct config *c, struct volume *v, bool offline, struct sync **out, char **error)
+int opening_sync(const struct config *c, struct volume *v, const struct opening_sync_options *how,
+	struct sync **out, char **error)
 {
 	_cleanup_secret_ struct secret *token = NULL;
 	struct sync_options o = {
 		.volume = v,
 		.origin = c->origin,
 		.ca_file = c->ca_file,
-		.offline = offline,
+		.offline = how->offline,
+		.allow_raw_kek = c->allow_raw_kek,
+		.on_keys = how->on_keys,
+		.on_keys_arg = how->arg,
 	};
 	int r = volume_token(v, &token);
 

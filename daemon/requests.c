@@ -273,6 +273,81 @@ static int do_sync(struct request *q)
 	return wait ? wait_idle(q, MIN_OF(timeout_ms, (uint64_t)INT32_MAX)) : 0;
 }
 
+static int add_key(void *arg, const struct volume_key_info *k)
+{
+	struct json *o = json_append_object(arg);
+
+	json_set_string(o, "purpose", k->purpose);
+	report_text(o, "store", k->store);
+	json_set_string(o, "kid", k->kid);
+	json_set_u64(o, "epoch", k->epoch);
+	json_set_i64(o, "created_at_s", k->created_at_s);
+	return 0;
+}
+
+static int do_keys(struct request *q)
+{
+	struct volume_keys_status s;
+
+	volume_keys_status(q->d->volume, &s);
+	json_set_string(q->out, "kid", s.kid);
+	json_set_bool(q->out, "server", s.server);
+	if (s.server) {
+		json_set_string(q->out, "dkid", s.dkid);
+		json_set_string(q->out, "device_id", s.device_id);
+		json_set_string(q->out, "pub_sha256", s.pub_sha256);
+		json_set_u64(q->out, "rotation", s.rotation);
+		json_set_i64(q->out, "lease_until_s", s.lease_until_s);
+		json_set_bool(q->out, "from_lease", s.from_lease);
+	}
+	return volume_keys_each(q->d->volume, add_key, json_set_array(q->out, "keys"));
+}
+
+/* With a connection of its own: the server makes the new key, this volume follows at once. */
+static int talk_of_keys(struct request *q,
+	int (*talk)(struct volume *v, const struct enrolment_link *link, char **error))
+{
+	_cleanup_(carry_freep) struct carry *carry = NULL;
+	int r = opening_carry(q->d->config, &carry, &q->error);
+
+	if (!r && !carry)
+		return say(q, CE_USAGE,
+			"the key of this volume is not one of the server's (key source server)");
+	return r ? r : talk(q->d->volume, carry_link(carry), &q->error);
+}
+
+static int rotate(struct volume *v, const struct enrolment_link *link, char **error)
+{
+	return volume_renew_keys(v, link, true, error);
+}
+
+static int do_rotate(struct request *q)
+{
+	struct volume_keys_status s;
+	int r = talk_of_keys(q, rotate);
+
+	if (r)
+		return r;
+	volume_keys_status(q->d->volume, &s);
+	json_set_string(q->out, "kid", s.kid);
+	json_set_u64(q->out, "rotation", s.rotation);
+	return 0;
+}
+
+/* A finding of doctor, not a failure of the request. */
+static int do_check_device(struct request *q)
+{
+	struct volume_keys_status s;
+	int r = talk_of_keys(q, volume_check_device);
+
+	volume_keys_status(q->d->volume, &s);
+	json_set_bool(q->out, "agrees", !r);
+	json_set_string(q->out, "pub_sha256", s.pub_sha256);
+	json_set_string(q->out, "finding", r ? q->error ? q->error : error_text(r) : NULL);
+	free(steal_ptr(&q->error));
+	return 0;
+}
+
 static const struct {
 	const char *name;
 	int (*run)(struct request *q);
@@ -286,6 +361,9 @@ static const struct {
 	{ "conflicts", do_conflicts, false },
 	{ "resolve", do_resolve, false },
 	{ "stat", do_stat, false },
+	{ "keys", do_keys, false },
+	{ "rotate", do_rotate, false },
+	{ "check-device", do_check_device, false },
 	{ "sync", do_sync, true },
 	{ "online", do_online, true },
 	{ "offline", do_offline, true },
@@ -357,7 +435,7 @@ struct json *requests_direct(const struct config *config, const struct json *req
 	struct daemon_state d = { .config = config };
 	_cleanup_free_ char *error = NULL;
 	struct json *reply;
-	int r = opening_volume(config, NULL, &d.volume, &error);
+	int r = opening_volume(config, NULL, OPENING_IF_NEEDED, &d.volume, &error);
 
 	if (r)
 		return failure_of(r, error);

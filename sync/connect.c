@@ -149,6 +149,7 @@ static void on_caps(void *arg, const struct origin_result *r, const struct origi
 	s->connect_failures = 0;
 	s->replay.again = true;
 	check_rollback(s, caps->last_seq);
+	renew_judge(s, caps);
 }
 
 static int add_store(struct sync *s, const struct origin_store *o)

@@ -51,6 +51,7 @@ struct origin_result {
 struct origin_caps {
 	char instance[33], epoch[33];
 	uint64_t last_seq;
+	char device_kid[129], device_state[32]; /* "" when this device is not enrolled */
 	uint64_t max_record_bytes, max_request_bytes, max_batch, max_wait_s;
 };
 typedef void origin_caps_fn(

@@ -179,6 +179,21 @@ static int get_id(const struct json *in, const char *key, char out[static INSTAN
 	return 0;
 }
 
+/* Optional; what is not of the form is as if it were not there: /kek says it signed. */
+static void take_device(const struct json *in, struct origin_caps *out)
+{
+	const struct json *device;
+	const char *state, *kid;
+
+	if (json_get(in, "device", &device) || json_get_string(device, "state", &state) ||
+		strlen(state) >= sizeof(out->device_state))
+		return;
+	if (json_get_string(device, "kid", &kid) || strlen(kid) >= sizeof(out->device_kid))
+		kid = "";
+	strcpy(out->device_state, state);
+	strcpy(out->device_kid, kid);
+}
+
 int records_answer_caps(const struct json *in, struct origin_caps *out)
 {
 	struct origin_caps c = { 0 };
@@ -194,6 +209,7 @@ int records_answer_caps(const struct json *in, struct origin_caps *out)
 		json_get_u64(limits, "max_batch", &c.max_batch) ||
 		json_get_u64(limits, "max_wait_s", &c.max_wait_s))
 		return CE_PROTOCOL;
+	take_device(in, &c);
 	*out = c;
 	return 0;
 }

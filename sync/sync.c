@@ -57,6 +57,8 @@ void sync_judge(struct sync *s, const struct origin_result *r)
 {
 	bool lost = false;
 
+	if (!strcmp(r->type, "device-revoked"))
+		renew_ask(s);
 	switch (r->code) {
 	case CE_OFFLINE:
 	case CE_PROTOCOL:
@@ -271,7 +273,7 @@ static uint64_t steps(struct sync *s)
 {
 	static uint64_t (*const all[])(struct sync * s, uint64_t now_ms) = { connect_step,
 		hurry_step, feed_step, replay_step, fetch_step, check_step, question_step,
-		deferred_step };
+		deferred_step, renew_step };
 	uint64_t now = sync_now_ms(), due = s->pause_ms > now ? s->pause_ms : SYNC_NEVER, one;
 
 	for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
@@ -312,6 +314,7 @@ static void round_once(struct sync *s)
 	take_asked(s);
 	worker_reap(s->index);
 	worker_reap(s->fill);
+	renew_reap(s);
 	quiet = take_changes(s, sync_now_ms());
 	if (s->abandon)
 		abandon_all(s);
@@ -401,7 +404,11 @@ int sync_new(struct sync_options *o, struct sync **out, char **error)
 		s->status.state = s->link.state;
 		s->check_identity = true;
 		replay_init(s);
+		s->on_keys = o->on_keys;
+		s->on_keys_arg = o->on_keys_arg;
 		r = open_origin(s, o, error);
+		if (!r)
+			r = renew_open(s, o, error);
 	}
 	secret_free(steal_ptr(&o->token));
 	if (r) {
@@ -423,10 +430,13 @@ int sync_start(struct sync *s)
 	if (!r)
 		r = worker_new(wake, s, &s->fill);
 	if (!r)
+		r = renew_start(s, wake);
+	if (!r)
 		r = worker_thread(&s->thread, sync_main, s);
 	if (r) {
 		worker_free(steal_ptr(&s->index));
 		worker_free(steal_ptr(&s->fill));
+		renew_stop(s);
 		return r;
 	}
 	s->running = true;
@@ -449,6 +459,7 @@ void sync_stop(struct sync *s)
 		pthread_cond_wait(&s->changed, &s->lock);
 	pthread_mutex_unlock(&s->lock);
 	pthread_join(s->thread, NULL);
+	renew_stop(s);
 	worker_free(s->index);
 	worker_free(s->fill); /* a piece that ends may still hand it the end of its transfer */
 	s->index = s->fill = NULL;
@@ -463,6 +474,7 @@ void sync_free(struct sync *s)
 	feed_free_all(s);
 	check_free_all(s);
 	question_free_all(s);
+	renew_free(s);
 	if (s->origin)
 		s->origin->ops->close(s->origin);
 	http_free(s->http);

@@ -52,6 +52,11 @@ struct sync_options {
 	struct secret *token;  /* taken; may be NULL */
 	const char *ca_file;   /* NULL = the system's */
 	bool offline;          /* start forced offline */
+	bool allow_raw_kek;
+	/* The server's signed word about this device: CE_REVOKED or CE_UNTRUSTED. On the loop's thread; must not
+	 * block. May be NULL. */
+	void (*on_keys)(void *arg, int code);
+	void *on_keys_arg;
 	unsigned parallel;     /* transfers at once; 0 = 8 */
 	unsigned debounce_ms;  /* 0 = default */
 	uint64_t probe_max_ms; /* ceiling of the reconnect interval; 0 = 60 s */

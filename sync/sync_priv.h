@@ -92,8 +92,13 @@ struct fetch {
 	unsigned stream_hand;
 };
 
+struct sync_keys; /* renew.c; NULL: the KEK is not the server's */
+
 struct sync {
 	struct volume *volume;
+	struct sync_keys *keys;
+	void (*on_keys)(void *arg, int code);
+	void *on_keys_arg;
 	struct http *http;
 	struct origin *origin;
 	struct worker *index, *fill;
@@ -199,6 +204,18 @@ void replay_abandon(struct sync *s);
 uint64_t fetch_step(struct sync *s, uint64_t now_ms);
 void fetch_abandon(struct sync *s);
 void fetch_fail_all(struct sync *s, int code);
+
+/* --- renew.c: the lease, another KEK, revocation --- */
+int renew_open(struct sync *s, const struct sync_options *o, char **error) MUST_CHECK;
+int renew_start(struct sync *s, void (*wake)(void *arg)) MUST_CHECK;
+void renew_reap(struct sync *s);
+uint64_t renew_step(struct sync *s, uint64_t now_ms);
+/* Soon: an answer says that something is different. */
+void renew_ask(struct sync *s);
+void renew_judge(struct sync *s, const struct origin_caps *caps);
+/* After the loop ended; ends what is under way. */
+void renew_stop(struct sync *s);
+void renew_free(struct sync *s);
 
 /* --- check.c: is our version the current one --- */
 uint64_t check_step(struct sync *s, uint64_t now_ms);

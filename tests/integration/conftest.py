@@ -150,7 +150,7 @@ class Server:
 class Client:
     """One device: its own home, configuration and mount point."""
 
-    def __init__(self, home, server, name="client", store="notes", binary=BIN, cache_size="500MB"):
+    def __init__(self, home, server, name="client", store="notes", binary=BIN, cache_size="500MB", key=None):
         self.home = home / name
         self.home.mkdir()
         self.mnt = self.home / "mnt"
@@ -163,7 +163,8 @@ class Client:
         token = self.home / "token"
         token.write_text(server.token)
         token.chmod(0o600)
-        self.run("init", "--store", store, "--token-file", str(token), "--cache-size", cache_size, server.url)
+        self.run("init", "--store", store, "--token-file", str(token), "--cache-size", cache_size,
+                 *(["--key", key] if key else []), server.url)
         token.unlink()
 
     def run(self, *args, check=True, timeout=120, **kw):

@@ -1,0 +1,62 @@
+/* Between enrolment.c (what follows), enrol_wire.c (messages), volume.c and volume_create.c. */
+#ifndef CACHET_CACHE_ENROLMENT_PRIV_H
+#define CACHET_CACHE_ENROLMENT_PRIV_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "cache/enrolment.h"
+#include "crypto/device.h"
+#include "crypto/keyring.h"
+
+struct enrolment {
+	pthread_mutex_t lock; /* leaf: what follows, but for the one renewal under way */
+	struct device *device;
+	struct secret *local;        /* the device secret */
+	bool from_lease;             /* no contact since the volume was opened */
+	int64_t contact_s;           /* 0 = none since */
+	int64_t base_s, base_boot_s; /* the clock that is never set back */
+	int64_t retry_s;
+	atomic_flag renewing;
+};
+
+/* --- enrol_wire.c --- */
+
+/* What the server said; `kek` is the caller's. */
+struct enrol_wire_kek {
+	struct secret *kek;
+	char kid[ENROLL_NAME_MAX + 1], current[ENROLL_NAME_MAX + 1];
+	int64_t expires_at_s, ttl_s;
+};
+void enrol_wire_kek_done(struct enrol_wire_kek *k);
+
+/* POST /v1/devices: fills dkid and server_key, or compares server_key when it is pinned. */
+int enrol_wire_upsert(struct device *d, const struct enrolment_link *link, char **error) MUST_CHECK;
+/* POST …/kek, or …/rotate. prefer: NULL = the current one. CE_GONE: no such dkid (or kid). */
+enum enrol_wire_verb { ENROL_WIRE_KEK, ENROL_WIRE_ROTATE };
+int enrol_wire_ask(const struct device *d, const struct enrolment_link *link,
+	enum enrol_wire_verb verb, const char *prefer, struct enrol_wire_kek *out,
+	char **error) MUST_CHECK;
+
+/* --- enrolment.c --- */
+
+struct enrolment_setup {
+	const char *key_source;
+	const struct enrolment_link *link; /* NULL: the lease alone */
+	int dirfd;
+	bool lease_first;
+};
+/* A new keyring, unlocked, with its device record; saved by the caller. */
+int enrolment_create(const struct enrolment_setup *s, const char *device_id,
+	const struct secret *token, struct keyring **out, struct secret **kek,
+	char **error) MUST_CHECK;
+/* Unlocks the keyring, rotated if need be. */
+int enrolment_open(const struct enrolment_setup *s, struct keyring *k, struct enrolment **out,
+	char **error) MUST_CHECK;
+/* The index is open: the keyring may not be older than it knows, the lease not be over. */
+int enrolment_check(struct volume *v, char **error) MUST_CHECK;
+/* Moves the clock's high-water mark; once a minute, and at close. */
+void enrolment_tick(struct volume *v);
+void enrolment_free(struct enrolment *e);
+
+#endif

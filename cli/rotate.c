@@ -1,0 +1,56 @@
+#include <stdio.h>
+
+#include "cli/commands.h"
+#include "cli/show.h"
+#include "cli/target.h"
+
+struct args {
+	struct command_common common;
+};
+
+static const struct option_def options[] = {
+	COMMAND_COMMON,
+	OPTION_END,
+};
+
+static int run(int argc, char **argv);
+
+const struct command command_rotate = {
+	.name = "rotate",
+	.usage = "[OPTIONS] [NAME|PATH]",
+	.summary = "Put a new key of the server around the keys of a volume",
+	.details =
+		"The server makes a new key; the keys of the index and of the stores are wrapped "
+		"under it anew. That costs\n"
+		"the number of stores, not of files. Other devices of the account follow at "
+		"their next contact.\n\n"
+		"What it does not do: the keys inside stay the same. Who has copied the old key "
+		"and an old keyring can\n"
+		"still open what is written later. After a leak the inner keys must change too: "
+		"`cachet rekey`.\n\n"
+		"Exit codes: 4 the server cannot be reached, 6 it revoked this device.\n",
+	.options = options,
+	.run = run,
+};
+
+static int run(int argc, char **argv)
+{
+	_cleanup_target_ struct target target = { 0 };
+	_cleanup_json_ struct json *reply = NULL;
+	struct args args = { 0 };
+	const char *kid;
+	int first, r = command_parse(&command_rotate, &args, argc, argv, 0, 1, &first);
+
+	if (r == COMMAND_GO)
+		r = target_find(&args.common, argc > first ? argv[first] : NULL, &target);
+	if (r == COMMAND_GO)
+		r = target_do(&args.common, &target, "rotate", TARGET_DIRECT, &reply);
+	if (r != COMMAND_GO)
+		return r;
+	if (args.common.json)
+		return show_json(reply);
+	if (!json_get_string(reply, "kid", &kid))
+		printf("the keys are wrapped by %s now\n", kid);
+	printf("note: after a leak the keys inside must change too: `cachet rekey`\n");
+	return EXIT_CODE_OK;
+}
