@@ -1,11 +1,13 @@
 #include "cli/command.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/json.h"
 #include "cli/commands.h"
+#include "cli/show.h"
 
 const struct command *const command_table[] = {
 	&command_init,
@@ -27,6 +29,7 @@ const struct command *const command_table[] = {
 	&command_conflicts_resolve,
 	&command_export,
 	&command_view,
+	&command_import,
 	&command_enroll,
 	&command_keys,
 	&command_rotate,
@@ -96,19 +99,38 @@ void command_print_help(const struct command *c)
 	options_print_help(c->options, stdout);
 }
 
+/* A sentence may have a path in it, and a path any bytes. */
+static int format(char **out, const char *fmt, va_list args) PRINTF_LIKE(2, 0);
+
+static int format(char **out, const char *fmt, va_list args)
+{
+	_cleanup_free_ char *raw = NULL;
+	size_t len;
+	FILE *f;
+
+	if (vasprintf(&raw, fmt, args) < 0) {
+		raw = NULL;
+		return -ENOMEM;
+	}
+	f = open_memstream(out, &len);
+	if (!f)
+		return -ENOMEM;
+	show_text(f, raw);
+	return fclose(f) ? -ENOMEM : 0;
+}
+
 int command_fail(const struct command_common *common, enum exit_code code, const char *fmt, ...)
 {
 	_cleanup_free_ char *sentence = NULL;
 	va_list args;
-	int n;
+	int r;
 
 	if (common && common->quiet)
 		return (int)code;
 	va_start(args, fmt);
-	n = vasprintf(&sentence, fmt, args);
+	r = format(&sentence, fmt, args);
 	va_end(args);
-	if (n < 0) {
-		sentence = NULL;
+	if (r) {
 		fputs("cachet: out of memory\n", stderr);
 		return EXIT_CODE_FAILED;
 	}

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdbool.h>
 
+#include "base/bytes.h"
 #include "base/clock.h"
 #include "base/error.h"
 
@@ -18,6 +19,17 @@ int show_json(const struct json *o)
 	return EXIT_CODE_OK;
 }
 
+/* How many bytes the character at `p` has; 0: it is none. */
+static size_t character(const unsigned char *p)
+{
+	size_t left = strnlen((const char *)p, 4);
+
+	for (size_t n = 1; n <= left; n++)
+		if (bytes_is_utf8(p, n))
+			return n;
+	return 0;
+}
+
 void show_text(FILE *out, const char *text)
 {
 	for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
@@ -30,7 +42,12 @@ void show_text(FILE *out, const char *text)
 			fprintf(out, "\\x%02x\\x%02x", *p, p[1]);
 			p++;
 		} else {
-			putc(*p, out);
+			size_t n = character(p);
+
+			if (!n)
+				fprintf(out, "\\x%02x", *p);
+			fwrite(p, 1, n, out);
+			p += n ? n - 1 : 0;
 		}
 	}
 }

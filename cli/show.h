@@ -1,6 +1,7 @@
 /*
  * Results for people: sizes, ages, names, counts; and JSON for programs. Names come from a server:
- * control characters are shown as \xNN, so that none can speak to the terminal.
+ * control characters, and bytes that are no character, are shown as \xNN, so that none can speak to
+ * the terminal.
  */
 #ifndef CACHET_CLI_SHOW_H
 #define CACHET_CLI_SHOW_H

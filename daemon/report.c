@@ -306,6 +306,7 @@ int report_stat(struct daemon_state *d, const char *path, unsigned check_ms, str
 {
 	_cleanup_free_ char *canonical = NULL;
 	struct pending_of pending = { 0 };
+	struct remote_known known;
 	struct tree_attr a;
 	int r = tree_resolve(d->volume, path, &a);
 
@@ -328,5 +329,6 @@ int report_stat(struct daemon_state *d, const char *path, unsigned check_ms, str
 	json_set_u64(out, "size", a.size);
 	json_set_i64(out, "mtime_ns", a.mtime_ns);
 	json_set_u64(out, "pending", pending.n);
+	json_set_bool(out, "at_origin", !pending.n && !remote_known(d->volume, a.object, &known));
 	return check_ms ? add_check(d, a.object, check_ms, out) : 0;
 }
