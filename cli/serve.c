@@ -17,7 +17,7 @@
 struct args {
 	struct command_common common;
 	const char *listen, *port_file, *tls_cert, *tls_key;
-	const char *key_source;
+	const char *jobs, *key_source;
 	uint64_t max_record_bytes, kek_ms, offline_ms;
 };
 
@@ -42,6 +42,8 @@ static const struct option_def options[] = {
 	{ "offline-ttl", 0, OPTION_DURATION, offsetof(struct args, offline_ms), .arg = "TIME",
 		.help = "a device may go on so long without the server, 0 = never (default: "
 			"72h)" },
+	{ "jobs", 0, OPTION_STRING, offsetof(struct args, jobs), .arg = "FILE",
+		.help = "types of jobs and their commands (JSON)" },
 	COMMAND_COMMON,
 	OPTION_END,
 };
@@ -132,6 +134,7 @@ static int run(int argc, char **argv)
 		.listen = args.listen,
 		.tls_cert = args.tls_cert,
 		.tls_key = args.tls_key,
+		.jobs_file = args.jobs,
 		.max_record_bytes = args.max_record_bytes,
 		.key_source = args.key_source,
 		.kek_ttl_s = (int64_t)(args.kek_ms / 1000),

@@ -13,7 +13,18 @@ void server_answer_done(struct answer *a)
 	buffer_done(&a->text);
 	buffer_done(&a->record);
 	cleanup_fd(&a->fd);
+	if (a->give_back)
+		a->give_back(a->lender);
 	server_answer_init(a);
+}
+
+void server_answer_lend(struct answer *a, const void *data, size_t len, void *lender,
+	void (*give_back)(void *lender))
+{
+	a->lent = data;
+	a->lent_len = len;
+	a->lender = lender;
+	a->give_back = give_back;
 }
 
 void server_answer_header(struct answer *a, const char *name, const char *fmt, ...)
@@ -70,6 +81,14 @@ static struct MHD_Response *build_body(struct answer *a)
 		response = MHD_create_response_from_fd_at_offset64(a->len, a->fd, a->first);
 		if (response)
 			a->fd = -1;
+		return response;
+	}
+	if (a->give_back) {
+		response = MHD_create_response_from_buffer_with_free_callback_cls(
+			a->lent_len, (void *)(uintptr_t)(a->lent_len ? a->lent : ""), a->give_back,
+			a->lender);
+		if (response)
+			a->give_back = NULL;
 		return response;
 	}
 	if (!a->text.data)

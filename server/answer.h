@@ -26,6 +26,10 @@ struct answer {
 	struct buffer text;
 	struct buffer record; /* value of Cachet-Record */
 	int fd;               /* or -1 */
+	const void *lent;     /* lent_len bytes of somebody who is told when they were sent */
+	size_t lent_len;
+	void *lender;
+	void (*give_back)(void *lender);
 	uint64_t first, len;  /* of the file; in a 304, len of the content not sent */
 	struct {
 		const char *name;
@@ -38,6 +42,9 @@ void server_answer_init(struct answer *a);
 void server_answer_done(struct answer *a);
 void server_answer_header(struct answer *a, const char *name, const char *fmt, ...)
 	PRINTF_LIKE(3, 4);
+/* The body is `data`, read until give_back(lender) is called. */
+void server_answer_lend(struct answer *a, const void *data, size_t len, void *lender,
+	void (*give_back)(void *lender));
 /* `detail`, `record` may be NULL. */
 void server_answer_problem(struct answer *a, const char *instance, enum problem p,
 	const char *detail, const struct record *record);

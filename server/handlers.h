@@ -44,6 +44,16 @@ void server_admin_rotate(struct request *r);
 void server_feed_begin(struct request *r);
 void server_feed_answer(struct request *r);
 
+/* job_http.c; {id} is a job. */
+void server_job_begin(struct request *r);
+void server_job_queue(struct request *r);
+void server_job_queued(struct request *r);
+void server_job_list(struct request *r);
+void server_job_get(struct request *r);
+void server_job_result(struct request *r);
+void server_job_delete(struct request *r);
+void server_job_deleted(struct request *r);
+
 void server_query_list(struct request *r);
 void server_query_get_one(struct request *r);
 void server_query_answer(struct request *r);

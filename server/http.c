@@ -292,6 +292,8 @@ static enum MHD_Result take_body(struct request *r, const char *data, size_t len
 	}
 	if (r->route->body == BODY_JSON)
 		take_json(r, data, len);
+	else if (r->route->body == BODY_OWN)
+		r->take(r, data, len);
 	else
 		take_content(r, data, len);
 	return MHD_YES;

@@ -50,6 +50,7 @@ enum body_kind {
 	BODY_NONE,    /* a body is refused */
 	BODY_JSON,    /* gathered in r->json */
 	BODY_CONTENT, /* streamed into r->change.body */
+	BODY_OWN,     /* given to r->take, set by begin, which has checked its length */
 };
 
 #define ROUTE_STORE 1u /* has {s}; r->store is looked up and the token's right to it checked */
@@ -106,6 +107,7 @@ struct request {
 	int64_t seen_device; /* GET /v1 */
 	void *own; /* of the route; server_http_own */
 	void (*free_own)(void *own);
+	void (*take)(struct request *r, const void *data, size_t len);
 	struct request *next_waiter; /* in the feed's list */
 
 	struct answer answer;

@@ -50,5 +50,12 @@ const struct route server_routes[] = {
 		server_call_answer },
 	{ "DELETE", ADMIN "tokens/{id}", ROUTE_ADMIN, BODY_NONE, NULL, server_admin_token_revoke,
 		server_call_answer },
+	{ "GET", "/v1/jobs", 0, BODY_NONE, NULL, server_job_list, NULL },
+	{ "POST", "/v1/jobs", ROUTE_WRITE, BODY_OWN, server_job_begin, server_job_queue,
+		server_job_queued },
+	{ "GET", "/v1/jobs/{id}", 0, BODY_NONE, NULL, server_job_get, NULL },
+	{ "GET", "/v1/jobs/{id}/result", 0, BODY_NONE, NULL, server_job_result, NULL },
+	{ "DELETE", "/v1/jobs/{id}", ROUTE_WRITE, BODY_NONE, NULL, server_job_delete,
+		server_job_deleted },
 	{ 0 },
 };

@@ -16,6 +16,7 @@
 #include "server/house.h"
 #include "server/http.h"
 #include "server/import.h"
+#include "server/job.h"
 #include "server/limiter.h"
 #include "server/server_priv.h"
 #include "server/vault.h"
@@ -146,6 +147,13 @@ static int open_data(struct server *s, char **error)
 	return r ? explain(error, r, "cannot read the data directory") : 0;
 }
 
+static int open_jobs(struct server *s, const struct server_options *o, char **error)
+{
+	int r = server_jobs_open(o->jobs_file, s->pool, &s->jobs, error);
+
+	return r ? explain(error, r, "cannot prepare jobs") : 0;
+}
+
 int server_open(const struct server_options *o, struct server **out, char **error)
 {
 	struct server *s = calloc(1, sizeof(*s));
@@ -164,6 +172,12 @@ int server_open(const struct server_options *o, struct server **out, char **erro
 		r = open_dir(s, error);
 	if (!r)
 		r = open_data(s, error);
+	if (!r)
+		r = open_jobs(s, o, error);
+	if (!r)
+		r = server_jobs_open(o->jobs_file, s->pool, &s->jobs, error);
+	if (r && !*error)
+		r = explain(error, r, "cannot prepare jobs");
 	if (r) {
 		server_free(s);
 		return r;
@@ -251,6 +265,7 @@ static void *ticker_main(void *arg)
 		pthread_mutex_unlock(&s->tick_lock);
 		server_feed_tick(s->feed);
 		server_http_tick(s);
+		server_jobs_tick(s->jobs);
 		if (clock_boot_ms() >= next_house_ms)
 			next_house_ms = house_once(s) ? 0 : clock_boot_ms() + HOUSE_INTERVAL_MS;
 		pthread_mutex_lock(&s->tick_lock);
@@ -336,6 +351,7 @@ void server_free(struct server *s)
 	if (!s)
 		return;
 	server_stop(s, 0);
+	server_jobs_close(s->jobs);
 	server_pool_free(s->pool);
 	server_limiter_free(s->limiter);
 	server_vault_free(s->vault);

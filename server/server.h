@@ -27,6 +27,7 @@ struct server_options {
 	const char *listen;   /* "127.0.0.1:8080", "[::1]:0"; port 0 = a free one */
 	const char *tls_cert; /* PEM files, or NULL: then only loopback addresses are accepted */
 	const char *tls_key;
+	const char *jobs_file; /* types of jobs (docs/protocol.md), or NULL */
 	uint64_t max_record_bytes;  /* 0 = default 16 GiB */
 	uint64_t max_request_bytes; /* bound of JSON bodies; 0 = default 8 MiB */
 	unsigned threads;           /* 0 = default */

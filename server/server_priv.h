@@ -24,6 +24,7 @@
 struct feed;
 struct http;
 struct tasks;
+struct jobs;
 struct limiter;
 struct vault;
 
@@ -46,6 +47,7 @@ struct server {
 	struct vault *vault;
 	struct commit_queue *queue;
 	struct feed *feed;
+	struct jobs *jobs;
 	struct tasks *tasks; /* queries and exports */
 	struct http *http;
 	uint16_t port;

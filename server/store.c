@@ -122,6 +122,12 @@ static const char *const texts[SQL_COUNT] = {
 		"SELECT " RECORD_COLUMNS ", c.data FROM records r"
 		" LEFT JOIN records p ON p.n = r.parent LEFT JOIN contents c ON c.n = r.n"
 		" WHERE r.store = ? AND r.id = ?",
+	[SQL_JOB_ADD] = "INSERT INTO jobs (job_id, type, status, ttl) VALUES (?1, ?2, ?3, ?4)",
+	[SQL_JOB_SAVE] = "UPDATE jobs SET type = ?2, status = ?3, ttl = ?4 WHERE job_id = ?1",
+	[SQL_JOB_GET] = "SELECT type, status, ttl FROM jobs WHERE job_id = ?",
+	[SQL_JOB_DELETE] = "DELETE FROM jobs WHERE job_id = ?",
+	[SQL_JOB_PURGE] = "DELETE FROM jobs WHERE ttl <= ?",
+	[SQL_JOB_LOSE] = "UPDATE jobs SET status = 'lost' WHERE status <> 'failed' AND ttl > ?",
 	[SQL_QUERY_GET] = "SELECT name, sql, params FROM queries WHERE store = ? AND name = ?",
 	[SQL_QUERY_LIST] =
 		"SELECT name, sql, params FROM queries WHERE store = ? ORDER BY name",
