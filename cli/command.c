@@ -46,6 +46,8 @@ const struct command *const command_table[] = {
 	&command_serve_device_trust,
 	&command_serve_device_untrust,
 	&command_serve_rotate,
+	&command_serve_backup,
+	&command_serve_restored,
 	&command_serve_store_add,
 	&command_serve_import,
 	&command_serve_query_add,

@@ -35,6 +35,8 @@ extern const struct command command_serve_token_revoke;
 extern const struct command command_serve_account_ls;
 extern const struct command command_serve_account_close;
 extern const struct command command_serve_audit;
+extern const struct command command_serve_backup;
+extern const struct command command_serve_restored;
 extern const struct command command_serve_device_ls;
 extern const struct command command_serve_device_revoke;
 extern const struct command command_serve_device_trust;

@@ -12,13 +12,14 @@
 #include "server/server.h"
 
 #define STOP_GRACE_MS 5000
+#define DAY_MS (86400 * 1000ULL)
 #define OFFLINE_MS (72 * 3600 * 1000ULL)
 
 struct args {
 	struct command_common common;
 	const char *listen, *port_file, *tls_cert, *tls_key;
 	const char *jobs, *key_source;
-	uint64_t max_record_bytes, kek_ms, offline_ms;
+	uint64_t max_record_bytes, kek_ms, offline_ms, keys_ms, tombstones_ms;
 };
 
 static const struct option_def options[] = {
@@ -44,6 +45,12 @@ static const struct option_def options[] = {
 			"72h)" },
 	{ "jobs", 0, OPTION_STRING, offsetof(struct args, jobs), .arg = "FILE",
 		.help = "types of jobs and their commands (JSON)" },
+	{ "keep-keys", 0, OPTION_DURATION, offsetof(struct args, keys_ms), .min = 30 * DAY_MS,
+		.arg = "TIME",
+		.help = "idempotency keys are kept so long, 30d or more (default: 30d)" },
+	{ "keep-tombstones", 0, OPTION_DURATION, offsetof(struct args, tombstones_ms),
+		.min = 30 * DAY_MS, .arg = "TIME",
+		.help = "deleted records are remembered so long, 30d or more (default: 90d)" },
 	COMMAND_COMMON,
 	OPTION_END,
 };
@@ -137,6 +144,8 @@ static int run(int argc, char **argv)
 		.jobs_file = args.jobs,
 		.max_record_bytes = args.max_record_bytes,
 		.key_source = args.key_source,
+		.keys_kept_days = (int64_t)(args.keys_ms / DAY_MS),
+		.tombstones_kept_days = (int64_t)(args.tombstones_ms / DAY_MS),
 		.kek_ttl_s = (int64_t)(args.kek_ms / 1000),
 		.offline_ttl_s = args.offline_ms < 1000 ? -1 : (int64_t)(args.offline_ms / 1000),
 	};

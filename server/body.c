@@ -6,12 +6,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 
 #include "base/error.h"
 #include "base/failpoint.h"
 #include "base/io.h"
 #include "base/secret.h"
+#include "server/backup.h"
 
 /* Write-back of a long upload is started on the way, so that its sync at the end is short. */
 #define WRITE_BACK_STEP (8ULL << 20)
@@ -214,6 +216,43 @@ void server_body_unlink(const struct body_dirs *dirs, const uint8_t file[static 
 
 	file_path(file, path);
 	unlinkat(dirs->content_fd, path, 0);
+}
+
+int server_body_release(
+	const struct body_dirs *dirs, const uint8_t file[static RECORD_FILE_LEN])
+{
+	_cleanup_fd_ int lock = openat(dirs->content_fd, "../" BACKUP_LOCK_NAME,
+		O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+	if (lock < 0)
+		return -errno;
+	if (flock(lock, LOCK_SH | LOCK_NB) < 0)
+		return errno == EWOULDBLOCK ? -EBUSY : -errno;
+	server_body_unlink(dirs, file);
+	return 0;
+}
+
+static int copy_bytes(int from, int to, uint64_t *bytes)
+{
+	ssize_t n;
+
+	while ((n = copy_file_range(from, NULL, to, NULL, 1u << 30, 0)) > 0)
+		*bytes += (uint64_t)n;
+	return n < 0 ? -errno : 0;
+}
+
+int server_body_copy(const struct body_dirs *from, const struct body_dirs *to,
+	const uint8_t file[static RECORD_FILE_LEN], uint64_t *bytes)
+{
+	_cleanup_fd_ int in = -1, out = -1;
+	char path[PATH_SIZE];
+	int r = server_body_open(from, file, &in);
+
+	if (r)
+		return r == -ENOENT ? CE_CORRUPT : r;
+	file_path(file, path);
+	out = openat(to->content_fd, path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	return out < 0 ? -errno : copy_bytes(in, out, bytes);
 }
 
 /* The names of all content files that rows name, sorted. */

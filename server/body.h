@@ -58,6 +58,12 @@ void server_body_done(struct body *b);
  * again. */
 int server_body_open(const struct body_dirs *dirs, const uint8_t file[static RECORD_FILE_LEN],
 	int *out_fd) MUST_CHECK;
+/* Unlinks a file that no row names any more; -EBUSY while a backup is made. */
+int server_body_release(
+	const struct body_dirs *dirs, const uint8_t file[static RECORD_FILE_LEN]) MUST_CHECK;
+/* Copies a content file, not synced; *bytes grows by its size. */
+int server_body_copy(const struct body_dirs *from, const struct body_dirs *to,
+	const uint8_t file[static RECORD_FILE_LEN], uint64_t *bytes) MUST_CHECK;
 void server_body_unlink(const struct body_dirs *dirs, const uint8_t file[static RECORD_FILE_LEN]);
 
 /* Removes everything in tmp/ and every content file no row names. Only while nobody writes. */

@@ -16,6 +16,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/error.h"
 #include "base/failpoint.h"
@@ -95,15 +96,29 @@ static int sync_job(struct commit_job *job)
 	return r;
 }
 
-static void unlink_one(struct commit_queue *q)
+/* False while a backup is made: it may need the file. */
+static bool unlink_one(struct commit_queue *q)
 {
+	int r;
+
 	uint8_t file[RECORD_FILE_LEN];
 
 	q->to_unlink.len -= sizeof(file);
 	memcpy(file, q->to_unlink.data + q->to_unlink.len, sizeof(file));
 	pthread_mutex_unlock(&q->lock);
-	server_body_unlink(q->o.dirs, file);
+	r = server_body_release(q->o.dirs, file);
 	pthread_mutex_lock(&q->lock);
+	/* There is room for it again, or it stays until the next start. */
+	return r != -EBUSY || buffer_append(&q->to_unlink, file, sizeof(file)) != 0;
+}
+
+static void wait_for_backup(struct commit_queue *q)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec++;
+	pthread_cond_timedwait(&q->sync_wake, &q->lock, &until);
 }
 
 static void sync_one(struct commit_queue *q, struct commit_job *job)
@@ -129,10 +144,12 @@ static void *helper_main(void *arg)
 
 		if (job)
 			sync_one(q, job);
-		else if (q->to_unlink.len)
-			unlink_one(q);
+		else if (q->to_unlink.len && unlink_one(q))
+			continue;
 		else if (q->stopping)
 			break;
+		else if (q->to_unlink.len)
+			wait_for_backup(q);
 		else
 			pthread_cond_wait(&q->sync_wake, &q->lock);
 	}

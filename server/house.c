@@ -1,6 +1,9 @@
 #include "server/house.h"
 
+#include "base/error.h"
+
 #define STEP 2000
+#define FREE_PAGES_MIN 4000
 
 static int forget_keys(struct tx *tx, int64_t before_ns, bool *more)
 {
@@ -55,6 +58,39 @@ static int forget_tombstones(struct tx *tx, int64_t store, int64_t before_ns, bo
 	return r;
 }
 
+static int read_count(struct store_db *db, enum sql which, int64_t *out)
+{
+	sqlite3_stmt *q = server_store_statement(db, which);
+	int r = server_store_step(db, q);
+
+	if (r == 1)
+		*out = sqlite3_column_int64(q, 0);
+	server_store_reset(q);
+	return r == 1 ? 0 : r ? r : CE_CORRUPT;
+}
+
+/* Gives free pages back to the file system once they are many; a row a page. */
+static int compact(struct store_db *db, bool *more)
+{
+	sqlite3_stmt *q;
+	int64_t free_pages = 0, pages = 0, left = 0;
+	int r = read_count(db, SQL_FREE_PAGES, &free_pages);
+
+	if (!r)
+		r = read_count(db, SQL_PAGES, &pages);
+	if (r || free_pages < FREE_PAGES_MIN || free_pages < pages / 4)
+		return r;
+	q = server_store_statement(db, SQL_COMPACT);
+	while ((r = server_store_step(db, q)) == 1)
+		;
+	server_store_reset(q);
+	/* A database made without incremental vacuum has as many as before: then it stays so. */
+	if (!r)
+		r = read_count(db, SQL_FREE_PAGES, &left);
+	*more = !r && left < free_pages;
+	return r;
+}
+
 int server_house_step(struct tx *tx, const struct house_limits *limits, bool *more)
 {
 	sqlite3_stmt *q = server_store_statement(tx->db, SQL_STORE_LIST);
@@ -76,5 +112,5 @@ int server_house_step(struct tx *tx, const struct house_limits *limits, bool *mo
 		r = forget_tombstones(tx, ((struct store_row *)stores.data)[i].n,
 			limits->tombstones_before_ns, more);
 	buffer_done(&stores);
-	return r;
+	return r || *more ? r : compact(tx->db, more);
 }

@@ -1,7 +1,8 @@
 /*
  * Housekeeping: idempotency keys and tombstones older than the server promises to keep them are
  * forgotten, little by little, as jobs of the commit queue. A store that forgets a tombstone notes
- * its number, so that cursors from before are answered 410.
+ * its number, so that cursors from before are answered 410. When a quarter of the database is free
+ * pages, they are given back to the file system.
  */
 #ifndef CACHET_SERVER_HOUSE_H
 #define CACHET_SERVER_HOUSE_H

@@ -91,7 +91,7 @@ void server_read_capabilities(struct request *r)
 			"\"max_record_bytes\":%llu,\"max_request_bytes\":%llu,\"max_batch\":%d,"
 			"\"max_wait_s\":%d}",
 			s->instance, s->epoch, (long long)clock_wall_ns(),
-			(unsigned long long)news.last_seq, SERVER_IDEMPOTENCY_DAYS,
+			(unsigned long long)news.last_seq, (int)s->keys_kept_days,
 			(unsigned long long)s->max_record_bytes,
 			(unsigned long long)s->max_request_bytes, SERVER_MAX_BATCH,
 			SERVER_MAX_WAIT_S);

@@ -157,4 +157,8 @@ static const char version_3[] =
 	" wrapped BLOB, version INTEGER NOT NULL, rotated_at INTEGER NOT NULL,"
 	" expires_at INTEGER) STRICT, WITHOUT ROWID;";
 
-const char *const server_schema_steps[SCHEMA_VERSION] = { version_1, version_2, version_3 };
+/* Version 4: `is_copy` 1 in a backup: the first server that opens it draws a new epoch. */
+static const char version_4[] = "ALTER TABLE server ADD COLUMN is_copy INTEGER NOT NULL DEFAULT 0;";
+
+const char *const server_schema_steps[SCHEMA_VERSION] = { version_1, version_2, version_3,
+	version_4 };

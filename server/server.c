@@ -12,6 +12,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/secret.h"
+#include "server/backup.h"
 #include "server/feed.h"
 #include "server/house.h"
 #include "server/http.h"
@@ -34,8 +35,10 @@
 #define TASK_THREADS 2
 #define TASKS_QUEUED 256
 #define DAY_NS (86400 * NS_PER_SEC)
-#define KEYS_KEPT_NS ((SERVER_IDEMPOTENCY_DAYS + 1) * DAY_NS)
-#define TOMBSTONES_KEPT_NS (90 * DAY_NS)
+#define KEPT_DAYS_MIN 30 /* of the protocol */
+#define KEPT_DAYS_MAX 36500
+#define KEYS_KEPT_DAYS 30
+#define TOMBSTONES_KEPT_DAYS 90
 #define HOUSE_INTERVAL_MS (3600 * 1000)
 
 static int explain(char **error, int code, const char *what)
@@ -57,6 +60,13 @@ static int take_options(struct server *s, const struct server_options *o, char *
 	if (!o->dir || !o->listen || !o->tls_cert != !o->tls_key)
 		return explain(error, CE_USAGE,
 			"a directory and an address are needed; certificate and key go together");
+	s->keys_kept_days = o->keys_kept_days ? o->keys_kept_days : KEYS_KEPT_DAYS;
+	s->tombstones_kept_days =
+		o->tombstones_kept_days ? o->tombstones_kept_days : TOMBSTONES_KEPT_DAYS;
+	if (MIN_OF(s->keys_kept_days, s->tombstones_kept_days) < KEPT_DAYS_MIN ||
+		MAX_OF(s->keys_kept_days, s->tombstones_kept_days) > KEPT_DAYS_MAX)
+		return explain(error, CE_USAGE,
+			"idempotency keys and tombstones are kept 30 to 36500 days");
 	s->dir = strdup(o->dir);
 	s->listen = strdup(o->listen);
 	s->tls_cert = copy_or_null(o->tls_cert);
@@ -138,7 +148,9 @@ static int open_data(struct server *s, char **error)
 			error, r, "the database is not one of this server, or of a newer version");
 	if (r)
 		return explain(error, r, "cannot open the database");
-	r = read_names(s, db);
+	r = server_backup_note_restored(db);
+	if (!r)
+		r = read_names(s, db);
 	if (!r)
 		r = server_vault_open(db, s->dir, s->key_source, &s->vault, error);
 	if (!r)
@@ -220,7 +232,9 @@ static bool house_once(struct server *s)
 	int64_t now_ns = clock_wall_ns();
 	struct house_job h = {
 		.job = { .run = house_run, .done = house_done },
-		.limits = { now_ns - KEYS_KEPT_NS, now_ns - TOMBSTONES_KEPT_NS },
+		/* A day longer than is promised. */
+		.limits = { now_ns - (s->keys_kept_days + 1) * DAY_NS,
+			now_ns - s->tombstones_kept_days * DAY_NS },
 	};
 
 	h.job.arg = &h;

@@ -36,6 +36,8 @@ struct server_options {
 	const char *key_source;
 	int64_t kek_ttl_s;     /* a device's key is good for so long; 0 = default 90 days */
 	int64_t offline_ttl_s; /* and so long without asking; 0 = default 72 h, negative: never */
+	/* Days, 30 or more; 0 = default 30 and 90. */
+	int64_t keys_kept_days, tombstones_kept_days;
 	/* A connection may be silent this long, and take this long to bring a request's header; 0
 	 * = 75. */
 	unsigned header_timeout_s;
@@ -99,6 +101,17 @@ int server_store_add(const char *dir, const char *store, char **error) MUST_CHEC
 /* From now on only accounts it was given to open it, this one among them. */
 int server_store_grant(const char *dir, const char *store, const char *account,
 	char **error) MUST_CHECK;
+
+struct server_backup_report {
+	uint64_t files, bytes; /* of content beside the database */
+};
+/* A consistent copy at `dest`, which must not exist; also beside a running server, whose deletions
+ * keep their space meanwhile. The master key is not in it. -EEXIST. */
+int server_backup(const char *dir, const char *dest, struct server_backup_report *report,
+	char **error) MUST_CHECK;
+/* The data went back some other way than by a backup: clients are to see a new epoch. CE_INUSE while
+ * a server runs. */
+int server_restored(const char *dir, char **error) MUST_CHECK;
 
 struct server_import_report {
 	uint64_t files, dirs, symlinks, bytes, skipped;

@@ -16,7 +16,6 @@
 #define SERVER_MAX_BATCH 1000
 #define SERVER_MAX_GET 1000
 #define SERVER_MAX_WAIT_S 60
-#define SERVER_IDEMPOTENCY_DAYS 30
 #define SERVER_GET_INLINE_MAX (256 << 10) /* larger records come without content in POST …/get */
 #define SERVER_GET_TOTAL_MAX                                                                       \
 	(16ULL << 20) /* and so do those beyond this much content in one answer */
@@ -34,6 +33,7 @@ struct server {
 	uint64_t max_record_bytes, max_request_bytes;
 	unsigned threads;
 	char *key_source; /* or NULL */
+	int64_t keys_kept_days, tombstones_kept_days;
 	int64_t kek_ttl_s, offline_ttl_s;
 	int64_t header_timeout_ms, body_grace_ms;
 

@@ -35,6 +35,13 @@ static const char *const texts[SQL_COUNT] = {
 	[SQL_SERVER_GET] = "SELECT instance, epoch FROM server",
 	[SQL_SERVER_PUT] =
 		"INSERT INTO server (one, instance, epoch, created_at) VALUES (1, ?, ?, ?)",
+	[SQL_SERVER_IS_COPY] = "SELECT is_copy FROM server",
+	[SQL_SERVER_SET_COPY] = "UPDATE server SET is_copy = 1",
+	[SQL_SERVER_NEW_EPOCH] = "UPDATE server SET epoch = ?, is_copy = 0",
+	[SQL_BACKUP] = "VACUUM INTO ?",
+	[SQL_FREE_PAGES] = "PRAGMA freelist_count",
+	[SQL_PAGES] = "PRAGMA page_count",
+	[SQL_COMPACT] = "PRAGMA incremental_vacuum(1000)",
 	[SQL_STORE_BY_ID] =
 		"SELECT n, id, seq, purged_seq, records, bytes FROM stores WHERE id = ?",
 	[SQL_STORE_BY_N] = "SELECT n, id, seq, purged_seq, records, bytes FROM stores WHERE n = ?",
@@ -295,7 +302,7 @@ static int configure(sqlite3 *db)
 	sqlite3_db_config(db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
 	sqlite3_db_config(db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
 	return exec(db,
-		"PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY;"
+		"PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY;"
 		"PRAGMA cache_size = -16384; PRAGMA mmap_size = 0; PRAGMA foreign_keys = OFF;"
 		"PRAGMA cell_size_check = ON;");
 }
