@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/failpoint.h"
 #include "base/io.h"
+#include "base/log.h"
 #include "cache/scan.h"
 #include "cache/volume_priv.h"
 
@@ -34,16 +35,22 @@ static struct blob *blob_alloc(struct volume *v)
 
 static void blob_destroy(struct blob *b)
 {
+	struct blob_write *w, *next;
+
 	if (b->fd >= 0)
 		close(b->fd);
 	pthread_mutex_destroy(&b->lock);
 	free(b->taken);
+	free(b->backed);
 	free(b->released);
-	free(b->unsynced);
+	HASH_ITER (hh, b->unsynced, w, next) {
+		HASH_DEL(b->unsynced, w);
+		free(w);
+	}
 	free(b);
 }
 
-int blob_new(struct volume *v, uint64_t store, struct blob **out)
+int blob_new(struct volume *v, uint64_t store, bool pack, struct blob **out)
 {
 	struct blob *b = blob_alloc(v);
 	int r;
@@ -61,7 +68,8 @@ int blob_new(struct volume *v, uint64_t store, struct blob **out)
 	b->alg = v->alg;
 	b->shift = BLOB_SHIFT_DEFAULT;
 	b->epoch = 1;
-	b->slots_known = true;
+	b->pack = pack;
+	b->units_known = true;
 	secret_random(b->uuid, sizeof(b->uuid));
 	*out = b;
 	return 0;
@@ -88,6 +96,7 @@ static int from_row(struct volume *v, const struct content_blob *row, struct blo
 	b->alg = row->alg;
 	b->shift = row->shift;
 	b->epoch = row->epoch;
+	b->pack = row->pack;
 	b->seals = row->seals;
 	b->alloc_bytes = row->alloc_bytes;
 	b->on_disk = true;
@@ -193,10 +202,24 @@ void blob_unref(struct blob *b)
 	blob_destroy(b);
 }
 
+bool blob_is_in_use(struct blob *b)
+{
+	bool in_use;
+
+	pthread_mutex_lock(&b->v->blobs_lock);
+	in_use = b->refs > 1u + atomic_load(&b->noted) + atomic_load(&b->settling);
+	pthread_mutex_unlock(&b->v->blobs_lock);
+	return in_use;
+}
+
 /* Two references and noted: the caller's and that of the list of durable.c, which takes a third one
  * before it uses the descriptor. */
 void blob_park(struct blob *b)
 {
+	if (!b)
+		return;
+	if (b->id && blob_units_reclaimable(b) && durable_note_blob(b->v, b))
+		log_debug("blob %llu: slack stays", (unsigned long long)b->id);
 	pthread_mutex_lock(&b->v->blobs_lock);
 	if (b->refs == 2 && atomic_load(&b->noted)) {
 		pthread_mutex_lock(&b->lock);
@@ -218,9 +241,11 @@ void blob_row(struct blob *b, struct content_blob *row)
 	row->alg = b->alg;
 	row->shift = b->shift;
 	row->epoch = b->epoch;
+	row->pack = b->pack;
 	pthread_mutex_lock(&b->lock);
 	row->seals = b->seals;
 	row->alloc_bytes = b->alloc_bytes;
+	b->row_stale = false;
 	pthread_mutex_unlock(&b->lock);
 }
 

@@ -32,26 +32,6 @@ static void chunk_aad(
 	p[28] = (uint8_t)b->alg;
 }
 
-static void count_flight(struct blob *b, int n)
-{
-	pthread_mutex_lock(&b->lock);
-	b->in_flight += (unsigned)n;
-	pthread_mutex_unlock(&b->lock);
-}
-
-static int write_slot(struct blob *b, uint64_t slot, const void *data, uint32_t bytes)
-{
-	int fd, r = FAILPOINT("blob-write");
-
-	if (!r)
-		r = blob_fd(b, true, &fd);
-	if (!r)
-		r = io_pwrite_full(fd, data, bytes, (off_t)(slot << b->shift));
-	if (!r)
-		r = blob_sync_note(b, slot);
-	return r;
-}
-
 /* Seals into `scratch`, padded: what is then written is ciphertext and random bytes. */
 static int seal_padded(
 	struct blob *b, const void *data, uint32_t len, struct content_chunk *c, uint8_t *scratch)
@@ -80,79 +60,96 @@ static int count_seal(struct blob *b)
 		r = -EOVERFLOW;
 	else
 		b->seals++;
+	b->in_flight += !r;
 	pthread_mutex_unlock(&b->lock);
 	return r;
 }
 
-/* A slot that was free before: reserved bytes become used ones, or it is free again. */
-static void settle_new_slot(struct blob *b, uint64_t slot, uint32_t bytes, int error)
+/* What the write added to the disk is used from now on, the rest of what was reserved is not needed. */
+static int account(struct blob *b, const struct content_chunk *c, int error)
 {
-	if (error) {
-		blob_slot_abandon(b, slot, bytes);
-		return;
-	}
-	space_use(b->v, bytes);
+	uint32_t fresh = 0;
+	int r = error;
+
 	pthread_mutex_lock(&b->lock);
-	b->alloc_bytes += bytes;
+	b->in_flight--;
+	if (!r)
+		r = blob_sync_note(b, c);
+	if (!r)
+		fresh = blob_units_written(b, c->slot, blob_bytes(c->len));
 	pthread_mutex_unlock(&b->lock);
+	if (r)
+		return r;
+	space_use(b->v, fresh);
+	space_release(b->v, blob_bytes(c->len) - fresh);
+	return durable_note_blob(b->v, b);
 }
 
-int blob_seal(struct blob *b, uint64_t idx, const void *data, uint32_t len, const uint64_t *reuse,
+static int write_chunk(struct blob *b, const struct content_chunk *c, const void *sealed)
+{
+	int fd, r = FAILPOINT("blob-write");
+
+	if (!r)
+		r = blob_fd(b, true, &fd);
+	if (!r)
+		r = io_pwrite_full(
+			fd, sealed, blob_bytes(c->len), (off_t)(c->slot << BLOB_UNIT_SHIFT));
+	return r;
+}
+
+static int seal_into(struct blob *b, struct content_chunk *c, const void *data, uint8_t *scratch)
+{
+	int r = count_seal(b);
+
+	if (r)
+		return r;
+	r = seal_padded(b, data, c->len, c, scratch);
+	if (!r)
+		r = write_chunk(b, c, scratch);
+	return account(b, c, r);
+}
+
+int blob_seal(struct blob *b, uint64_t idx, const void *data, uint32_t len, const uint64_t *slot,
 	struct content_chunk *out)
 {
 	struct content_chunk c = { .idx = idx, .len = len };
-	uint32_t bytes = blob_bytes(len);
 	uint8_t *scratch;
-	int r;
+	int r = 0;
 
 	if (!len || len > UINT32_C(1) << b->shift)
 		return -EINVAL;
-	scratch = pool_scratch_get(b->v->pool, b->shift);
-	if (!scratch)
-		return -ENOMEM;
-	c.seq = atomic_fetch_add(&b->v->chunk_seq, 1);
-	r = count_seal(b);
-	if (!r)
-		r = seal_padded(b, data, len, &c, scratch);
-	if (!r && reuse)
-		c.slot = *reuse;
-	else if (!r)
-		r = blob_slot_take(b, &c.slot);
+	if (slot)
+		c.slot = *slot;
+	else
+		r = blob_units_take(b, len, &c.slot);
 	if (r)
-		goto out;
-	count_flight(b, 1);
-	r = write_slot(b, c.slot, scratch, bytes);
-	if (!r)
-		*out = c;
-	if (!reuse)
-		settle_new_slot(b, c.slot, bytes, r);
-	count_flight(b, -1);
-out:
+		return r;
+	scratch = pool_scratch_get(b->v->pool, b->shift);
+	c.seq = atomic_fetch_add(&b->v->chunk_seq, 1);
+	r = scratch ? seal_into(b, &c, data, scratch) : -ENOMEM;
 	pool_scratch_put(b->v->pool, b->shift, scratch);
+	if (r)
+		blob_units_abandon(b, c.slot, len);
+	else
+		*out = c;
 	return r;
 }
 
-static int read_slot(struct blob *b, const struct content_chunk *c, void *out)
+static int read_chunk(int fd, const struct content_chunk *c, void *out)
 {
-	int fd, r = FAILPOINT("blob-read");
+	int r = FAILPOINT("blob-read");
 
 	if (!r)
-		r = blob_fd(b, false, &fd);
-	if (!r)
-		r = io_pread_full(fd, out, c->len, (off_t)(c->slot << b->shift));
-	/* A file that is gone or too short was tampered with; any other error is the disk's. */
-	return r == -ENOENT || r == -ENODATA ? CE_TAMPER : r;
+		r = io_pread_full(fd, out, c->len, (off_t)(c->slot << BLOB_UNIT_SHIFT));
+	/* A file that is too short was tampered with; any other error is the disk's. */
+	return r == -ENODATA ? CE_TAMPER : r;
 }
 
-int blob_open(struct blob *b, const struct content_chunk *c, void *out)
+int blob_open_fd(struct blob *b, int fd, const struct content_chunk *c, void *out)
 {
 	uint8_t key[AEAD_KEY_LEN], aad[AAD_LEN];
-	int r;
+	int r = read_chunk(fd, c, out);
 
-	if (!c->len || c->len > UINT32_C(1) << b->shift ||
-		c->slot > (uint64_t)INT64_MAX >> b->shift)
-		return CE_CORRUPT;
-	r = read_slot(b, c, out);
 	if (!r)
 		r = keys_blob(b->cek, b->uuid, b->epoch, key);
 	if (r) {
@@ -165,29 +162,16 @@ int blob_open(struct blob *b, const struct content_chunk *c, void *out)
 	return r;
 }
 
-int blob_move(struct blob *b, struct content_chunk *c)
+int blob_open(struct blob *b, const struct content_chunk *c, void *out)
 {
-	uint8_t *sealed = pool_scratch_get(b->v->pool, b->shift);
-	uint8_t *plain = pool_get(b->v->pool, b->shift);
-	uint32_t bytes = blob_bytes(c->len);
-	struct content_chunk moved = *c;
-	int r = sealed && plain ? blob_open(b, c, plain) : -ENOMEM;
+	int fd, r;
 
+	if (!c->len || c->len > UINT32_C(1) << b->shift ||
+		c->slot > (uint64_t)INT64_MAX >> BLOB_UNIT_SHIFT)
+		return CE_CORRUPT;
+	r = blob_fd(b, false, &fd);
 	if (!r)
-		r = read_slot(b, c, sealed);
-	if (!r)
-		r = blob_slot_take(b, &moved.slot);
-	if (!r) {
-		if (bytes > c->len)
-			secret_random(sealed + c->len, bytes - c->len);
-		count_flight(b, 1);
-		r = write_slot(b, moved.slot, sealed, bytes);
-		settle_new_slot(b, moved.slot, bytes, r);
-		count_flight(b, -1);
-	}
-	pool_put(b->v->pool, b->shift, plain, c->len);
-	pool_scratch_put(b->v->pool, b->shift, sealed);
-	if (!r)
-		*c = moved;
-	return r;
+		return blob_open_fd(b, fd, c, out);
+	memset(out, 0, c->len);
+	return r == -ENOENT ? CE_TAMPER : r;
 }

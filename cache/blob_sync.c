@@ -1,9 +1,12 @@
 /*
  * Syncing one blob. `written` counts writes, `synced` is the count that a successful fdatasync
- * covered, so that a file's own fsync and the shared one do not sync twice. The slots written since
- * are listed: when fdatasync fails the kernel may mark their pages clean and forget them, and a
- * second fdatasync would succeed without them. The blob is then `suspect` and every sync of it
- * fails until rescue.c has written those chunks elsewhere.
+ * covered, so that a file's own fsync and the shared one do not sync twice. The chunks written since
+ * are listed with all that their seal takes to verify: when fdatasync fails the kernel may mark
+ * their pages clean and forget them, and a second fdatasync would succeed without them. The blob is
+ * then `suspect` and every sync of it fails until blob_sync_rescue has read those chunks back,
+ * opened them, and written the same bytes to the same place: that makes the pages dirty again, so
+ * that the next fdatasync does write them. What a torn write of that can leave is what the failed
+ * sync could.
  */
 #include "cache/blob.h"
 
@@ -12,54 +15,54 @@
 #include <string.h>
 
 #include "base/failpoint.h"
+#include "base/io.h"
+#include "cache/pool.h"
 #include "cache/volume_priv.h"
 
-int blob_sync_note(struct blob *b, uint64_t slot)
+int blob_sync_note(struct blob *b, const struct content_chunk *c)
 {
-	int r = 0;
+	struct blob_write *w = malloc(sizeof(*w));
 
-	pthread_mutex_lock(&b->lock);
-	b->written++;
-	if (b->n_unsynced && b->unsynced[b->n_unsynced - 1] == slot)
-		goto out;
-	if (b->n_unsynced == b->cap_unsynced) {
-		size_t cap = b->cap_unsynced ? b->cap_unsynced * 2 : 16;
-		uint64_t *list = realloc(b->unsynced, cap * sizeof(*list));
-
-		if (!list) {
-			r = -ENOMEM;
-			goto out;
-		}
-		b->unsynced = list;
-		b->cap_unsynced = cap;
-	}
-	b->unsynced[b->n_unsynced++] = slot;
-out:
-	pthread_mutex_unlock(&b->lock);
-	return r ? r : durable_note_blob(b->v, b);
+	if (!w)
+		return -ENOMEM;
+	blob_sync_forget(b, c->slot);
+	w->c = *c;
+	w->nr = ++b->written;
+	HASH_ADD(hh, b->unsynced, c.slot, sizeof(w->c.slot), w);
+	return 0;
 }
 
-/* b->lock held. Forgets the list up to position `end`, counted from the blob's first write. */
-static void forget(struct blob *b, uint64_t end)
+void blob_sync_forget(struct blob *b, uint64_t slot)
 {
-	size_t n;
+	struct blob_write *w;
 
-	if (end <= b->unsynced_base)
-		return;
-	n = MIN_OF((size_t)(end - b->unsynced_base), b->n_unsynced);
-	memmove(b->unsynced, b->unsynced + n, (b->n_unsynced - n) * sizeof(*b->unsynced));
-	b->n_unsynced -= n;
-	b->unsynced_base += n;
+	HASH_FIND(hh, b->unsynced, &slot, sizeof(slot), w);
+	if (w) {
+		HASH_DEL(b->unsynced, w);
+		free(w);
+	}
+}
+
+/* b->lock held: the writes up to `nr` are on disk. */
+static void forget_until(struct blob *b, uint64_t nr)
+{
+	struct blob_write *w, *next;
+
+	HASH_ITER (hh, b->unsynced, w, next) {
+		if (w->nr > nr)
+			break;
+		HASH_DEL(b->unsynced, w);
+		free(w);
+	}
 }
 
 int blob_sync(struct blob *b)
 {
-	uint64_t written, end;
+	uint64_t written;
 	int fd, r;
 
 	pthread_mutex_lock(&b->lock);
 	written = b->written;
-	end = b->unsynced_base + b->n_unsynced;
 	r = b->suspect && !b->dead ? -EIO : 0;
 	if (b->dead || b->synced == written) {
 		pthread_mutex_unlock(&b->lock);
@@ -78,9 +81,8 @@ int blob_sync(struct blob *b)
 		b->suspect = true;
 	} else if (written > b->synced) {
 		b->synced = written;
-		/* The last one may have been written again meanwhile without a new entry. */
-		forget(b, b->written == written ? end : end - 1);
-		blob_slots_measure(b);
+		forget_until(b, written);
+		blob_units_measure(b);
 	}
 	pthread_mutex_unlock(&b->lock);
 	return r;
@@ -94,33 +96,42 @@ void blob_sync_start(struct blob *b)
 		sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
 }
 
-int blob_sync_suspects(struct blob *b, uint64_t **slots, size_t *n)
+/* b->lock held, so that nobody frees the units and writes something else there. */
+static int write_again(
+	struct blob *b, int fd, const struct content_chunk *c, uint8_t *plain, uint8_t *sealed)
 {
-	uint64_t *copy = NULL;
-	size_t count = 0;
-	int r = 0;
+	off_t at = (off_t)(c->slot << BLOB_UNIT_SHIFT);
+	int r = blob_open_fd(b, fd, c, plain);
 
-	pthread_mutex_lock(&b->lock);
-	if (b->suspect && b->n_unsynced) {
-		count = b->n_unsynced;
-		copy = malloc(count * sizeof(*copy));
-		if (copy)
-			memcpy(copy, b->unsynced, count * sizeof(*copy));
-		else
-			r = -ENOMEM;
-	}
-	pthread_mutex_unlock(&b->lock);
-	if (!r) {
-		*slots = copy;
-		*n = count;
-	}
+	secret_wipe(plain, c->len);
+	if (!r)
+		r = io_pread_full(fd, sealed, blob_bytes(c->len), at);
+	if (!r)
+		r = io_pwrite_full(fd, sealed, blob_bytes(c->len), at);
 	return r;
 }
 
-void blob_sync_rescued(struct blob *b, size_t n)
+int blob_sync_rescue(struct blob *b)
 {
+	uint8_t *plain = pool_get(b->v->pool, b->shift);
+	uint8_t *sealed = pool_scratch_get(b->v->pool, b->shift);
+	struct blob_write *w, *next;
+	int fd, r = plain && sealed ? blob_fd(b, false, &fd) : -ENOMEM;
+
+	if (r)
+		goto out;
 	pthread_mutex_lock(&b->lock);
-	forget(b, b->unsynced_base + n);
+	HASH_ITER (hh, b->unsynced, w, next) {
+		if (write_again(b, fd, &w->c, plain, sealed)) {
+			r = -EIO;
+			HASH_DEL(b->unsynced, w);
+			free(w);
+		}
+	}
 	b->suspect = false;
 	pthread_mutex_unlock(&b->lock);
+out:
+	pool_put(b->v->pool, b->shift, plain, 0);
+	pool_scratch_put(b->v->pool, b->shift, sealed);
+	return r;
 }

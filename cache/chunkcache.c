@@ -89,8 +89,9 @@ static int read_aside(struct chunkcache *cc, struct blob *b, const struct conten
 int chunkcache_read(struct chunkcache *cc, struct blob *b, const struct content_chunk *c,
 	uint32_t in, uint32_t len, void *out)
 {
-	/* By blob and a window of the index: a sequential reader stays in one place. */
-	struct place *p = &cc->places[(b->uuid[0] + (c->idx >> 6)) % PLACES];
+	/* By blob and a window of the index, so that a sequential reader stays in one place; in a
+	 * pack every chunk is a file. */
+	struct place *p = &cc->places[(b->uuid[0] + (b->pack ? c->seq : c->idx >> 6)) % PLACES];
 	int r;
 
 	if (pthread_mutex_trylock(&p->lock))

@@ -7,26 +7,31 @@
  * invariants make every state that a power cut can leave one from which each file is some whole
  * committed state (promise P2):
  *
- * I1  A slot is written only while no row names it that could come back: it is in no chunk or undo
- * row of the index as it stands, and not released by a transaction that is not durable
- * (blob_slots.c). Hence what a durable row names is never overwritten. The one slot that is written
- * twice is that of a chunk sealed early and not yet committed, under the lock of its file. I2  A
- * transaction that names data which is not synced saves first, as undo rows under the current
- * generation, what its map was at the start of that generation: size, mtime, and each chunk row it
- * replaces, adds or deletes. I3  Slots that a transaction of generation g stopped naming, and files
- * of blobs whose row it deleted, are used or removed only after a sync of a generation >= g
- * succeeded. I4  Before any sync of the WAL (ours, a checkpoint, close) every blob with data that
- * is not synced is synced, and so is the directory of each new one: durable_before_sync() is the
- * hook of the index. So all that the WAL named when the sync began is on disk when it ends; what
- * was committed meanwhile may become durable by the same sync without its data, and has its undo
- * rows. I5  The generation grows under the index lock, at the start of each sync, and in each
- * transaction whose data was synced before it. So the undo rows of one map and generation describe
- * one instant, all data named at that instant was synced or has undo rows of an older generation,
- * and after a sync that began by ending generation g, undo rows of g and older are not needed: they
- * are deleted (durably or not: recovery finds their chunks intact). I6  A blob whose fdatasync
- * failed is suspect: no later sync of it is believed until the chunks concerned were read back,
- * verified and written to other slots (rescue.c). Until then nothing that depends on it is called
- * durable: db_sync fails before it touches the WAL.
+ * I1  A unit of a blob is written only while no row names it that could come back: it is in no
+ *     chunk or undo row of the index as it stands, and not released by a transaction that is not
+ *     durable (blob_units.c). Hence what a durable row names is never overwritten; only
+ *     blob_sync_rescue writes again, the bytes that are there.
+ * I2  A transaction that names data which is not synced saves first, as undo rows under the current
+ *     generation, what its map was at the start of that generation: blob, size, mtime, and each
+ *     chunk row it replaces, adds or deletes. A map that moves to another blob replaces all its
+ *     chunks.
+ * I3  Units that a transaction of generation g stopped naming, and files of blobs whose row it
+ *     deleted, are used or removed only after a sync of a generation >= g succeeded. What is free
+ *     is derived before the rows go, so that nobody derives it between the commit and the release.
+ *     The row of a pack goes when no map and no undo row names the pack.
+ * I4  Before any sync of the WAL (ours, a checkpoint, close) every blob with data that is not
+ *     synced is synced, and so is the directory of each new one: durable_before_sync() is the hook
+ *     of the index. So all that the WAL named when the sync began is on disk when it ends; what was
+ *     committed meanwhile may become durable by the same sync without its data, and has its undo
+ *     rows.
+ * I5  The generation grows under the index lock, at the start of each sync, and in each transaction
+ *     whose data was synced before it. So the undo rows of one map and generation describe one
+ *     instant, all data named at that instant was synced or has undo rows of an older generation,
+ *     and after a sync that began by ending generation g, undo rows of g and older are not needed:
+ *     they are deleted (durably or not: recovery finds their chunks intact).
+ * I6  A blob whose fdatasync failed is suspect: no later sync of it is believed until the chunks
+ *     concerned were read back, verified and written again (blob_sync_rescue). Until then nothing
+ *     that depends on it is called durable: db_sync fails before it touches the WAL.
  *
  * After an unclean end recover.c takes each map with undo rows, syncs its blob, reads the chunks
  * that changed back from the disk, and if one does not open, puts the newest generation back, whole
@@ -46,14 +51,16 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/failpoint.h"
 #include "base/io.h"
 #include "base/log.h"
 #include "cache/blob.h"
-#include "cache/rescue.h"
 #include "cache/unsent.h"
 #include "cache/volume_priv.h"
+
+#define RECORD_NS NS_PER_SEC
 
 struct blob_list {
 	struct blob **blobs;
@@ -82,7 +89,9 @@ struct durable {
 	uint64_t wal_synced; /* length of the WAL when the last good sync began */
 
 	atomic_uint_fast64_t undo_noted; /* newest generation with undo rows */
-	uint64_t undo_forgotten;         /* the leader's */
+	atomic_bool record_wanted;       /* by who waits for the sync */
+	uint64_t undo_forgotten;         /* the leader's, as all below */
+	int64_t recorded_ns;             /* CLOCK_BOOTTIME */
 };
 
 int durable_new(struct volume *v)
@@ -214,16 +223,17 @@ bool durable_is_doomed(struct volume *v, const uint8_t uuid[static 16])
 uint64_t durable_reclaimable(struct volume *v)
 {
 	struct durable *d = v->durable;
+	struct blob *b, *next;
 	uint64_t sum = 0;
 
 	pthread_mutex_lock(&d->lock);
 	for (struct doomed *i = d->doomed; i; i = i->next)
 		sum += i->blob->alloc_bytes;
-	for (size_t i = 0; i < d->noted.n; i++)
-		sum += blob_slots_released_bytes(d->noted.blobs[i]);
-	for (size_t i = 0; i < d->settling.n; i++)
-		sum += blob_slots_released_bytes(d->settling.blobs[i]);
 	pthread_mutex_unlock(&d->lock);
+	pthread_mutex_lock(&v->blobs_lock);
+	HASH_ITER (hh, v->blobs, b, next)
+		sum += blob_units_reclaimable(b);
+	pthread_mutex_unlock(&v->blobs_lock);
 	return sum;
 }
 
@@ -289,6 +299,13 @@ static int sync_blobs(const struct blob_list *l)
 	return r;
 }
 
+/* Its row is old, or there are units that become free or blocks that nobody will need. */
+static bool must_settle(struct blob *b)
+{
+	return b->row_stale || b->n_released ||
+	       (blob_units_reclaimable(b) && !blob_is_in_use(b));
+}
+
 /* Back to `settling`, or, what still has to be synced, to `noted`. */
 static void put_back(struct durable *d, struct blob_list *l, bool failed)
 {
@@ -301,8 +318,11 @@ static void put_back(struct durable *d, struct blob_list *l, bool failed)
 
 			atomic_store(&b->noted, noted);
 			l->blobs[i] = noted ? NULL : b;
-		} else if (!failed && (blob_slots_pending(b) || b->measured)) {
-			l->blobs[i] = list_add(&d->settling, b) ? NULL : b;
+		} else if (!failed && !atomic_load(&b->settling) && must_settle(b)) {
+			bool settling = list_add(&d->settling, b);
+
+			atomic_store(&b->settling, settling);
+			l->blobs[i] = settling ? NULL : b;
 		}
 	}
 	pthread_mutex_unlock(&d->lock);
@@ -339,57 +359,81 @@ int durable_before_sync(void *arg)
 
 /* --- after a sync --- */
 
-static void update_row(struct volume *v, struct blob *b)
+/* An empty pack's row goes instead. */
+static int update_row(struct volume *v, struct blob *b)
 {
 	struct content_blob row;
+	bool used = true;
+	int r;
 
-	pthread_mutex_lock(&b->lock);
-	b->measured = false;
-	pthread_mutex_unlock(&b->lock);
-	if (!b->id || content_blob_get(v->db, b->id, &row))
-		return;
-	pthread_mutex_lock(&b->lock);
-	row.alloc_bytes = b->alloc_bytes;
-	pthread_mutex_unlock(&b->lock);
-	if (content_blob_update(v->db, &row))
-		log_debug("blob %llu: size not recorded", (unsigned long long)b->id);
+	if (!b->id)
+		return 0;
+	if (blob_units_retire(b)) {
+		r = content_blob_is_used(v->db, b->id, &used);
+		if (!r && !used)
+			return gc_drop_blob(v, b->id);
+		pthread_mutex_lock(&b->lock);
+		b->dead = false;
+		pthread_mutex_unlock(&b->lock);
+	}
+	blob_row(b, &row);
+	r = content_blob_update(v->db, &row);
+	return r == -ENOENT ? 0 : r;
 }
 
-/* Forgets undo rows and records what freed slots gave back. Failing it costs nothing but rows that
- * recovery will look at. */
-static void record(struct volume *v, const struct blob_list *changed, uint64_t gen)
+/* A transaction of its own after each fsync of a small file would cost as much as the file's. */
+static bool record_is_due(struct durable *d)
+{
+	return atomic_exchange(&d->record_wanted, false) ||
+	       clock_boot_ns() - d->recorded_ns > RECORD_NS;
+}
+
+/* Forgets undo rows and records what blobs take. Failing it costs nothing but rows that recovery
+ * will look at. */
+static void record(struct volume *v, const struct blob_list *l, uint64_t gen)
 {
 	struct durable *d = v->durable;
 	bool forget = atomic_load(&d->undo_noted) > d->undo_forgotten;
+	bool stale = false;
+	int r = 0;
 
-	if ((!forget && !changed->n) || db_begin(v->db))
+	for (size_t i = 0; i < l->n; i++)
+		stale = stale || l->blobs[i]->row_stale;
+	if ((!forget && !stale) || !record_is_due(d) || db_begin(v->db))
 		return;
-	for (size_t i = 0; i < changed->n; i++)
-		update_row(v, changed->blobs[i]);
-	if (forget && content_undo_forget(v->db, gen))
+	d->recorded_ns = clock_boot_ns();
+	if (forget)
+		r = content_undo_forget(v->db, gen);
+	for (size_t i = 0; i < l->n && !r; i++) {
+		if (l->blobs[i]->row_stale)
+			r = update_row(v, l->blobs[i]);
+	}
+	if (r)
 		db_rollback(v->db);
-	else if (!db_commit(v->db) && forget)
+	else
+		r = db_commit(v->db);
+	gc_run(v, !r);
+	if (!r && forget)
 		d->undo_forgotten = gen;
 }
 
-static void settle_slots(struct volume *v, uint64_t gen)
+/* What somebody will write to again keeps some free blocks. */
+static void settle_units(struct volume *v, uint64_t gen)
 {
 	struct durable *d = v->durable;
-	struct blob_list l, changed = { 0 };
+	struct blob_list l;
 
 	pthread_mutex_lock(&d->lock);
 	l = d->settling;
 	d->settling = (struct blob_list){ 0 };
+	for (size_t i = 0; i < l.n; i++)
+		atomic_store(&l.blobs[i]->settling, false);
 	pthread_mutex_unlock(&d->lock);
-	for (size_t i = 0; i < l.n; i++) {
-		bool freed = blob_slots_settle(l.blobs[i], gen);
-
-		if ((freed || l.blobs[i]->measured) && list_add(&changed, l.blobs[i]))
-			blob_ref(l.blobs[i]);
-	}
-	record(v, &changed, gen);
+	for (size_t i = 0; i < l.n; i++)
+		blob_units_settle(
+			l.blobs[i], gen, blob_is_in_use(l.blobs[i]) ? BLOB_SLACK_MAX : 0);
+	record(v, &l, gen);
 	put_back(d, &l, false);
-	list_done(&changed);
 }
 
 static void remove_file(struct volume *v, struct blob *b)
@@ -472,7 +516,7 @@ static bool rescue(struct volume *v)
 	take_suspects(v->durable, &l);
 	ok = l.n;
 	for (size_t i = 0; i < l.n; i++) {
-		int r = rescue_blob(v, l.blobs[i]);
+		int r = blob_sync_rescue(l.blobs[i]);
 
 		if (r)
 			log_debug("blob %llu not rescued: %s", (unsigned long long)l.blobs[i]->id,
@@ -492,12 +536,18 @@ static int lead(struct volume *v)
 		r = sync_once(v, &gen);
 	if (r)
 		return r;
-	settle_slots(v, gen);
+	settle_units(v, gen);
 	remove_doomed(v, gen);
 	return 0;
 }
 
 int durable_sync(struct volume *v)
+{
+	atomic_store(&v->durable->record_wanted, true);
+	return durable_sync_only(v);
+}
+
+int durable_sync_only(struct volume *v)
 {
 	struct durable *d = v->durable;
 	uint64_t mine;
@@ -522,6 +572,27 @@ int durable_sync(struct volume *v)
 	d->result = r;
 	pthread_cond_broadcast(&d->ended);
 	pthread_mutex_unlock(&d->lock);
+	return r;
+}
+
+int durable_reclaim(struct volume *v)
+{
+	struct blob_list l = { 0 };
+	struct blob *b, *next;
+	int r = durable_sync(v);
+
+	pthread_mutex_lock(&v->blobs_lock);
+	HASH_ITER (hh, v->blobs, b, next) {
+		if (blob_units_reclaimable(b) && list_add(&l, b))
+			b->refs++;
+	}
+	pthread_mutex_unlock(&v->blobs_lock);
+	for (size_t i = 0; i < l.n; i++) {
+		blob_units_trim(l.blobs[i]);
+		if (durable_note_blob(v, l.blobs[i]))
+			r = r ? r : -ENOMEM;
+	}
+	list_done(&l);
 	return r;
 }
 

@@ -80,7 +80,7 @@ static int free_uncommitted(void *arg, struct chunk_entry *e)
 	struct file *f = arg;
 
 	if (e->state == CHUNK_SEALED)
-		blob_slot_free(f->blob, e->c.slot, blob_bytes(e->c.len));
+		blob_units_free(f->blob, e->c.slot, e->c.len);
 	return 0;
 }
 
@@ -94,11 +94,11 @@ void file_free(struct file *f)
 		file_dirty_drop(f, d);
 	if (f->blob && f->blob->id && chunkmap_each_pending(&f->chunks, free_uncommitted, f))
 		abort(); /* the callback does not fail */
-	if (f->blob && f->blob->id)
-		keeper_touch(f->v, f->blob->id);
+	if (f->map && !f->superseded)
+		keeper_touch(f->v, f->map);
 	chunkmap_done(&f->chunks);
-	if (f->blob)
-		blob_park(f->blob);
+	blob_park(f->rows);
+	blob_park(f->blob);
 	free(f->replaced);
 	pthread_rwlock_destroy(&f->lock);
 	free(f);

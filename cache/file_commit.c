@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/failpoint.h"
+#include "base/log.h"
 #include "cache/unsent.h"
 
 bool file_is_dirty(const struct file *f)
@@ -20,15 +21,31 @@ bool file_is_dirty(const struct file *f)
 	return f->content_changed || f->times_changed;
 }
 
+/* A small file without content leaves its pack. */
+static int leave_pack(struct file *f)
+{
+	struct chunk_entry e;
+	int r;
+
+	if (!f->content_changed || !f->blob || !f->blob->pack)
+		return 0;
+	r = chunkmap_get(&f->chunks, 0, &e);
+	if (!r && e.state != CHUNK_ROW && e.state != CHUNK_SEALED)
+		blob_unref(steal_ptr(&f->blob));
+	return r;
+}
+
 int file_commit_prepare(struct file *f)
 {
-	return file_dirty_seal_all(f);
+	int r = file_dirty_seal_all(f);
+
+	return r ? r : leave_pack(f);
 }
 
 struct txn {
 	struct file *f;
 	struct object_row o;
-	struct content_map m;
+	struct content_map before, m;
 	struct gc_sharers sharers;
 	uint64_t gen;
 	bool synced;
@@ -36,6 +53,10 @@ struct txn {
 
 int file_commit_replaced(struct file *f, uint64_t slot, uint32_t len, uint64_t gen)
 {
+	int r = f->n_replaced ? 0 : blob_units_derive(f->rows); /* I3 */
+
+	if (r)
+		return r;
 	if (f->n_replaced == f->cap_replaced) {
 		size_t cap = f->cap_replaced ? f->cap_replaced * 2 : 16;
 		struct blob_release *list = realloc(f->replaced, cap * sizeof(*list));
@@ -46,7 +67,7 @@ int file_commit_replaced(struct file *f, uint64_t slot, uint32_t len, uint64_t g
 		f->cap_replaced = cap;
 	}
 	f->replaced[f->n_replaced++] =
-		(struct blob_release){ .slot = slot, .bytes = blob_bytes(len), .gen = gen };
+		(struct blob_release){ .slot = slot, .len = len, .gen = gen };
 	return 0;
 }
 
@@ -54,11 +75,9 @@ int file_commit_replaced(struct file *f, uint64_t slot, uint32_t len, uint64_t g
 static int replaced(struct txn *t, uint64_t idx, uint64_t slot, uint32_t len)
 {
 	const struct content_chunk c = { .idx = idx, .slot = slot, .len = len };
-	bool pinned = t->sharers.many;
-	int r = 0;
+	bool pinned;
+	int r = gc_pinned(t->f->v, &t->sharers, t->m.id, &c, &pinned);
 
-	if (!pinned && t->sharers.n > 1)
-		r = gc_pinned(t->f->v, t->sharers.maps, t->sharers.n, t->m.id, &c, &pinned);
 	return r || pinned ? r : file_commit_replaced(t->f, slot, len, t->gen);
 }
 
@@ -70,20 +89,13 @@ static uint64_t generation(struct volume *v, bool synced)
 
 int file_blob_txn(struct file *f, struct content_map *m)
 {
-	struct content_blob row, stored;
+	struct content_blob row;
 	int r;
 
+	m->blob = f->blob ? f->blob->id : 0;
+	if (!f->blob || m->blob)
+		return 0;
 	blob_row(f->blob, &row);
-	if (row.id) {
-		r = content_blob_get(f->v->db, row.id, &stored);
-		if (r)
-			return r;
-		stored.seals = row.seals;
-		stored.alloc_bytes = row.alloc_bytes;
-		m->blob = row.id;
-		return content_blob_update(f->v->db, &stored);
-	}
-	row.used_s = clock_wall_ns() / NS_PER_SEC;
 	r = content_blob_insert(f->v->db, &row);
 	if (r)
 		return r;
@@ -100,17 +112,38 @@ void file_blob_done(struct file *f, bool committed)
 	f->new_blob = false;
 }
 
+void file_blob_follow(struct file *f)
+{
+	if (f->rows == f->blob)
+		return;
+	blob_park(f->rows);
+	f->rows = f->blob ? blob_ref(f->blob) : NULL;
+}
+
+/* The map's row as it will be; the new one of a file that had none. */
 static int map_in_txn(struct txn *t)
 {
 	struct file *f = t->f;
-	int r;
+	struct content_map *m = &t->m;
+	int r = 0;
 
+	t->before = (struct content_map){ .object = f->object, .whole = true };
 	if (f->map)
-		return content_map_get(f->v->db, f->map, &t->m);
-	t->m = (struct content_map){ .object = f->object, .whole = true };
-	r = content_map_insert(f->v->db, &t->m);
+		r = content_map_get(f->v->db, f->map, &t->before);
+	*m = t->before;
 	if (!r)
-		f->new_map = t->m.id;
+		r = file_blob_txn(f, m);
+	if (r)
+		return r;
+	m->size = f->size;
+	m->whole = f->whole;
+	m->etag.text[0] = 0;
+	m->used_s = clock_wall_ns() / NS_PER_SEC;
+	if (f->map)
+		return content_map_update(f->v->db, m);
+	r = content_map_insert(f->v->db, m);
+	if (!r)
+		f->new_map = m->id;
 	return r;
 }
 
@@ -127,8 +160,9 @@ static int save_undo(struct txn *t)
 	struct file *f = t->f;
 	const struct content_undo u = { .map = t->m.id,
 		.gen = t->gen,
-		.size = t->m.size,
-		.whole = t->m.whole,
+		.blob = t->before.blob,
+		.size = t->before.size,
+		.whole = t->before.whole,
 		.mtime_ns = t->o.mtime_ns };
 	int r = content_undo_put(f->v->db, &u);
 
@@ -161,17 +195,14 @@ static int write_entry(void *arg, struct chunk_entry *e)
 {
 	struct txn *t = arg;
 	struct db *db = t->f->v->db;
-	int r;
+	int r = e->has_old ? replaced(t, e->c.idx, e->old_slot, e->old_len) : 0;
 
+	if (r)
+		return r;
 	if (e->state == CHUNK_SEALED)
-		r = content_chunk_put(db, t->m.id, &e->c);
-	else
-		r = content_chunk_delete(db, t->m.id, e->c.idx);
-	if (r == -ENOENT)
-		r = 0;
-	if (!r && e->has_old)
-		r = replaced(t, e->c.idx, e->old_slot, e->old_len);
-	return r;
+		return content_chunk_put(db, t->m.id, &e->c);
+	r = content_chunk_delete(db, t->m.id, e->c.idx);
+	return r == -ENOENT ? 0 : r;
 }
 
 static int content_in_txn(struct txn *t)
@@ -184,22 +215,16 @@ static int content_in_txn(struct txn *t)
 	r = map_in_txn(t);
 	if (!r && !t->synced)
 		r = save_undo(t);
-	if (!r && t->m.blob)
-		r = gc_sharers(f->v, t->m.blob, &t->sharers);
-	if (!r && f->blob)
-		r = file_blob_txn(f, &t->m);
+	if (!r && t->before.blob)
+		r = gc_sharers(f->v, &t->before, &t->sharers);
 	if (!r)
 		r = cut_rows(t);
 	if (!r)
 		r = chunkmap_each_pending(&f->chunks, write_entry, t);
-	if (r)
-		return r;
-	unsent_content(f->v, &t->m, &f->chunks);
-	t->m.size = f->size;
-	t->m.whole = f->whole;
-	t->m.etag.text[0] = 0;
+	if (!r)
+		unsent_content(f->v, &t->m, &f->chunks);
 	t->o.map = t->m.id;
-	return content_map_update(f->v->db, &t->m);
+	return r;
 }
 
 static void times(const struct file *f, struct object_row *o)
@@ -253,14 +278,16 @@ static int entry_committed(void *arg, struct chunk_entry *e)
 	return 0;
 }
 
-static void release_replaced(struct file *f)
+/* Failing to note it, the units stay taken until the blob is loaded again. */
+void file_commit_release(struct file *f)
 {
 	for (size_t i = 0; i < f->n_replaced; i++)
-		blob_slot_release(
-			f->blob, f->replaced[i].slot, f->replaced[i].bytes, f->replaced[i].gen);
-	/* Failing to note it, the slots stay taken until the blob is loaded again. */
-	if (f->n_replaced && durable_note_blob(f->v, f->blob))
-		return;
+		blob_units_release(
+			f->rows, f->replaced[i].slot, f->replaced[i].len, f->replaced[i].gen);
+	if (f->n_replaced && durable_note_blob(f->v, f->rows))
+		log_debug("blob %llu: units stay until it is loaded again",
+			(unsigned long long)f->rows->id);
+	f->n_replaced = 0;
 }
 
 /* The object is gone, so nothing will ever be committed: what is in memory goes. */
@@ -289,7 +316,8 @@ void file_commit_done(struct file *f, bool committed)
 			if (chunkmap_each_pending(&f->chunks, entry_committed, f))
 				abort(); /* the callback does not fail */
 			f->chunks.cut = CHUNKMAP_NO_CUT;
-			release_replaced(f);
+			file_commit_release(f);
+			file_blob_follow(f);
 		}
 		clean(f);
 	}
@@ -384,5 +412,5 @@ int file_sync(struct file *f)
 	pthread_rwlock_unlock(&f->lock);
 	if (!r && dirty)
 		volume_tell_outbox(f->v);
-	return r ? r : durable_sync(f->v);
+	return r ? r : durable_sync_only(f->v);
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "cache/packs.h"
 #include "cache/pool.h"
 
 struct dirty *file_dirty_find(struct file *f, uint64_t idx)
@@ -22,7 +23,7 @@ static int load_slot(struct file *f, struct dirty *d)
 
 	if (r || (e.state != CHUNK_ROW && e.state != CHUNK_SEALED))
 		return r;
-	r = blob_open(f->blob, &e.c, d->buf);
+	r = blob_open(file_blob_of(f, &e), &e.c, d->buf);
 	if (!r)
 		d->len = e.c.len;
 	return r;
@@ -80,59 +81,78 @@ void file_dirty_drop(struct file *f, struct dirty *d)
 	free(d);
 }
 
-static int need_blob(struct file *f)
+/* A slot that no commit named and none will. */
+static void drop_sealed(struct file *f, const struct chunk_entry *e)
 {
-	return f->blob ? 0 : blob_new(f->v, f->store, &f->blob);
+	if (e->state == CHUNK_SEALED)
+		blob_units_free(f->blob, e->c.slot, e->c.len);
 }
 
-/* The chunk's content is in the slot of `c` now; what the index has waits for the commit. */
-static void set_sealed(
-	struct file *f, struct chunk_entry *e, const struct content_chunk *c, bool reused)
+static void keep_old(struct chunk_entry *e)
 {
-	enum chunk_state was = e->state;
+	if (e->state != CHUNK_ROW)
+		return;
+	e->has_old = true;
+	e->old_slot = e->c.slot;
+	e->old_len = e->c.len;
+}
 
-	if (was == CHUNK_SEALED && !reused)
-		blob_slot_free(f->blob, e->c.slot, blob_bytes(e->c.len));
-	if (was == CHUNK_ROW) {
-		e->has_old = true;
-		e->old_slot = e->c.slot;
-		e->old_len = e->c.len;
+/* Into the blob of a large file, else into whichever pack is current. */
+static int seal_somewhere(struct file *f, uint64_t idx, const void *data, uint32_t len,
+	struct blob **b, struct content_chunk *c)
+{
+	struct blob *pack;
+	uint64_t slot;
+	int r;
+
+	if (file_is_large(f)) {
+		r = blob_seal(f->blob, idx, data, len, NULL, c);
+		if (!r)
+			*b = blob_ref(f->blob);
+		return r;
 	}
-	e->c = *c;
-	e->state = CHUNK_SEALED;
-	chunkmap_changed(&f->chunks, c->idx, was, CHUNK_SEALED);
+	r = packs_take(f->v, f->store, len, &pack, &slot);
+	if (r)
+		return r;
+	r = blob_seal(pack, idx, data, len, &slot, c);
+	if (r)
+		blob_unref(pack);
+	else
+		*b = pack;
+	return r;
 }
 
-/* Seals into the chunk's own slot if it is not committed and as long, else into a free one: *paid
- * says what that took of the reserve. */
-static int seal(struct file *f, uint64_t idx, const void *data, uint32_t len, uint32_t *paid)
+/* What the index has waits for the commit. */
+static int seal(struct file *f, uint64_t idx, const void *data, uint32_t len)
 {
 	struct chunk_entry *e;
 	struct content_chunk c;
-	bool reuse;
-	int r = need_blob(f);
+	enum chunk_state was;
+	struct blob *b;
+	int r = chunkmap_edit(&f->chunks, idx, &e);
 
 	if (!r)
-		r = chunkmap_edit(&f->chunks, idx, &e);
+		r = seal_somewhere(f, idx, data, len, &b, &c);
 	if (r)
 		return r;
-	reuse = e->state == CHUNK_SEALED && blob_bytes(e->c.len) == blob_bytes(len);
-	r = blob_seal(f->blob, idx, data, len, reuse ? &e->c.slot : NULL, &c);
-	if (r)
-		return r;
-	set_sealed(f, e, &c, reuse);
-	*paid = reuse ? 0 : blob_bytes(len);
+	drop_sealed(f, e);
+	blob_unref(f->blob);
+	f->blob = b;
+	keep_old(e);
+	was = e->state;
+	e->c = c;
+	e->state = CHUNK_SEALED;
+	chunkmap_changed(&f->chunks, idx, was, CHUNK_SEALED);
 	return 0;
 }
 
 int file_dirty_seal(struct file *f, struct dirty *d)
 {
-	uint32_t paid;
-	int r = seal(f, d->idx, d->buf, d->len, &paid);
+	int r = seal(f, d->idx, d->buf, d->len);
 
 	if (r)
 		return r;
-	d->reserved -= MIN_OF(paid, d->reserved);
+	d->reserved -= MIN_OF(blob_bytes(d->len), d->reserved);
 	file_dirty_drop(f, d);
 	return 0;
 }
@@ -153,37 +173,70 @@ int file_dirty_seal_all(struct file *f)
 int file_dirty_seal_from(
 	struct file *f, uint64_t idx, const void *data, uint32_t len, uint64_t *pot)
 {
-	uint32_t paid;
-	int r = seal(f, idx, data, len, &paid);
+	int r = seal(f, idx, data, len);
 
 	if (!r)
-		*pot -= MIN_OF(paid, *pot);
+		*pot -= MIN_OF(blob_bytes(len), *pot);
 	return r;
+}
+
+/* The entry of a chunk without content. */
+static void empty(struct file *f, struct chunk_entry *e)
+{
+	enum chunk_state was = e->state;
+
+	drop_sealed(f, e);
+	keep_old(e);
+	if (was != CHUNK_NONE)
+		e->state = e->has_old ? CHUNK_DROPPED : CHUNK_NONE;
+	chunkmap_changed(&f->chunks, e->c.idx, was, e->state);
 }
 
 int file_dirty_punch(struct file *f, uint64_t idx)
 {
 	struct dirty *d = file_dirty_find(f, idx);
 	struct chunk_entry *e;
-	enum chunk_state was;
 	int r;
 
 	if (d)
 		file_dirty_drop(f, d);
 	r = chunkmap_edit(&f->chunks, idx, &e);
+	if (!r)
+		empty(f, e);
+	return r;
+}
+
+static int load_first(struct file *f, const struct chunk_entry *e, uint64_t *pot)
+{
+	struct dirty *d = file_dirty_find(f, 0);
+	int r;
+
+	if (d || (e->state != CHUNK_ROW && e->state != CHUNK_SEALED))
+		return 0;
+	if (*pot < blob_bytes(e->c.len))
+		return -EAGAIN;
+	r = file_dirty_get(f, 0, true, &d);
+	if (!r && !file_dirty_grow(d, d->len, pot))
+		abort(); /* there was enough */
+	return r;
+}
+
+int file_dirty_enlarge(struct file *f, uint64_t *pot)
+{
+	struct chunk_entry *e;
+	struct blob *own;
+	int r = chunkmap_edit(&f->chunks, 0, &e);
+
+	if (!r)
+		r = load_first(f, e, pot);
+	if (!r)
+		r = blob_new(f->v, f->store, false, &own);
 	if (r)
 		return r;
-	was = e->state;
-	if (was == CHUNK_SEALED)
-		blob_slot_free(f->blob, e->c.slot, blob_bytes(e->c.len));
-	if (was == CHUNK_ROW) {
-		e->has_old = true;
-		e->old_slot = e->c.slot;
-		e->old_len = e->c.len;
-	}
-	if (was != CHUNK_NONE)
-		e->state = e->has_old ? CHUNK_DROPPED : CHUNK_NONE;
-	chunkmap_changed(&f->chunks, idx, was, e->state);
+	if (e->state == CHUNK_SEALED)
+		empty(f, e);
+	blob_unref(f->blob);
+	f->blob = own;
 	return 0;
 }
 
@@ -191,7 +244,7 @@ static void free_sealed(void *arg, const struct chunk_entry *e)
 {
 	struct file *f = arg;
 
-	blob_slot_free(f->blob, e->c.slot, blob_bytes(e->c.len));
+	drop_sealed(f, e);
 }
 
 void file_dirty_cut(struct file *f, uint64_t idx)

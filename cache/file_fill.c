@@ -151,6 +151,7 @@ static int fill_txn(struct fill *l)
 	l->gen = atomic_load(&f->v->undo_gen);
 	u = (struct content_undo){ .map = l->m.id,
 		.gen = l->gen,
+		.blob = l->m.blob,
 		.size = l->m.size,
 		.whole = l->m.whole,
 		.mtime_ns = o.mtime_ns };
@@ -164,6 +165,7 @@ static int fill_txn(struct fill *l)
 	if (r)
 		return r;
 	l->m.whole = n == chunks_of(f->size, file_shift(f));
+	l->m.used_s = clock_wall_ns() / NS_PER_SEC;
 	durable_note_undo(f->v, l->gen);
 	return content_map_update(f->v->db, &l->m);
 }
@@ -181,7 +183,7 @@ static int drop_filled(void *arg, struct chunk_entry *e)
 {
 	struct file *f = arg;
 
-	blob_slot_free(f->blob, e->c.slot, blob_bytes(e->c.len));
+	blob_units_free(f->blob, e->c.slot, e->c.len);
 	e->state = CHUNK_NONE;
 	chunkmap_changed(&f->chunks, e->c.idx, CHUNK_SEALED, CHUNK_NONE);
 	return 0;
@@ -221,6 +223,8 @@ static int fill_commit(struct fill *l)
 	else
 		r = db_commit(f->v->db);
 	file_blob_done(f, !r);
+	if (!r)
+		file_blob_follow(f);
 	return r;
 }
 
@@ -243,7 +247,10 @@ static int fill_locked(struct file *f, const char *etag, const uint8_t *buf, uin
 		return r;
 	if (strcmp(l.m.etag.text, etag))
 		return CE_STALE;
-	r = seal_missing(f, buf, len, off, pot);
+	if (f->size > mask + 1 && !file_is_large(f))
+		r = file_dirty_enlarge(f, pot);
+	if (!r)
+		r = seal_missing(f, buf, len, off, pot);
 	if (!r && f->chunks.n_pending)
 		r = fill_commit(&l);
 	else if (!r)
@@ -293,7 +300,7 @@ static int drop_damaged(struct file *f, const struct chunk_entry *e, bool *clean
 	r = event_append(f->v->db, clock_wall_ns(), "tamper", detail);
 	if (r || !*clean)
 		return r;
-	r = gc_sharers(f->v, m.blob, &s);
+	r = gc_sharers(f->v, &m, &s);
 	if (!r && s.n == 1)
 		r = file_commit_replaced(f, e->c.slot, e->c.len, atomic_load(&f->v->undo_gen));
 	if (!r)
@@ -325,12 +332,7 @@ static int heal_locked(struct file *f, uint64_t idx, int error)
 		return error;
 	e->state = CHUNK_NONE;
 	f->whole = false;
-	if (f->n_replaced) {
-		blob_slot_release(
-			f->blob, f->replaced[0].slot, f->replaced[0].bytes, f->replaced[0].gen);
-		f->n_replaced = 0;
-		r = durable_note_blob(f->v, f->blob);
-	}
+	file_commit_release(f);
 	return CE_ABSENT;
 }
 

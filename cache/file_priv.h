@@ -1,5 +1,5 @@
 /*
- * The body of a file, and the calls between file*.c, rescue.c and filetab.c.
+ * The body of a file, and the calls between file*.c and filetab.c.
  *
  * Content of chunk idx, first match: the dirty buffer; the entry of the chunk map (ROW or SEALED), zeros beyond its length; a hole,
  * if the file is whole; else it is not here.
@@ -49,7 +49,8 @@ struct file {
 	uint64_t map;          /* 0: no row yet; written under files_lock too */
 	uint64_t new_map;      /* inserted by the transaction under way, or 0 */
 	bool new_blob;         /* the blob's row was inserted by it */
-	struct blob *blob;     /* NULL: nothing sealed yet */
+	struct blob *blob;     /* of SEALED chunks; NULL: no content yet */
+	struct blob *rows;     /* what the map's row names: of all other chunks; moves to `blob` by commit */
 	struct chunkmap chunks;
 	struct dirty *dirty;   /* uthash by idx */
 	uint64_t size;
@@ -66,6 +67,17 @@ struct file {
 	atomic_bool is_dirty;          /* content_changed || times_changed */
 	atomic_int_fast64_t dirty_since_ns; /* CLOCK_BOOTTIME */
 };
+
+/* More than one chunk: a blob of its own. */
+static inline bool file_is_large(const struct file *f)
+{
+	return f->blob && !f->blob->pack;
+}
+
+static inline struct blob *file_blob_of(const struct file *f, const struct chunk_entry *e)
+{
+	return e->state == CHUNK_SEALED ? f->blob : f->rows;
+}
 
 static inline unsigned file_shift(const struct file *f)
 {
@@ -89,14 +101,13 @@ void filetab_ref(struct file *f);
 bool filetab_unref(struct file *f, bool writer, bool unless_dirty, bool *kept);
 /* The file's map got a row, or (0) lost it again. */
 void filetab_set_map(struct file *f, uint64_t map);
-/* References to the files that have been dirty since before_ns (CLOCK_BOOTTIME); to those that use a blob. At most max. */
+/* References to the files that have been dirty since before_ns (CLOCK_BOOTTIME). At most max. */
 size_t filetab_dirty(struct volume *v, int64_t before_ns, struct file **out, size_t max);
 /* For closing: takes them out of the tables, references and all. */
 size_t filetab_all(struct volume *v, struct file **out, size_t max);
 /* A commit of a file that was taken out put it back by map. */
 void filetab_forget(struct file *f);
 bool filetab_any_dirty(struct volume *v);
-size_t filetab_of_blob(struct volume *v, const struct blob *b, struct file **out, size_t max);
 
 /* --- file_dirty.c: plaintext chunks; lock exclusive --- */
 struct dirty *file_dirty_find(struct file *f, uint64_t idx);
@@ -110,6 +121,8 @@ int file_dirty_seal(struct file *f, struct dirty *d) MUST_CHECK;
 int file_dirty_seal_all(struct file *f) MUST_CHECK;
 /* Seals a chunk straight from `data`; *pot pays. */
 int file_dirty_seal_from(struct file *f, uint64_t idx, const void *data, uint32_t len, uint64_t *pot) MUST_CHECK;
+/* The file gets its second chunk: a blob of its own from now on. What is in a pack comes to memory; *pot pays. -EAGAIN: it is too small. */
+int file_dirty_enlarge(struct file *f, uint64_t *pot) MUST_CHECK;
 /* The chunk becomes a hole. */
 int file_dirty_punch(struct file *f, uint64_t idx) MUST_CHECK;
 /* Everything from chunk idx on goes. */
@@ -126,10 +139,14 @@ int file_heal(struct file *f, uint64_t idx, int error) MUST_CHECK;
 /* --- file_commit.c --- */
 /* Lock exclusive. */
 int file_commit_locked(struct file *f, bool synced) MUST_CHECK;
-/* Inside a transaction: the row of the file's blob, new or as it is now; its id goes into m->blob. Afterwards file_blob_done. */
+/* Inside a transaction: the row of the file's blob, if it is new; its id goes into m->blob. Afterwards file_blob_done. */
 int file_blob_txn(struct file *f, struct content_map *m) MUST_CHECK;
 void file_blob_done(struct file *f, bool committed);
-/* Adds to what the transaction under way replaces. */
+/* The map's row names f->blob now. */
+void file_blob_follow(struct file *f);
+/* Adds to what the transaction under way replaces, before the row goes. */
 int file_commit_replaced(struct file *f, uint64_t slot, uint32_t len, uint64_t gen) MUST_CHECK;
+/* It was committed. */
+void file_commit_release(struct file *f);
 
 #endif

@@ -19,15 +19,17 @@ static void copy_part(uint8_t *out, size_t n, const uint8_t *buf, uint32_t len, 
 }
 
 static int read_slot(
-	struct file *f, const struct content_chunk *c, uint8_t *out, size_t n, uint32_t in)
+	struct file *f, const struct chunk_entry *e, uint8_t *out, size_t n, uint32_t in)
 {
+	const struct content_chunk *c = &e->c;
+	struct blob *b = file_blob_of(f, e);
 	size_t have = in < c->len ? MIN_OF(n, (size_t)(c->len - in)) : 0;
 	int r = 0;
 
 	if (have == c->len)
-		r = blob_open(f->blob, c, out);
+		r = blob_open(b, c, out);
 	else if (have)
-		r = chunkcache_read(f->v->chunkcache, f->blob, c, in, (uint32_t)have, out);
+		r = chunkcache_read(f->v->chunkcache, b, c, in, (uint32_t)have, out);
 	if (!r)
 		memset(out + have, 0, n - have);
 	return r;
@@ -47,7 +49,7 @@ static int read_chunk(struct file *f, uint64_t idx, uint8_t *out, size_t n, uint
 	if (r)
 		return r;
 	if (e.state == CHUNK_ROW || e.state == CHUNK_SEALED)
-		return read_slot(f, &e.c, out, n, in);
+		return read_slot(f, &e, out, n, in);
 	if (!f->whole)
 		return CE_ABSENT;
 	memset(out, 0, n);

@@ -39,11 +39,11 @@ static int must_load(struct file *f, uint64_t idx, uint32_t in, uint32_t n, bool
 }
 
 /* A chunk that was filled from its start to its end in order is left behind by its writer: sealed
- * now, not at the commit. */
+ * now, not at the commit. The only one of a small file waits until it is known that it stays so. */
 static int seal_if_passed(struct file *f, struct dirty *d, uint32_t in, uint32_t n)
 {
 	d->run = d->run == in ? in + n : UINT32_MAX;
-	return d->run == chunk_bytes(f) ? file_dirty_seal(f, d) : 0;
+	return d->run == chunk_bytes(f) && file_is_large(f) ? file_dirty_seal(f, d) : 0;
 }
 
 static int write_part(
@@ -53,7 +53,7 @@ static int write_part(
 	bool load = false;
 	int r = 0;
 
-	if (!d && in == 0 && n == chunk_bytes(f))
+	if (!d && in == 0 && n == chunk_bytes(f) && file_is_large(f))
 		return file_dirty_seal_from(f, idx, data, n, pot);
 	if (!d) {
 		r = must_load(f, idx, in, n, &load);
@@ -106,12 +106,19 @@ static int write_once(struct file *f, const uint8_t *data, size_t len, uint64_t 
 
 	pthread_rwlock_rdlock(&f->lock);
 	pot = need_bytes(f->size, file_shift(f), off + before, len - before);
+	if (off + len > chunk_bytes(f) && !file_is_large(f))
+		pot += chunk_bytes(f);
 	pthread_rwlock_unlock(&f->lock);
 	r = space_reserve(f->v, pot);
 	if (r)
 		return r;
 	pthread_rwlock_wrlock(&f->lock);
 	r = may_write(f);
+	if (!r && off + len > chunk_bytes(f) && !file_is_large(f)) {
+		r = file_dirty_enlarge(f, &pot);
+		if (!r)
+			file_mark(f, FILE_MARK_CONTENT);
+	}
 	if (!r)
 		r = write_locked(f, data, len, off, &pot, done);
 	if (*done > before)

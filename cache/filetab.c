@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "cache/file_priv.h"
+#include "cache/packs.h"
 
 static struct file *find(struct volume *v, uint64_t object, uint64_t version)
 {
@@ -105,11 +106,15 @@ static int file_new(struct volume *v, uint64_t store, uint64_t map, struct file 
 	if (!f)
 		return -ENOMEM;
 	if (m.blob)
-		r = blob_get(v, m.blob, &f->blob);
+		r = blob_get(v, m.blob, &f->rows);
 	if (r) {
 		free(f);
 		return r;
 	}
+	if (f->rows)
+		f->blob = blob_ref(f->rows);
+	if (f->rows && f->rows->pack)
+		packs_keep(f->rows);
 	f->v = v;
 	f->store = store;
 	f->refs = 1;
@@ -290,30 +295,6 @@ size_t filetab_dirty(struct volume *v, int64_t before_ns, struct file **out, siz
 				continue;
 			p->refs++;
 			out[n++] = p;
-		}
-	}
-	pthread_mutex_unlock(&v->files_lock);
-	return n;
-}
-
-size_t filetab_of_blob(struct volume *v, const struct blob *b, struct file **out, size_t max)
-{
-	struct file *f, *next, *p;
-	size_t n = 0;
-
-	pthread_mutex_lock(&v->files_lock);
-	HASH_ITER (hh, v->files, f, next) {
-		for (p = f; p && n < max; p = p->same) {
-			if (p->blob == b) {
-				p->refs++;
-				out[n++] = p;
-			}
-		}
-	}
-	HASH_ITER (hh_map, v->files_by_map, f, next) {
-		if (f->snapshot && f->blob == b && n < max) {
-			f->refs++;
-			out[n++] = f;
 		}
 	}
 	pthread_mutex_unlock(&v->files_lock);

@@ -1,7 +1,7 @@
 /*
  * Maps and blobs that nobody needs. Inside the transaction rows go; what follows from that in
  * memory and on disk waits in a list of this thread until gc_run() hears whether the transaction
- * was committed: slots of a blob that lives on, the file of one that does not, and the mark on an
+ * was committed: units of a blob that lives on, the file of one that does not, and the mark on an
  * open file that its map goes with it. Files and slots are then given to durable.c: a power cut can
  * still undo the transaction until the next sync.
  */
@@ -16,7 +16,7 @@
 
 struct gc_slot {
 	uint64_t slot;
-	uint32_t bytes;
+	uint32_t len;
 };
 
 struct gc_item {
@@ -57,18 +57,18 @@ int gc_drop_blob(struct volume *v, uint64_t id)
 	return r ? r : content_blob_delete(v->db, id);
 }
 
-int gc_pinned(struct volume *v, const uint64_t *maps, size_t n, uint64_t but,
+int gc_pinned(struct volume *v, const struct gc_sharers *s, uint64_t but,
 	const struct content_chunk *c, bool *out)
 {
 	struct content_chunk other;
 
-	*out = false;
-	for (size_t i = 0; i < n && !*out; i++) {
+	*out = s->many;
+	for (size_t i = 0; i < s->n && !*out; i++) {
 		int r;
 
-		if (maps[i] == but)
+		if (s->maps[i] == but)
 			continue;
-		r = content_chunk_get(v->db, maps[i], c->idx, &other);
+		r = content_chunk_get(v->db, s->maps[i], c->idx, &other);
 		if (r && r != -ENOENT)
 			return r;
 		*out = !r && other.slot == c->slot;
@@ -76,9 +76,18 @@ int gc_pinned(struct volume *v, const uint64_t *maps, size_t n, uint64_t but,
 	return 0;
 }
 
+int gc_sharers(struct volume *v, const struct content_map *m, struct gc_sharers *out)
+{
+	int r = content_map_sharing(
+		v->db, m->blob, m->object, out->maps, ARRAY_SIZE(out->maps), &out->n);
+
+	out->many = !r && out->n == ARRAY_SIZE(out->maps);
+	return r;
+}
+
 struct collect {
 	struct volume *v;
-	const struct gc_sharers *sharers;
+	struct gc_sharers sharers;
 	struct gc_item *item;
 	uint64_t map;
 };
@@ -88,12 +97,12 @@ static int collect_slot(void *arg, const struct content_chunk *c)
 	struct collect *k = arg;
 	struct gc_item *i = k->item;
 	bool pinned;
-	int r = gc_pinned(k->v, k->sharers->maps, k->sharers->n, k->map, c, &pinned);
+	int r = gc_pinned(k->v, &k->sharers, k->map, c, &pinned);
 
 	if (r || pinned)
 		return r;
 	if (i->n == i->cap) {
-		size_t cap = i->cap ? i->cap * 2 : 32;
+		size_t cap = i->cap ? i->cap * 4 : 2;
 		struct gc_slot *slots = realloc(i->slots, cap * sizeof(*slots));
 
 		if (!slots)
@@ -101,50 +110,36 @@ static int collect_slot(void *arg, const struct content_chunk *c)
 		i->slots = slots;
 		i->cap = cap;
 	}
-	i->slots[i->n++] = (struct gc_slot){ c->slot, blob_bytes(c->len) };
+	i->slots[i->n++] = (struct gc_slot){ c->slot, c->len };
 	return 0;
 }
 
-int gc_sharers(struct volume *v, uint64_t blob, struct gc_sharers *out)
+int gc_drop_content(struct volume *v, const struct content_map *m)
 {
-	int r = content_map_of_blob(v->db, blob, out->maps, ARRAY_SIZE(out->maps), &out->n);
-
-	/* More sharers than we look at: then nothing of the blob is freed one by one. */
-	out->many = !r && out->n == ARRAY_SIZE(out->maps);
-	return r;
-}
-
-/* The blob lives on in other maps: only what they do not name goes. */
-static int drop_shared(struct volume *v, uint64_t map, uint64_t blob, const struct gc_sharers *s)
-{
-	struct gc_item *i;
-	struct collect k = { .v = v, .sharers = s, .map = map };
+	struct collect k = { .v = v, .map = m->id };
 	int r;
 
-	if (s->many)
+	if (!m->blob)
 		return 0;
-	i = item_new(GC_SLOTS);
-	r = i ? blob_get(v, blob, &i->blob) : -ENOMEM;
-	/* What is free is derived while these rows still stand: else their slots would count as
-	 * free at once. */
+	k.item = item_new(GC_SLOTS);
+	r = k.item ? blob_get(v, m->blob, &k.item->blob) : -ENOMEM;
 	if (!r)
-		r = blob_slots_derive(i->blob);
-	k.item = i;
-	return r ? r : content_chunk_each(v->db, map, 0, collect_slot, &k);
+		r = gc_sharers(v, m, &k.sharers);
+	if (r)
+		return r;
+	if (k.sharers.n <= 1 && !k.item->blob->pack) {
+		k.item->kind = GC_BLOB;
+		return content_blob_delete(v->db, m->blob);
+	}
+	r = blob_units_derive(k.item->blob);
+	return r ? r : content_chunk_each(v->db, m->id, 0, collect_slot, &k);
 }
 
 static int drop_closed(struct volume *v, const struct content_map *m)
 {
-	struct gc_sharers s = { .n = 0 };
-	int r = m->blob ? gc_sharers(v, m->blob, &s) : 0;
+	int r = gc_drop_content(v, m);
 
-	if (!r && m->blob && s.n > 1)
-		r = drop_shared(v, m->id, m->blob, &s);
-	if (!r)
-		r = content_map_delete(v->db, m->id);
-	if (!r && m->blob && s.n <= 1)
-		r = gc_drop_blob(v, m->blob);
-	return r;
+	return r ? r : content_map_delete(v->db, m->id);
 }
 
 int gc_drop_map(struct volume *v, uint64_t map)
@@ -197,10 +192,10 @@ void gc_run(struct volume *v, bool committed)
 			durable_doom(v, steal_ptr(&i->blob));
 		} else if (committed && i->kind == GC_SLOTS) {
 			for (size_t k = 0; k < i->n; k++)
-				blob_slot_release(
-					i->blob, i->slots[k].slot, i->slots[k].bytes, gen);
+				blob_units_release(
+					i->blob, i->slots[k].slot, i->slots[k].len, gen);
 			if (durable_note_blob(v, i->blob))
-				log_debug("blob %llu: slots stay until it is loaded again",
+				log_debug("blob %llu: units stay until it is loaded again",
 					(unsigned long long)i->blob->id);
 		} else if (committed && i->kind == GC_SUPERSEDED && !filetab_supersede(v, i->map)) {
 			drop_late(v, i->map);

@@ -1,7 +1,7 @@
 /*
  * The keeper: a thread that does later what nobody waits for. Every tick it commits files that have
  * been dirty for DIRTY_AGE_NS (stray writes of the kernel); every VOLUME_SYNC_INTERVAL_MS it syncs
- * what was only closed; it empties the WAL when it has grown, writes down which blobs were used,
+ * what was only closed; it empties the WAL when it has grown, writes down which files were read,
  * and after an unclean end looks for files that no row names (scan.c).
  */
 #include <errno.h>
@@ -22,7 +22,7 @@
 #define USED_NS (30 * NS_PER_SEC)
 #define CLOCK_NS (60 * NS_PER_SEC)
 #define FILES_PER_TICK 64
-#define USED_MAX 256
+#define USED_MAX 4096
 
 struct keeper {
 	pthread_t thread;
@@ -30,7 +30,7 @@ struct keeper {
 	pthread_cond_t wake;
 	bool stop, busy;
 	atomic_bool wal_grown; /* changed under the lock */
-	uint64_t used[USED_MAX]; /* blobs that were used */
+	uint64_t used[USED_MAX]; /* maps that were used, by id */
 	size_t n_used;
 };
 
@@ -52,21 +52,15 @@ static void commit_old(struct volume *v, int64_t before_ns)
 	}
 }
 
-static int write_used(struct volume *v, const uint64_t *ids, size_t n)
+static int write_used(struct volume *v, const uint64_t *maps)
 {
-	struct content_blob b;
 	int r = db_begin(v->db);
 
 	if (r)
 		return r;
-	for (size_t i = 0; i < n && !r; i++) {
-		r = content_blob_get(v->db, ids[i], &b);
-		if (!r) {
-			b.used_s = clock_wall_ns() / NS_PER_SEC;
-			r = content_blob_update(v->db, &b);
-		}
-		if (r == -ENOENT)
-			r = 0;
+	for (size_t i = 0; i < USED_MAX && !r; i++) {
+		if (maps[i])
+			r = content_map_used(v->db, maps[i], clock_wall_ns() / NS_PER_SEC);
 	}
 	if (r)
 		db_rollback(v->db);
@@ -78,31 +72,29 @@ static int write_used(struct volume *v, const uint64_t *ids, size_t n)
 static void flush_used(struct volume *v)
 {
 	struct keeper *k = v->keeper;
-	uint64_t ids[USED_MAX];
+	uint64_t maps[USED_MAX];
 	size_t n;
 
 	pthread_mutex_lock(&k->lock);
 	n = k->n_used;
-	memcpy(ids, k->used, n * sizeof(*ids));
+	memcpy(maps, k->used, sizeof(maps));
+	memset(k->used, 0, sizeof(k->used));
 	k->n_used = 0;
 	pthread_mutex_unlock(&k->lock);
-	if (n && write_used(v, ids, n))
+	if (n && write_used(v, maps))
 		log_debug("times of use not recorded");
 }
 
-/* A full list loses the newest: the order of eviction is approximate. */
-void keeper_touch(struct volume *v, uint64_t blob)
+/* One that finds its place taken replaces it: the order of eviction is approximate. */
+void keeper_touch(struct volume *v, uint64_t map)
 {
 	struct keeper *k = v->keeper;
-	size_t i;
 
 	if (!k)
 		return;
 	pthread_mutex_lock(&k->lock);
-	for (i = 0; i < k->n_used && k->used[i] != blob; i++)
-		;
-	if (i == k->n_used && k->n_used < USED_MAX)
-		k->used[k->n_used++] = blob;
+	k->n_used += !k->used[map % USED_MAX];
+	k->used[map % USED_MAX] = map;
 	pthread_mutex_unlock(&k->lock);
 }
 
@@ -134,7 +126,7 @@ static void tick(struct volume *v, struct due *due)
 		sync_if_due(v, due, now);
 	commit_old(v, now - DIRTY_AGE_NS);
 	pthread_mutex_lock(&k->lock);
-	full = k->n_used == USED_MAX;
+	full = k->n_used > USED_MAX / 2;
 	pthread_mutex_unlock(&k->lock);
 	if (full || now - due->used_ns >= USED_NS) {
 		due->used_ns = now;

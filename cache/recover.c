@@ -31,8 +31,15 @@
 #define BATCH 64
 #define MAPS_MAX 64
 
+/* Packs whose pages were dropped: once for all files in them. Kept in memory meanwhile. */
+struct settled {
+	struct blob **packs;
+	size_t n, cap;
+};
+
 struct check {
 	struct volume *v;
+	struct settled *settled;
 	uint64_t map;
 	struct blob *b; /* NULL: the map has none */
 	uint8_t *buf;
@@ -138,26 +145,102 @@ static int shares_bad(void *arg, const struct content_chunk *c)
 	return s->lost;
 }
 
-static int drop_lost_snapshots(struct check *k)
+static int drop_lost_snapshots(struct check *k, const struct content_map *m)
 {
 	uint64_t maps[MAPS_MAX];
 	size_t n = 0;
-	int r = k->b ? content_map_of_blob(k->v->db, k->b->id, maps, MAPS_MAX, &n) : 0;
+	int r = k->b ? content_map_sharing(k->v->db, k->b->id, m->object, maps, MAPS_MAX, &n) : 0;
 
 	for (size_t i = 0; i < n && r >= 0; i++) {
 		struct shares s = { .k = k };
-		struct content_map m;
+		struct content_map other;
 
 		if (maps[i] == k->map)
 			continue;
 		r = content_chunk_each(k->v->db, maps[i], 0, shares_bad, &s);
 		if (r >= 0 && s.lost) {
-			r = content_map_get(k->v->db, maps[i], &m);
-			if (!r && m.state != CONTENT_MAP_CURRENT)
-				r = drop_snapshot(k->v, &m);
+			r = content_map_get(k->v->db, maps[i], &other);
+			if (!r && other.state != CONTENT_MAP_CURRENT)
+				r = drop_snapshot(k->v, &other);
 		}
 	}
 	return r < 0 ? r : 0;
+}
+
+/* --- what is read comes from the disk --- */
+
+static bool is_settled(const struct settled *s, const struct blob *b)
+{
+	for (size_t i = 0; i < s->n; i++) {
+		if (s->packs[i] == b)
+			return true;
+	}
+	return false;
+}
+
+static int add_settled(struct settled *s, struct blob *b)
+{
+	if (s->n == s->cap) {
+		size_t cap = s->cap ? s->cap * 2 : 16;
+		struct blob **packs = realloc(s->packs, cap * sizeof(struct blob *));
+
+		if (!packs)
+			return -ENOMEM;
+		s->packs = packs;
+		s->cap = cap;
+	}
+	s->packs[s->n++] = blob_ref(b);
+	return 0;
+}
+
+static void settled_done(struct settled *s)
+{
+	for (size_t i = 0; i < s->n; i++)
+		blob_unref(s->packs[i]);
+	free(s->packs);
+}
+
+/* What the kernel still holds of the last run is not proof that it is on disk. What the blob takes was
+ * last recorded at a sync. */
+static int settle_disk(struct settled *s, struct blob *b)
+{
+	int fd, r = is_settled(s, b) ? 0 : blob_fd(b, false, &fd);
+
+	if (r || is_settled(s, b))
+		return r == -ENOENT ? 0 : r; /* then nothing opens */
+	if (fdatasync(fd) < 0)
+		log_debug("blob %llu: fdatasync failed", (unsigned long long)b->id);
+	posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+	durable_note_dir(b->v, b->uuid[0]);
+	pthread_mutex_lock(&b->lock);
+	blob_units_measure(b);
+	pthread_mutex_unlock(&b->lock);
+	r = durable_note_blob(b->v, b);
+	return r || !b->pack ? r : add_settled(s, b);
+}
+
+static int check_blob(struct check *k, uint64_t blob)
+{
+	int r;
+
+	blob_unref(steal_ptr(&k->b));
+	if (!blob)
+		return 0;
+	r = blob_get(k->v, blob, &k->b);
+	return r ? r : settle_disk(k->settled, k->b);
+}
+
+static int check_open(struct volume *v, struct settled *settled, uint64_t map, struct check *k)
+{
+	struct content_map m;
+	int r = content_map_get(v->db, map, &m);
+
+	*k = (struct check){ .v = v, .settled = settled, .map = map };
+	if (!r)
+		r = check_blob(k, m.blob);
+	if (!r)
+		k->buf = pool_get(v->pool, BLOB_SHIFT_MAX);
+	return r ? r : k->buf ? 0 : -ENOMEM;
 }
 
 /* --- falling back --- */
@@ -195,48 +278,37 @@ static int drop_chunks(struct check *k, struct content_map *m)
 	return r ? r : content_map_update(k->v->db, m);
 }
 
+/* The map is in the blob again that it was in; the one it had moved to was made for it, unless a
+ * pack. */
+static int move_back(struct check *k, const struct content_map *moved)
+{
+	struct content_map m;
+	bool used = true;
+	int r = 0;
+
+	if (k->b && !k->b->pack)
+		r = content_blob_is_used(k->v->db, moved->blob, &used);
+	if (!r && !used)
+		r = gc_drop_blob(k->v, moved->blob);
+	if (!r)
+		r = content_map_get(k->v->db, k->map, &m);
+	return r ? r : check_blob(k, m.blob);
+}
+
 static int fall_back(struct check *k, const struct content_undo *u)
 {
 	struct content_map m;
 	int r = content_map_get(k->v->db, k->map, &m);
 
 	if (!r)
-		r = drop_lost_snapshots(k);
+		r = drop_lost_snapshots(k, &m);
 	if (r)
 		return r;
 	if (m.etag.text[0])
 		return drop_chunks(k, &m);
 	atomic_fetch_add(&k->v->rolled_back, 1);
-	return put_back(k->v, u);
-}
-
-/* What the kernel still holds of the last run is not proof that it is on disk. */
-static int settle_disk(struct blob *b)
-{
-	int fd, r = blob_fd(b, false, &fd);
-
-	if (r)
-		return r == -ENOENT ? 0 : r; /* then nothing opens */
-	if (fdatasync(fd) < 0)
-		log_debug("blob %llu: fdatasync failed", (unsigned long long)b->id);
-	posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
-	durable_note_dir(b->v, b->uuid[0]);
-	return 0;
-}
-
-static int check_open(struct volume *v, uint64_t map, struct check *k)
-{
-	struct content_map m;
-	int r = content_map_get(v->db, map, &m);
-
-	*k = (struct check){ .v = v, .map = map };
-	if (!r && m.blob)
-		r = blob_get(v, m.blob, &k->b);
-	if (!r && k->b)
-		r = settle_disk(k->b);
-	if (!r)
-		k->buf = pool_get(v->pool, BLOB_SHIFT_MAX);
-	return r ? r : k->buf ? 0 : -ENOMEM;
+	r = put_back(k->v, u);
+	return r || m.blob == u->blob ? r : move_back(k, &m);
 }
 
 static void check_done(struct check *k)
@@ -264,10 +336,11 @@ static int look(struct check *k, const struct content_undo *rows, size_t n)
  * one. Data of the newest can be there while an older one's is not: going back by the older one
  * alone would mix the two.
  */
-static int recover_map(struct volume *v, const struct content_undo *rows, size_t n)
+static int recover_map(
+	struct volume *v, struct settled *settled, const struct content_undo *rows, size_t n)
 {
 	struct check k;
-	int r = check_open(v, rows[0].map, &k);
+	int r = check_open(v, settled, rows[0].map, &k);
 
 	for (size_t i = 0; i < n && !r; i++) {
 		r = look(&k, rows + i, n - i);
@@ -306,6 +379,7 @@ static int list_undo(struct volume *v, struct content_undo **out, size_t *n)
 static int recover_maps(struct volume *v)
 {
 	_cleanup_free_ struct content_undo *rows = NULL;
+	struct settled settled = { .n = 0 };
 	size_t n, i = 0;
 	int r = list_undo(v, &rows, &n);
 
@@ -314,9 +388,10 @@ static int recover_maps(struct volume *v)
 
 		while (end < n && rows[end].map == rows[i].map)
 			end++;
-		r = recover_map(v, &rows[i], end - i);
+		r = recover_map(v, &settled, &rows[i], end - i);
 		i = end;
 	}
+	settled_done(&settled);
 	return !r && n ? content_undo_forget(v->db, INT64_MAX) : r;
 }
 

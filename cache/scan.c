@@ -145,7 +145,7 @@ static void measure(struct volume *v, uint64_t id, uint64_t on_disk)
 	pthread_mutex_lock(&v->blobs_lock);
 	unused = b->refs == 1;
 	pthread_mutex_unlock(&v->blobs_lock);
-	if (unused && !blob_slots_trim(b)) {
+	if (unused && !blob_units_sweep(b)) {
 		row.alloc_bytes = b->alloc_bytes;
 		if (!content_blob_update(v->db, &row) && !db_commit(v->db))
 			goto out;

@@ -93,7 +93,7 @@ static int make_room_by_sync(struct volume *v, uint64_t short_by)
 	int r;
 
 	if (durable_reclaimable(v))
-		return durable_sync(v);
+		return durable_reclaim(v);
 	r = durable_sync(v);
 	if (!r)
 		r = space_evict(v, MAX_OF(short_by, batch(v)), &freed);
@@ -112,7 +112,7 @@ static int make_room(struct volume *v, uint64_t short_by)
 	if (db_wal_bytes(v->db) >= WAL_WORTH_BYTES)
 		return durable_checkpoint(v, WAL_WORTH_BYTES);
 	if (durable_reclaimable(v) >= short_by)
-		return durable_sync(v);
+		return durable_reclaim(v);
 	r = space_evict(v, MAX_OF(short_by, batch(v)), &freed);
 	if (r || freed)
 		return r;
@@ -186,22 +186,22 @@ void space_correct(struct volume *v, uint64_t was, uint64_t now)
 /* What could go, summed over the index: a walk, so not for hot paths. */
 static uint64_t evictable_bytes(struct volume *v)
 {
-	struct content_blob rows[64];
+	struct content_evictable rows[64];
 	int64_t after_used_s = INT64_MIN;
 	uint64_t after_id = 0, sum = 0;
 	size_t n;
 
 	do {
 		db_read(v->db);
-		if (content_blob_evictable(
+		if (content_map_evictable(
 			    v->db, after_used_s, after_id, rows, ARRAY_SIZE(rows), &n))
 			n = 0;
 		db_unlock(v->db);
 		for (size_t i = 0; i < n; i++)
-			sum += rows[i].alloc_bytes;
+			sum += rows[i].bytes;
 		if (n) {
 			after_used_s = rows[n - 1].used_s;
-			after_id = rows[n - 1].id;
+			after_id = rows[n - 1].map;
 		}
 	} while (n == ARRAY_SIZE(rows));
 	return sum;

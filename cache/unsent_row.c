@@ -303,6 +303,7 @@ static void code_content(struct coder *c, struct unsent_content *t)
 		u32(c, &t->blob.shift);
 		u64(c, &t->blob.epoch);
 		u64(c, &t->blob.seals);
+		flag(c, &t->blob.pack);
 	}
 	u64(c, &t->size);
 	u64(c, &t->cut);

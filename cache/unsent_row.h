@@ -51,7 +51,7 @@ void unsent_record_done(struct unsent_record *r);
 struct unsent_content {
 	uint64_t map, after; /* the frame it continues; 0: whole */
 	bool has_blob;
-	struct content_blob blob; /* uuid, store, alg, shift, epoch, seals */
+	struct content_blob blob; /* uuid, store, alg, shift, epoch, seals, pack */
 	uint64_t size, cut;
 	struct content_chunk *puts; /* owned by who filled it */
 	size_t n_puts;

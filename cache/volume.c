@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "cache/chunkcache.h"
 #include "cache/file_priv.h"
+#include "cache/packs.h"
 #include "cache/pool.h"
 #include "cache/scan.h"
 #include "cache/setup_priv.h"
@@ -53,8 +54,10 @@ static struct volume *volume_alloc(const struct volume_options *o)
 
 static void volume_free(struct volume *v)
 {
+	packs_close(v);
 	db_close(v->db); /* may still sync blobs */
 	v->db = NULL;
+	packs_free(v);
 	durable_free(v);
 	unsent_free(v);
 	scan_free(v);
@@ -295,6 +298,8 @@ static int open_steps(struct volume *v, const struct volume_options *o, char **e
 	if (!r)
 		r = pool_new(&v->pool);
 	if (!r)
+		r = packs_new(v);
+	if (!r)
 		r = chunkcache_new(v->pool, &v->chunkcache);
 	if (!r)
 		r = durable_new(v);
@@ -391,6 +396,7 @@ void volume_close(struct volume *v)
 		return;
 	keeper_stop(v);
 	release_files(v);
+	packs_close(v);
 	enrolment_tick(v);
 	r = durable_sync(v);
 	if (!r)

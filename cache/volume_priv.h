@@ -2,7 +2,7 @@
  * The body of a volume and the calls between the files of cache/. For cache/ only.
  *
  * Order of locks (each may be taken while holding those before it):
- *   1 file->lock        (cache/file.c; two files: lower object first)
+ *   1 file->lock        (cache/file.c; two files: lower object first), then that of packs.c
  *   2 index lock        (db_begin, db_read)
  *   3 leaves            files_lock, live_lock, space.lock, stage lists: never held over any call that locks
  */
@@ -42,6 +42,7 @@ struct volume_acked {
 struct keeper;      /* keeper.c */
 struct ceks;        /* keys.c: unwrapped CEK per store */
 struct blob;        /* blob.h */
+struct packs;       /* packs.h: which packs new small files go to */
 struct pool;        /* pool.h: plaintext buffers */
 struct unsent;      /* unsent.h: the second record of unsent work */
 struct scan;        /* scan.h: looks for orphans after an unclean end */
@@ -70,6 +71,7 @@ struct volume {
 	pthread_mutex_t blobs_lock; /* leaf */
 	struct blob *blobs;         /* uthash by id; blobs_lock */
 
+	struct packs *packs;
 	struct pool *pool;
 	atomic_uint_fast64_t dirty_bytes; /* plaintext waiting to be sealed */
 	struct chunkcache *chunkcache;
@@ -169,16 +171,18 @@ void gc_run(struct volume *v, bool committed);
 
 /* Deletes the row of a blob that no map names any more; the file goes as above. */
 int gc_drop_blob(struct volume *v, uint64_t blob) MUST_CHECK;
+/* The map's chunk rows are about to go: so does what only they name, units or the whole blob. */
+int gc_drop_content(struct volume *v, const struct content_map *m) MUST_CHECK;
 #define GC_SHARERS_MAX 16
-/* The maps that share a blob. `many`: more than are looked at. */
+/* The maps that can share units with a map, itself included. `many`: more than are looked at. */
 struct gc_sharers {
 	uint64_t maps[GC_SHARERS_MAX];
 	size_t n;
 	bool many;
 };
-int gc_sharers(struct volume *v, uint64_t blob, struct gc_sharers *out) MUST_CHECK;
-/* Whether one of `maps` other than `but` names the chunk's slot. Shared slots stand at the same index. */
-int gc_pinned(struct volume *v, const uint64_t *maps, size_t n, uint64_t but,
+int gc_sharers(struct volume *v, const struct content_map *m, struct gc_sharers *out) MUST_CHECK;
+/* Whether one of them other than `but` names the chunk's slot. Shared slots stand at the same index. */
+int gc_pinned(struct volume *v, const struct gc_sharers *s, uint64_t but,
 	const struct content_chunk *c, bool *out) MUST_CHECK;
 
 /* --- fold.c: journal rows. All inside the transaction of the change they describe. --- */
@@ -210,10 +214,14 @@ int durable_sync_dir(struct volume *v, uint8_t first_byte) MUST_CHECK;
 /* Takes a reference over: the blob's row is gone in a committed transaction; its file goes after the next sync. */
 void durable_doom(struct volume *v, struct blob *b);
 bool durable_is_doomed(struct volume *v, const uint8_t uuid[static 16]);
-/* Bytes that the next sync will free. */
+/* Bytes that durable_reclaim will free. */
 uint64_t durable_reclaimable(struct volume *v);
+/* A sync, and then no free units keep their blocks. */
+int durable_reclaim(struct volume *v) MUST_CHECK;
 /* volume_sync: callers share; no lock may be held. */
 int durable_sync(struct volume *v) MUST_CHECK;
+/* The same for one of many fsyncs: undo rows that are not needed any more may stay a second longer. */
+int durable_sync_only(struct volume *v) MUST_CHECK;
 /* Something waits for a sync; a hint, for the keeper. */
 bool durable_needed(struct volume *v);
 /* Syncs, then moves the WAL into the index and empties it, unless it is shorter than `at_least` by the time it is one's turn. No lock may be held. */
@@ -230,8 +238,8 @@ void keeper_stop(struct volume *v);
 void keeper_wake(struct volume *v);
 /* The WAL is long: it is emptied soon (hook of db_options). */
 void keeper_wal_grown(void *arg);
-/* The blob was used: its used_s is written with others later. */
-void keeper_touch(struct volume *v, uint64_t blob);
+/* The map was used: its used_s is written with others later. */
+void keeper_touch(struct volume *v, uint64_t map);
 
 /* --- recover.c: after volume_open's index is there --- */
 int recover_run(struct volume *v) MUST_CHECK;

@@ -18,8 +18,7 @@ static int blob_read(struct stmt *s, struct content_blob *out)
 	b.epoch = stmt_u64(s);
 	b.seals = stmt_u64(s);
 	b.alloc_bytes = stmt_u64(s);
-	b.used_s = stmt_i64(s);
-	b.pinned = stmt_u64(s) != 0;
+	b.pack = stmt_u64(s) != 0;
 	if (s->error)
 		return s->error;
 	*out = b;
@@ -35,8 +34,7 @@ static void blob_bind(struct stmt *s, const struct content_blob *b)
 	stmt_bind_u64(s, b->epoch);
 	stmt_bind_u64(s, b->seals);
 	stmt_bind_u64(s, b->alloc_bytes);
-	stmt_bind_i64(s, b->used_s);
-	stmt_bind_u64(s, b->pinned);
+	stmt_bind_u64(s, b->pack);
 }
 
 int content_blob_insert(struct db *db, struct content_blob *b)
@@ -65,7 +63,8 @@ int content_blob_update(struct db *db, const struct content_blob *b)
 {
 	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_BLOB_UPDATE);
 
-	blob_bind(&s, b);
+	stmt_bind_u64(&s, b->seals);
+	stmt_bind_u64(&s, b->alloc_bytes);
 	stmt_bind_u64(&s, b->id);
 	return stmt_run_one(&s);
 }
@@ -78,12 +77,17 @@ int content_blob_delete(struct db *db, uint64_t id)
 	return stmt_run_one(&s);
 }
 
-int content_blob_maps(struct db *db, uint64_t id, uint64_t *out)
+int content_blob_is_used(struct db *db, uint64_t id, bool *out)
 {
-	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_BLOB_MAPS);
+	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_BLOB_USERS);
+	uint64_t n;
+	int r;
 
 	stmt_bind_u64(&s, id);
-	return stmt_count(&s, out);
+	r = stmt_count(&s, &n);
+	if (!r)
+		*out = n;
+	return r;
 }
 
 int content_blob_total(struct db *db, uint64_t *alloc_bytes)
@@ -93,10 +97,23 @@ int content_blob_total(struct db *db, uint64_t *alloc_bytes)
 	return stmt_count(&s, alloc_bytes);
 }
 
-int content_blob_evictable(struct db *db, int64_t after_used_s, uint64_t after_id,
-	struct content_blob *rows, size_t max, size_t *n)
+int content_blob_pack(struct db *db, uint64_t store, uint64_t less_alloc_bytes, uint64_t less_seals,
+	struct content_blob *out)
 {
-	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_BLOB_EVICTABLE);
+	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_BLOB_PACK);
+	int r;
+
+	stmt_bind_u64(&s, store);
+	stmt_bind_u64(&s, less_alloc_bytes);
+	stmt_bind_u64(&s, less_seals);
+	r = stmt_one(&s);
+	return r < 0 ? r : blob_read(&s, out);
+}
+
+int content_map_evictable(struct db *db, int64_t after_used_s, uint64_t after_id,
+	struct content_evictable *rows, size_t max, size_t *n)
+{
+	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_MAP_EVICTABLE);
 	size_t count = 0;
 	int r;
 
@@ -104,15 +121,28 @@ int content_blob_evictable(struct db *db, int64_t after_used_s, uint64_t after_i
 	stmt_bind_u64(&s, after_id);
 	stmt_bind_u64(&s, max);
 	while ((r = stmt_row(&s)) == 1 && count < max) {
-		r = blob_read(&s, &rows[count]);
-		if (r < 0)
-			return r;
-		count++;
+		struct content_evictable *e = &rows[count++];
+
+		e->map = stmt_u64(&s);
+		e->used_s = stmt_i64(&s);
+		e->blob = stmt_u64(&s);
+		e->bytes = stmt_u64(&s);
+		if (s.error)
+			return s.error;
 	}
 	if (r < 0)
 		return r;
 	*n = count;
 	return 0;
+}
+
+int content_map_used(struct db *db, uint64_t id, int64_t used_s)
+{
+	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_MAP_USED);
+
+	stmt_bind_u64(&s, id);
+	stmt_bind_i64(&s, used_s);
+	return stmt_run(&s);
 }
 
 static void map_bind(struct stmt *s, const struct content_map *m)
@@ -123,6 +153,8 @@ static void map_bind(struct stmt *s, const struct content_map *m)
 	stmt_bind_u64(s, m->whole);
 	stmt_bind_u64(s, m->state);
 	stmt_bind_text_or_null(s, m->etag.text);
+	stmt_bind_i64(s, m->used_s);
+	stmt_bind_u64(s, m->pinned);
 }
 
 int content_map_insert(struct db *db, struct content_map *m)
@@ -154,6 +186,8 @@ int content_map_get(struct db *db, uint64_t id, struct content_map *out)
 	m.whole = stmt_u64(&s) != 0 || !m.size; /* of nothing, nothing is missing */
 	m.state = (enum content_map_state)stmt_u64(&s);
 	stmt_etag(&s, &m.etag);
+	m.used_s = stmt_i64(&s);
+	m.pinned = stmt_u64(&s) != 0;
 	if (s.error)
 		return s.error;
 	*out = m;
@@ -231,12 +265,14 @@ int content_map_stray(struct db *db, uint64_t *ids, size_t max)
 	return read_ids(&s, ids, max);
 }
 
-int content_map_of_blob(struct db *db, uint64_t blob, uint64_t *ids, size_t max, size_t *n)
+int content_map_sharing(
+	struct db *db, uint64_t blob, uint64_t object, uint64_t *ids, size_t max, size_t *n)
 {
-	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_MAP_OF_BLOB);
+	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_MAP_SHARING);
 	int r;
 
 	stmt_bind_u64(&s, blob);
+	stmt_bind_u64(&s, object);
 	stmt_bind_u64(&s, max);
 	r = read_ids(&s, ids, max);
 	if (r < 0)
@@ -252,7 +288,9 @@ int content_slots(struct db *db, uint64_t blob, content_slot_fn *fn, void *arg)
 
 	stmt_bind_u64(&s, blob);
 	while ((r = stmt_row(&s)) == 1) {
-		r = fn(arg, stmt_u64(&s));
+		uint64_t slot = stmt_u64(&s);
+
+		r = fn(arg, slot, (uint32_t)stmt_u64(&s));
 		if (r != 0)
 			return r < 0 ? r : 0;
 	}

@@ -19,8 +19,7 @@ struct content_blob {
 	uint64_t epoch;
 	uint64_t seals;
 	uint64_t alloc_bytes;
-	int64_t used_s;
-	bool pinned;
+	bool pack; /* small files share it */
 };
 
 enum content_map_state {
@@ -37,6 +36,15 @@ struct content_map {
 	bool whole;
 	enum content_map_state state;
 	struct row_etag etag;
+	int64_t used_s;
+	bool pinned;
+};
+
+/* Clean content that may go. */
+struct content_evictable {
+	uint64_t map, blob;
+	int64_t used_s;
+	uint64_t bytes;
 };
 
 struct content_chunk {
@@ -50,6 +58,7 @@ struct content_chunk {
 
 struct content_undo {
 	uint64_t map, gen;
+	uint64_t blob;
 	uint64_t size;
 	bool whole;
 	int64_t mtime_ns;
@@ -57,17 +66,15 @@ struct content_undo {
 
 int content_blob_insert(struct db *db, struct content_blob *b) MUST_CHECK;
 int content_blob_get(struct db *db, uint64_t id, struct content_blob *out) MUST_CHECK;
+/* `seals` and `alloc_bytes`: nothing else of a blob changes. */
 int content_blob_update(struct db *db, const struct content_blob *b) MUST_CHECK;
 int content_blob_delete(struct db *db, uint64_t id) MUST_CHECK;
-/* Maps that use the blob. */
-int content_blob_maps(struct db *db, uint64_t id, uint64_t *out) MUST_CHECK;
+/* Whether a map or an undo row names the blob. */
+int content_blob_is_used(struct db *db, uint64_t id, bool *out) MUST_CHECK;
 int content_blob_total(struct db *db, uint64_t *alloc_bytes) MUST_CHECK;
-/*
- * Blobs that may go, least recently used first, after (used_s, id): not pinned, only maps in state
- * current that are clean: the object has no op and the map an etag, no undo rows. At most `max`.
- */
-int content_blob_evictable(struct db *db, int64_t after_used_s, uint64_t after_id,
-	struct content_blob *rows, size_t max, size_t *n) MUST_CHECK;
+/* The fullest pack of the store with less than that; -ENOENT. */
+int content_blob_pack(struct db *db, uint64_t store, uint64_t less_alloc_bytes, uint64_t less_seals,
+	struct content_blob *out) MUST_CHECK;
 
 int content_map_insert(struct db *db, struct content_map *m) MUST_CHECK;
 int content_map_get(struct db *db, uint64_t id, struct content_map *out) MUST_CHECK;
@@ -80,8 +87,17 @@ int content_map_clone(
 /* Ids of maps in state snapshot or superseded (garbage after a crash unless an op names it); at
  * most max. Returns the count. */
 int content_map_stray(struct db *db, uint64_t *ids, size_t max) MUST_CHECK;
-int content_map_of_blob(
-	struct db *db, uint64_t blob, uint64_t *ids, size_t max, size_t *n) MUST_CHECK;
+/* The maps of the object with chunks in the blob: those that can share slots. */
+int content_map_sharing(struct db *db, uint64_t blob, uint64_t object, uint64_t *ids, size_t max,
+	size_t *n) MUST_CHECK;
+/* Notes the time of use, if the one that is there is older by a minute. */
+int content_map_used(struct db *db, uint64_t id, int64_t used_s) MUST_CHECK;
+/*
+ * Maps that may go, least recently used first, after (used_s, id): current, clean (an etag, no op of the
+ * object, no undo rows), not pinned, slots shared with no other map. At most `max`.
+ */
+int content_map_evictable(struct db *db, int64_t after_used_s, uint64_t after_id,
+	struct content_evictable *rows, size_t max, size_t *n) MUST_CHECK;
 
 int content_chunk_put(struct db *db, uint64_t map, const struct content_chunk *c) MUST_CHECK;
 int content_chunk_get(
@@ -114,8 +130,8 @@ int content_undo_each(
 /* Puts (map, gen) back into map and chunk rows and drops its undo rows; the object's size and mtime
  * are the caller's. */
 int content_undo_apply(struct db *db, uint64_t map, uint64_t gen) MUST_CHECK;
-/* Every slot of `blob` that any map's chunk or undo row names. */
-typedef int content_slot_fn(void *arg, uint64_t slot);
+/* Every slot of `blob` that any map's chunk or undo row names, with the length of its chunk. */
+typedef int content_slot_fn(void *arg, uint64_t slot, uint32_t len);
 int content_slots(struct db *db, uint64_t blob, content_slot_fn *fn, void *arg) MUST_CHECK;
 
 #endif

@@ -12,6 +12,7 @@ int content_undo_put(struct db *db, const struct content_undo *u)
 
 	stmt_bind_u64(&s, u->map);
 	stmt_bind_u64(&s, u->gen);
+	stmt_bind_u64(&s, u->blob);
 	stmt_bind_u64(&s, u->size);
 	stmt_bind_u64(&s, u->whole);
 	stmt_bind_i64(&s, u->mtime_ns);
@@ -65,6 +66,7 @@ int content_undo_list(struct db *db, struct content_undo *rows, size_t max, size
 
 		u->map = stmt_u64(&s);
 		u->gen = stmt_u64(&s);
+		u->blob = stmt_u64(&s);
 		u->size = stmt_u64(&s);
 		u->whole = stmt_u64(&s) != 0;
 		u->mtime_ns = stmt_i64(&s);
@@ -115,6 +117,7 @@ static int apply_map(struct db *db, uint64_t map, uint64_t gen)
 	if (r < 0)
 		return r;
 	stmt_bind_u64(&set, map);
+	stmt_bind_u64(&set, stmt_u64(&get));
 	stmt_bind_u64(&set, stmt_u64(&get));
 	stmt_bind_u64(&set, stmt_u64(&get));
 	return stmt_run_one(&set);

@@ -24,17 +24,19 @@
  *            sha256 BLOB  of that state's content, r_parent TEXT, r_name BLOB  its place there,
  *            seen INTEGER  listing generation) UNIQUE(parent, name), index (parent), (object), UNIQUE(rid, store)
  * xattr     (object, name BLOB, value BLOB) PRIMARY KEY(object, name) WITHOUT ROWID       [truth]
- * blob      a file of slots on disk, blobs/xx/yyyy....
+ * blob      a file of sealed chunks on disk, blobs/xx/yyyy....
  *           (id INTEGER PRIMARY KEY AUTOINCREMENT, uuid BLOB 16 bytes, store, alg, shift  log2 of the chunk size,
- *            epoch  key epoch, seals, alloc_bytes  blocks it takes, used_s  coarse time of last use, pinned)  index (used_s)
+ *            epoch  key epoch, seals, alloc_bytes  blocks it takes, pack 1 = shared by small files: seals and
+ *            alloc_bytes are then as of the last sync)  partial index (store, alloc_bytes) where pack = 1
  * map       one content version: which chunk is in which slot.
  *           (id INTEGER PRIMARY KEY AUTOINCREMENT, blob, object, size, whole, state 0 current 1 snapshot 2 superseded,
- *            etag TEXT  strong, for ranged fetches; NULL = made here)  index (blob), partial index on state > 0
+ *            etag TEXT  strong, for ranged fetches; NULL = made here, used_s  coarse time of last use, pinned)
+ *           partial indexes (blob, object) where blob > 0, (id) where state > 0, (used_s) of clean content
  *           whole = 1: every byte is here and a missing chunk row is a hole (zeros).
  *           whole = 0: a missing chunk row is content that is not here.
  * chunk     (map, idx, slot, len, seq, nonce BLOB, tag BLOB) PRIMARY KEY(map, idx) WITHOUT ROWID
  * undo_map  what a map was at the start of sync generation `gen`, while commits newer than that are not durable.
- *           (map, gen, size, whole, mtime_ns) PRIMARY KEY(map, gen) WITHOUT ROWID
+ *           (map, gen, blob, size, whole, mtime_ns) PRIMARY KEY(map, gen) WITHOUT ROWID
  * undo_chunk (map, gen, idx, present, slot, len, seq, nonce, tag) PRIMARY KEY(map, gen, idx) WITHOUT ROWID
  * op        the journal of unsent operations.                                            [truth]
  *           (seq INTEGER PRIMARY KEY AUTOINCREMENT, store, kind, state, name  id or 0, object, rid, key BLOB 16,

@@ -8,7 +8,7 @@
 #define STMT_NAME_COLUMNS                                                                          \
 	"n.id, n.store, n.parent, n.name, n.object, n.rid, n.etag, n.sha256, n.r_parent, n.r_name,"  \
 	" n.seen"
-#define STMT_BLOB_COLUMNS "id, uuid, store, alg, shift, epoch, seals, alloc_bytes, used_s, pinned"
+#define STMT_BLOB_COLUMNS "id, uuid, store, alg, shift, epoch, seals, alloc_bytes, pack"
 #define STMT_OP_COLUMNS                                                                            \
 	"seq, store, kind, state, name, object, rid, key, base_etag, r_parent, r_name, other_rid,"   \
 	" other_etag, map, attempts, next_try_ms, status, error, created_ns"
@@ -72,41 +72,53 @@
 	STMT(NAME_COUNT, "SELECT count(*) FROM name WHERE store = ? AND etag IS NOT NULL")         \
 	/* blob */                                                                                 \
 	STMT(BLOB_INSERT,                                                                          \
-		"INSERT INTO blob(uuid, store, alg, shift, epoch, seals, alloc_bytes, used_s,"     \
-		" pinned) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)")                                      \
+		"INSERT INTO blob(uuid, store, alg, shift, epoch, seals, alloc_bytes, pack)"       \
+		" VALUES(?, ?, ?, ?, ?, ?, ?, ?)")                                                 \
 	STMT(BLOB_GET, "SELECT " STMT_BLOB_COLUMNS " FROM blob WHERE id = ?")                      \
-	STMT(BLOB_UPDATE,                                                                          \
-		"UPDATE blob SET uuid = ?, store = ?, alg = ?, shift = ?, epoch = ?, seals = ?,"   \
-		" alloc_bytes = ?, used_s = ?, pinned = ? WHERE id = ?")                           \
+	STMT(BLOB_UPDATE, "UPDATE blob SET seals = ?, alloc_bytes = ? WHERE id = ?")               \
 	STMT(BLOB_DELETE, "DELETE FROM blob WHERE id = ?")                                         \
-	STMT(BLOB_MAPS, "SELECT count(*) FROM map WHERE blob = ?")                                 \
+	STMT(BLOB_USERS,                                                                           \
+		"SELECT EXISTS (SELECT 1 FROM map WHERE blob = ?1 AND blob > 0)"                             \
+		" + EXISTS (SELECT 1 FROM undo_map WHERE blob = ?1)")                              \
 	STMT(BLOB_TOTAL, "SELECT coalesce(sum(alloc_bytes), 0) FROM blob")                         \
-	STMT(BLOB_EVICTABLE,                                                                       \
-		"SELECT " STMT_BLOB_COLUMNS " FROM blob WHERE (used_s, id) > (?1, ?2)"             \
-		" AND pinned = 0 AND NOT EXISTS (SELECT 1 FROM map m WHERE m.blob = blob.id"       \
-		"  AND (m.state <> 0 OR m.etag IS NULL"                                            \
-		"   OR EXISTS (SELECT 1 FROM op WHERE op.object = m.object)"                       \
-		"   OR EXISTS (SELECT 1 FROM undo_map u WHERE u.map = m.id)"                       \
-		"   OR EXISTS (SELECT 1 FROM undo_chunk u WHERE u.map = m.id)))"                   \
-		" ORDER BY used_s, id LIMIT ?3")                                                   \
+	STMT(BLOB_PACK,                                                                            \
+		"SELECT " STMT_BLOB_COLUMNS " FROM blob WHERE pack = 1 AND store = ?"              \
+		" AND alloc_bytes < ? AND seals < ? ORDER BY alloc_bytes DESC LIMIT 1")            \
 	/* map, chunk */                                                                           \
 	STMT(MAP_INSERT,                                                                           \
-		"INSERT INTO map(blob, object, size, whole, state, etag) VALUES(?, ?, ?, ?, ?, ?)")\
-	STMT(MAP_GET, "SELECT id, blob, object, size, whole, state, etag FROM map WHERE id = ?")   \
-	STMT(MAP_UPDATE,                                                                           \
-		"UPDATE map SET blob = ?, object = ?, size = ?, whole = ?, state = ?, etag = ?"    \
+		"INSERT INTO map(blob, object, size, whole, state, etag, used_s, pinned)"          \
+		" VALUES(?, ?, ?, ?, ?, ?, ?, ?)")                                                 \
+	STMT(MAP_GET,                                                                              \
+		"SELECT id, blob, object, size, whole, state, etag, used_s, pinned FROM map"       \
 		" WHERE id = ?")                                                                   \
+	STMT(MAP_UPDATE,                                                                           \
+		"UPDATE map SET blob = ?, object = ?, size = ?, whole = ?, state = ?, etag = ?,"   \
+		" used_s = ?, pinned = ? WHERE id = ?")                                            \
+	STMT(MAP_USED, "UPDATE map SET used_s = ?2 WHERE id = ?1 AND used_s < ?2 - 60")            \
 	STMT(MAP_DELETE, "DELETE FROM map WHERE id = ?")                                           \
 	STMT(MAP_CLONE,                                                                            \
-		"INSERT INTO map(blob, object, size, whole, state, etag)"                          \
-		" SELECT blob, object, size, whole, ?2, etag FROM map WHERE id = ?1")              \
+		"INSERT INTO map(blob, object, size, whole, state, etag, used_s, pinned)"          \
+		" SELECT blob, object, size, whole, ?2, etag, used_s, 0 FROM map WHERE id = ?1")   \
 	STMT(MAP_CLONE_CHUNKS,                                                                     \
 		"INSERT INTO chunk(map, idx, slot, len, seq, nonce, tag)"                          \
 		" SELECT ?2, idx, slot, len, seq, nonce, tag FROM chunk WHERE map = ?1")           \
+	STMT(MAP_EVICTABLE,                                                                        \
+		"SELECT m.id, m.used_s, m.blob, CASE b.pack WHEN 0 THEN b.alloc_bytes ELSE"        \
+		"  (SELECT coalesce(sum((c.len + 4095) / 4096 * 4096), 0) FROM chunk c"            \
+		"   WHERE c.map = m.id) END"                                                       \
+		" FROM map m CROSS JOIN blob b ON b.id = m.blob"                                   \
+		" WHERE m.state = 0 AND m.blob > 0 AND m.etag IS NOT NULL"                         \
+		" AND (m.used_s, m.id) > (?1, ?2) AND m.pinned = 0"                                \
+		" AND NOT EXISTS (SELECT 1 FROM op WHERE op.object = m.object)"                    \
+		" AND NOT EXISTS (SELECT 1 FROM undo_map u WHERE u.map = m.id)"                    \
+		" AND NOT EXISTS (SELECT 1 FROM map s WHERE s.blob = m.blob AND s.blob > 0"                     \
+		"  AND s.object = m.object AND s.id <> m.id)"                                      \
+		" ORDER BY m.used_s, m.id LIMIT ?3")                                               \
 	STMT(MAP_STRAY,                                                                            \
 		"SELECT id FROM map WHERE state > 0 AND NOT EXISTS"                                \
 		" (SELECT 1 FROM op WHERE op.map = map.id AND op.map > 0) ORDER BY id LIMIT ?")    \
-	STMT(MAP_OF_BLOB, "SELECT id FROM map WHERE blob = ? ORDER BY id LIMIT ?")                 \
+	STMT(MAP_SHARING,                                                                          \
+		"SELECT id FROM map WHERE blob = ? AND blob > 0 AND object = ? ORDER BY id LIMIT ?")            \
 	STMT(CHUNK_PUT,                                                                            \
 		"INSERT OR REPLACE INTO chunk(map, idx, slot, len, seq, nonce, tag)"               \
 		" VALUES(?, ?, ?, ?, ?, ?, ?)")                                                    \
@@ -119,14 +131,15 @@
 		" ORDER BY idx")                                                                   \
 	STMT(CHUNK_COUNT, "SELECT count(*) FROM chunk WHERE map = ?")                              \
 	STMT(SLOTS,                                                                                \
-		"SELECT c.slot FROM map m CROSS JOIN chunk c ON c.map = m.id WHERE m.blob = ?1"    \
-		" UNION ALL SELECT u.slot FROM map m CROSS JOIN undo_chunk u ON u.map = m.id"      \
+		"SELECT c.slot, c.len FROM map m CROSS JOIN chunk c ON c.map = m.id"               \
+		" WHERE m.blob = ?1 AND m.blob > 0 UNION ALL SELECT u.slot, u.len FROM undo_map m"                \
+		" CROSS JOIN undo_chunk u ON u.map = m.map AND u.gen = m.gen"                      \
 		" WHERE m.blob = ?1 AND u.present = 1")                                            \
 	/* undo */                                                                                 \
 	STMT(UNDO_PUT,                                                                             \
-		"INSERT OR IGNORE INTO undo_map(map, gen, size, whole, mtime_ns)"                  \
-		" VALUES(?, ?, ?, ?, ?)")                                                          \
-	STMT(UNDO_GET, "SELECT size, whole FROM undo_map WHERE map = ? AND gen = ?")               \
+		"INSERT OR IGNORE INTO undo_map(map, gen, blob, size, whole, mtime_ns)"            \
+		" VALUES(?, ?, ?, ?, ?, ?)")                                                       \
+	STMT(UNDO_GET, "SELECT blob, size, whole FROM undo_map WHERE map = ? AND gen = ?")         \
 	STMT(UNDO_CHUNK,                                                                           \
 		"INSERT OR IGNORE INTO undo_chunk(map, gen, idx, present, slot, len, seq, nonce,"  \
 		" tag) SELECT ?1, ?2, ?3, c.map IS NOT NULL, c.slot, c.len, c.seq, c.nonce, c.tag" \
@@ -138,13 +151,13 @@
 	STMT(UNDO_FORGET_MAPS, "DELETE FROM undo_map WHERE gen <= ?")                              \
 	STMT(UNDO_FORGET_CHUNKS, "DELETE FROM undo_chunk WHERE gen <= ?")                          \
 	STMT(UNDO_LIST,                                                                            \
-		"SELECT map, gen, size, whole, mtime_ns FROM undo_map ORDER BY map, gen DESC"      \
+		"SELECT map, gen, blob, size, whole, mtime_ns FROM undo_map ORDER BY map, gen DESC"\
 		" LIMIT ?")                                                                        \
 	STMT(UNDO_EACH,                                                                            \
 		"SELECT present, idx, slot, len, seq, nonce, tag FROM undo_chunk"                  \
 		" WHERE map = ? AND gen = ? ORDER BY idx")                                         \
 	STMT(UNDO_APPLY_MAP,                                                                       \
-		"UPDATE map SET size = ?2, whole = ?3 WHERE id = ?1")                              \
+		"UPDATE map SET blob = ?2, size = ?3, whole = ?4 WHERE id = ?1")                   \
 	STMT(UNDO_APPLY_CHUNKS,                                                                    \
 		"INSERT OR REPLACE INTO chunk(map, idx, slot, len, seq, nonce, tag)"               \
 		" SELECT map, idx, slot, len, seq, nonce, tag FROM undo_chunk"                     \

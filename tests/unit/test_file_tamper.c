@@ -169,11 +169,11 @@ static void test_every_97th_byte_is_bound(void **state)
 	for (uint64_t idx = 0; idx < 4; idx++) {
 		ok(chunkmap_get(&file->chunks, idx, &e));
 		for (uint32_t at = 0; at < e.c.len; at += 97) {
-			flip(t.path, (off_t)(e.c.slot * CHUNK + at));
+			flip(t.path, (off_t)(e.c.slot * BLOB_PAD + at));
 			assert_int_equal(blob_open(file->blob, &e.c, buf), CE_TAMPER);
 			for (uint32_t i = 0; i < e.c.len; i += 509)
 				assert_int_equal(buf[i], 0);
-			flip(t.path, (off_t)(e.c.slot * CHUNK + at));
+			flip(t.path, (off_t)(e.c.slot * BLOB_PAD + at));
 		}
 		ok(blob_open(file->blob, &e.c, buf));
 	}

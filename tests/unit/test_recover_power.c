@@ -11,7 +11,8 @@
 
 #include <sys/syscall.h>
 
-#define FILES 4
+#define FILES 8
+#define SMALL_MAX_BYTES 70000 /* now and then more than fits into a pack */
 #define STATES_MAX 200
 #define SIZE_MAX_BYTES (300u << 10)
 #define BLOCK 4096
@@ -285,6 +286,7 @@ struct state {
 struct subject {
 	uint64_t object;
 	struct state states[STATES_MAX];
+	size_t most;    /* bytes */
 	size_t n;       /* states that may have been committed */
 	size_t durable; /* the oldest that may be found */
 };
@@ -334,7 +336,7 @@ static void change_file(struct subject *s, struct file *file, unsigned seed)
 
 	/* Committed from here on at any time: the keeper may do it. */
 	if (rec_random() % 5 == 0) {
-		new->size = rec_random() % (SIZE_MAX_BYTES / 2);
+		new->size = rec_random() % 4 ? rec_random() % (s->most / 2) : 0;
 		memset(new->bytes + new->size, 0, SIZE_MAX_BYTES - new->size);
 		locked_count(s, s->n + 1, s->durable);
 		ok(file_truncate(file, new->size));
@@ -350,8 +352,8 @@ static void change_file(struct subject *s, struct file *file, unsigned seed)
 		return;
 	}
 	{
-		size_t off = rec_random() % (SIZE_MAX_BYTES - 1);
-		size_t len = 1 + rec_random() % MIN_OF(SIZE_MAX_BYTES - off, (size_t)150000);
+		size_t off = rec_random() % (s->most - 1);
+		size_t len = 1 + rec_random() % MIN_OF(s->most - off, s->most / 2);
 
 		off = rec_random() % 2 ? off & ~(size_t)65535 : off;
 		cf_pattern(new->bytes + off, len, off, seed);
@@ -481,6 +483,7 @@ static void one_cut(unsigned keep_percent)
 		o.files[i].object = cf_object(&o.f);
 		o.files[i].states[0].bytes = calloc(1, SIZE_MAX_BYTES);
 		o.files[i].n = 1;
+		o.files[i].most = i % 2 ? SMALL_MAX_BYTES : SIZE_MAX_BYTES;
 	}
 	ok(volume_sync(o.f.v));
 	rec_start(&o, keep_percent);

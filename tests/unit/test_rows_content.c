@@ -32,10 +32,10 @@ static int teardown(void **state)
 	return 0;
 }
 
-static uint64_t make_blob(struct db *db, int64_t used_s)
+static uint64_t make_blob(struct db *db, bool pack, uint64_t alloc_bytes)
 {
 	struct content_blob b = {
-		.store = 1, .alg = 1, .shift = 16, .used_s = used_s, .alloc_bytes = 100
+		.store = 1, .alg = 1, .shift = 16, .pack = pack, .alloc_bytes = alloc_bytes
 	};
 
 	memset(b.uuid, 0x11, sizeof(b.uuid));
@@ -96,8 +96,7 @@ static void test_blob_round_trips(void **state)
 		.epoch = 3,
 		.seals = UINT64_C(1) << 28,
 		.alloc_bytes = 8192,
-		.used_s = 77,
-		.pinned = true },
+		.pack = true },
 			    got;
 	uint64_t n = 0;
 
@@ -108,11 +107,10 @@ static void test_blob_round_trips(void **state)
 	assert_int_equal(content_blob_get(e->db, b.id, &got), 0);
 	assert_memory_equal(got.uuid, b.uuid, sizeof(b.uuid));
 	assert_int_equal(got.seals, b.seals);
-	assert_true(got.pinned);
+	assert_true(got.pack);
 	b.alloc_bytes = 5;
-	b.pinned = false;
 	assert_int_equal(content_blob_update(e->db, &b), 0);
-	make_blob(e->db, 1);
+	make_blob(e->db, false, 100);
 	assert_int_equal(content_blob_total(e->db, &n), 0);
 	assert_int_equal(n, 105);
 	assert_int_equal(content_blob_delete(e->db, b.id), 0);
@@ -179,8 +177,11 @@ static void test_clone_shares_slots_and_lives_apart(void **state)
 	assert_int_equal(m.blob, 7);
 	assert_int_equal(m.state, CONTENT_MAP_SNAPSHOT);
 	assert_string_equal(m.etag.text, "\"v\"");
-	assert_int_equal(content_map_of_blob(e->db, 7, ids, 4, &n), 0);
+	assert_int_equal(content_map_sharing(e->db, 7, 2, ids, 4, &n), 0);
 	assert_int_equal(n, 2);
+	make_map(e->db, 7, 3, "");
+	assert_int_equal(content_map_sharing(e->db, 7, 2, ids, 4, &n), 0);
+	assert_int_equal(n, 2); /* another object in the pack shares nothing */
 	assert_int_equal(content_map_delete(e->db, map), 0);
 	assert_no_chunk(e->db, map, 0);
 	assert_chunk(e->db, copy, 0, 1);
@@ -203,27 +204,26 @@ static void test_stray_maps_are_those_no_op_names(void **state)
 
 static size_t evictable(struct db *db, uint64_t *first)
 {
-	struct content_blob rows[8];
+	struct content_evictable rows[8];
 	size_t n = 99;
 
-	assert_int_equal(content_blob_evictable(db, INT64_MIN, 0, rows, 8, &n), 0);
+	assert_int_equal(content_map_evictable(db, INT64_MIN, 0, rows, 8, &n), 0);
 	if (n)
-		*first = rows[0].id;
+		*first = rows[0].map;
 	return n;
 }
 
 static void test_only_clean_unpinned_content_is_evictable(void **state)
 {
 	struct env *e = *state;
-	uint64_t blob = make_blob(e->db, 50), first = 0, copy;
+	uint64_t blob = make_blob(e->db, true, 50), first = 0, copy;
 	uint64_t map = make_map(e->db, blob, 2, "\"v\"");
-	struct content_blob b;
 	struct content_map m;
 	struct content_undo u = { .map = map, .gen = 1 };
 	struct op_row op = { .kind = OP_ATTR, .object = 2 };
 
 	assert_int_equal(evictable(e->db, &first), 1);
-	assert_int_equal(first, blob);
+	assert_int_equal(first, map);
 
 	assert_int_equal(op_insert(e->db, &op), 0);
 	assert_int_equal(evictable(e->db, &first), 0);
@@ -233,23 +233,18 @@ static void test_only_clean_unpinned_content_is_evictable(void **state)
 	assert_int_equal(evictable(e->db, &first), 0);
 	assert_int_equal(content_undo_forget(e->db, 1), 0);
 
-	assert_int_equal(content_undo_chunk(e->db, map, 1, 0), 0);
-	assert_int_equal(evictable(e->db, &first), 0);
-	assert_int_equal(content_undo_forget(e->db, 1), 0);
-
 	assert_int_equal(content_map_clone(e->db, map, CONTENT_MAP_SNAPSHOT, &copy), 0);
 	assert_int_equal(evictable(e->db, &first), 0);
 	assert_int_equal(content_map_delete(e->db, copy), 0);
 
-	assert_int_equal(content_blob_get(e->db, blob, &b), 0);
-	b.pinned = true;
-	assert_int_equal(content_blob_update(e->db, &b), 0);
+	assert_int_equal(content_map_get(e->db, map, &m), 0);
+	m.pinned = true;
+	assert_int_equal(content_map_update(e->db, &m), 0);
 	assert_int_equal(evictable(e->db, &first), 0);
-	b.pinned = false;
-	assert_int_equal(content_blob_update(e->db, &b), 0);
+	m.pinned = false;
+	assert_int_equal(content_map_update(e->db, &m), 0);
 	assert_int_equal(evictable(e->db, &first), 1);
 
-	assert_int_equal(content_map_get(e->db, map, &m), 0);
 	m.etag.text[0] = 0;
 	assert_int_equal(content_map_update(e->db, &m), 0);
 	assert_int_equal(evictable(e->db, &first), 0);
@@ -258,26 +253,70 @@ static void test_only_clean_unpinned_content_is_evictable(void **state)
 static void test_least_recently_used_goes_first_and_paging_misses_none(void **state)
 {
 	struct env *e = *state;
-	struct content_blob rows[2];
-	uint64_t id = 0, seen = 0;
+	struct content_evictable rows[2];
+	uint64_t blob = make_blob(e->db, true, 9 * 4096), id = 0, seen = 0;
 	int64_t used = INT64_MIN;
 	size_t n;
 
-	for (int i = 0; i < 9; i++)
-		make_blob(e->db, (i * 5) % 3);
+	for (uint64_t i = 0; i < 9; i++) {
+		uint64_t map = make_map(e->db, blob, 10 + i, "\"v\"");
+
+		put(e->db, map, 0, i);
+		assert_int_equal(content_map_used(e->db, map, 1000 + (int64_t)(i * 5) % 3), 0);
+	}
 	for (;;) {
-		assert_int_equal(content_blob_evictable(e->db, used, id, rows, 2, &n), 0);
+		assert_int_equal(content_map_evictable(e->db, used, id, rows, 2, &n), 0);
 		if (n == 0)
 			break;
 		for (size_t i = 0; i < n; i++) {
 			assert_true(rows[i].used_s > used ||
-				    (rows[i].used_s == used && rows[i].id > id));
+				    (rows[i].used_s == used && rows[i].map > id));
+			assert_int_equal(rows[i].bytes, 4096);
 			used = rows[i].used_s;
-			id = rows[i].id;
+			id = rows[i].map;
 			seen++;
 		}
 	}
 	assert_int_equal(seen, 9);
+}
+
+static void test_the_fullest_pack_with_room_is_found(void **state)
+{
+	struct env *e = *state;
+	struct content_blob b;
+	uint64_t fuller;
+
+	assert_int_equal(content_blob_pack(e->db, 1, 1000, 9, &b), -ENOENT);
+	make_blob(e->db, true, 100);
+	fuller = make_blob(e->db, true, 900);
+	make_blob(e->db, true, 1000);
+	make_blob(e->db, false, 950);
+	assert_int_equal(content_blob_pack(e->db, 1, 1000, 9, &b), 0);
+	assert_int_equal(b.id, fuller);
+	assert_int_equal(content_blob_pack(e->db, 2, 1000, 9, &b), -ENOENT);
+	assert_int_equal(content_blob_pack(e->db, 1, 1000, 0, &b), -ENOENT);
+}
+
+static void test_a_blob_that_only_undo_rows_name_is_used(void **state)
+{
+	struct env *e = *state;
+	uint64_t blob = make_blob(e->db, true, 100), map = make_map(e->db, blob, 2, "");
+	const struct content_undo u = { .map = map, .gen = 1, .blob = blob };
+	struct content_map m;
+	bool used;
+
+	assert_int_equal(content_undo_put(e->db, &u), 0);
+	assert_int_equal(content_map_get(e->db, map, &m), 0);
+	m.blob = blob + 1;
+	assert_int_equal(content_map_update(e->db, &m), 0);
+	assert_int_equal(content_blob_is_used(e->db, blob, &used), 0);
+	assert_true(used);
+	assert_int_equal(content_undo_apply(e->db, map, 1), 0);
+	assert_int_equal(content_map_get(e->db, map, &m), 0);
+	assert_int_equal(m.blob, blob);
+	assert_int_equal(content_map_delete(e->db, map), 0);
+	assert_int_equal(content_blob_is_used(e->db, blob, &used), 0);
+	assert_false(used);
 }
 
 struct undo_seen {
@@ -373,7 +412,7 @@ static void test_generations_undo_newest_first_down_to_the_oldest(void **state)
 	assert_chunk(e->db, map, 0, 1); /* durable since generation 1 was forgotten */
 }
 
-static int collect_slot(void *arg, uint64_t slot)
+static int collect_slot(void *arg, uint64_t slot, uint32_t len)
 {
 	*(uint64_t *)arg |= UINT64_C(1) << slot;
 	return 0;
@@ -384,12 +423,18 @@ static void test_slots_are_those_of_all_maps_and_undo_rows_of_the_blob(void **st
 	struct env *e = *state;
 	uint64_t map = make_map(e->db, 7, 2, ""), other = make_map(e->db, 8, 3, ""), copy,
 		 slots = 0;
+	const struct content_undo u = { .map = map, .gen = 1, .blob = 7 },
+				  elsewhere = { .map = map, .gen = 2, .blob = 8 };
 
+	assert_int_equal(content_undo_put(e->db, &u), 0);
+	assert_int_equal(content_undo_put(e->db, &elsewhere), 0);
 	put(e->db, map, 0, 1);
 	put(e->db, other, 0, 20);
 	assert_int_equal(content_map_clone(e->db, map, CONTENT_MAP_SNAPSHOT, &copy), 0);
 	assert_int_equal(content_undo_chunk(e->db, map, 1, 0), 0);
 	assert_int_equal(content_undo_chunk(e->db, map, 1, 5), 0);
+	put(e->db, map, 0, 9);
+	assert_int_equal(content_undo_chunk(e->db, map, 2, 0), 0);
 	put(e->db, map, 0, 3);
 	put(e->db, copy, 1, 4);
 	assert_int_equal(content_slots(e->db, 7, collect_slot, &slots), 0);
@@ -402,6 +447,7 @@ static void test_deleting_a_map_takes_chunks_and_undo_rows(void **state)
 	uint64_t map = make_map(e->db, 7, 2, ""), n = 9;
 	struct content_undo u = { .map = map, .gen = 1 }, rows[2];
 	size_t found;
+	bool used;
 
 	put(e->db, map, 0, 1);
 	assert_int_equal(content_undo_put(e->db, &u), 0);
@@ -412,8 +458,8 @@ static void test_deleting_a_map_takes_chunks_and_undo_rows(void **state)
 	assert_int_equal(content_chunk_count(e->db, map, &n), 0);
 	assert_int_equal(n, 0);
 	assert_int_equal(content_map_delete(e->db, map), -ENOENT);
-	assert_int_equal(content_blob_maps(e->db, 7, &n), 0);
-	assert_int_equal(n, 0);
+	assert_int_equal(content_blob_is_used(e->db, 7, &used), 0);
+	assert_false(used);
 }
 
 static int group_setup(void **state)
@@ -432,6 +478,8 @@ int main(void)
 		T(test_clone_shares_slots_and_lives_apart),
 		T(test_stray_maps_are_those_no_op_names),
 		T(test_only_clean_unpinned_content_is_evictable),
+		T(test_the_fullest_pack_with_room_is_found),
+		T(test_a_blob_that_only_undo_rows_name_is_used),
 		T(test_least_recently_used_goes_first_and_paging_misses_none),
 		T(test_undo_brings_back_the_start_of_the_generation),
 		T(test_generations_undo_newest_first_down_to_the_oldest),

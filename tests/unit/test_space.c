@@ -133,7 +133,6 @@ static void test_unsent_and_pinned_content_is_not_evicted(void **state)
 {
 	struct content_fixture f;
 	uint64_t unsent, pinned, map;
-	struct content_blob b;
 	struct content_map m;
 	struct file *file;
 
@@ -148,9 +147,8 @@ static void test_unsent_and_pinned_content_is_not_evicted(void **state)
 	map = cf_row(&f, pinned).map;
 	ok(db_begin(f.v->db));
 	ok(content_map_get(f.v->db, map, &m));
-	ok(content_blob_get(f.v->db, m.blob, &b));
-	b.pinned = true;
-	ok(content_blob_update(f.v->db, &b));
+	m.pinned = true;
+	ok(content_map_update(f.v->db, &m));
 	ok(db_commit(f.v->db));
 	for (unsigned i = 0; i < 40; i++) {
 		uint64_t o = cf_remote(&f, MIB, ETAG);
