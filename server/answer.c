@@ -27,6 +27,17 @@ void server_answer_lend(struct answer *a, const void *data, size_t len, void *le
 	a->give_back = give_back;
 }
 
+void server_answer_stream(struct answer *a, uint64_t len, size_t block,
+	ssize_t (*read)(void *lender, uint64_t at, char *out, size_t max), void *lender,
+	void (*give_back)(void *lender))
+{
+	a->len = len;
+	a->block = block;
+	a->read = read;
+	a->lender = lender;
+	a->give_back = give_back;
+}
+
 void server_answer_header(struct answer *a, const char *name, const char *fmt, ...)
 {
 	va_list ap;
@@ -70,6 +81,21 @@ static ssize_t no_body(void *cls, uint64_t at, char *buf, size_t max)
 	return MHD_CONTENT_READER_END_WITH_ERROR;
 }
 
+static struct MHD_Response *build_lent(struct answer *a)
+{
+	struct MHD_Response *response;
+
+	if (a->read)
+		response = MHD_create_response_from_callback(
+			a->len, a->block, a->read, a->lender, a->give_back);
+	else
+		response = MHD_create_response_from_buffer_with_free_callback_cls(a->lent_len,
+			(void *)(uintptr_t)(a->lent_len ? a->lent : ""), a->give_back, a->lender);
+	if (response)
+		a->give_back = NULL;
+	return response;
+}
+
 static struct MHD_Response *build_body(struct answer *a)
 {
 	struct MHD_Response *response;
@@ -83,14 +109,8 @@ static struct MHD_Response *build_body(struct answer *a)
 			a->fd = -1;
 		return response;
 	}
-	if (a->give_back) {
-		response = MHD_create_response_from_buffer_with_free_callback_cls(
-			a->lent_len, (void *)(uintptr_t)(a->lent_len ? a->lent : ""), a->give_back,
-			a->lender);
-		if (response)
-			a->give_back = NULL;
-		return response;
-	}
+	if (a->give_back)
+		return build_lent(a);
 	if (!a->text.data)
 		return MHD_create_response_from_buffer(0, "", MHD_RESPMEM_PERSISTENT);
 	response =

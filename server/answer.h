@@ -28,6 +28,8 @@ struct answer {
 	int fd;               /* or -1 */
 	const void *lent;     /* lent_len bytes of somebody who is told when they were sent */
 	size_t lent_len;
+	ssize_t (*read)(void *lender, uint64_t at, char *out, size_t max); /* instead of `lent` */
+	size_t block;
 	void *lender;
 	void (*give_back)(void *lender);
 	uint64_t first, len;  /* of the file; in a 304, len of the content not sent */
@@ -44,6 +46,10 @@ void server_answer_header(struct answer *a, const char *name, const char *fmt, .
 	PRINTF_LIKE(3, 4);
 /* The body is `data`, read until give_back(lender) is called. */
 void server_answer_lend(struct answer *a, const void *data, size_t len, void *lender,
+	void (*give_back)(void *lender));
+/* The body is `len` bytes that `read` gives, as libmicrohttpd asks, in blocks. */
+void server_answer_stream(struct answer *a, uint64_t len, size_t block,
+	ssize_t (*read)(void *lender, uint64_t at, char *out, size_t max), void *lender,
 	void (*give_back)(void *lender));
 /* `detail`, `record` may be NULL. */
 void server_answer_problem(struct answer *a, const char *instance, enum problem p,

@@ -44,6 +44,10 @@ void server_admin_rotate(struct request *r);
 void server_feed_begin(struct request *r);
 void server_feed_answer(struct request *r);
 
+/* export_http.c */
+void server_export_begin(struct request *r);
+void server_export_answer(struct request *r);
+
 /* job_http.c; {id} is a job. */
 void server_job_begin(struct request *r);
 void server_job_queue(struct request *r);

@@ -50,6 +50,8 @@ const struct route server_routes[] = {
 		server_call_answer },
 	{ "DELETE", ADMIN "tokens/{id}", ROUTE_ADMIN, BODY_NONE, NULL, server_admin_token_revoke,
 		server_call_answer },
+	{ "POST", "/v1/stores/{s}/export", ROUTE_STORE, BODY_NONE, NULL, server_export_begin,
+		server_export_answer },
 	{ "GET", "/v1/jobs", 0, BODY_NONE, NULL, server_job_list, NULL },
 	{ "POST", "/v1/jobs", ROUTE_WRITE, BODY_OWN, server_job_begin, server_job_queue,
 		server_job_queued },

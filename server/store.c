@@ -129,6 +129,8 @@ static const char *const texts[SQL_COUNT] = {
 		"SELECT " RECORD_COLUMNS ", c.data FROM records r"
 		" LEFT JOIN records p ON p.n = r.parent LEFT JOIN contents c ON c.n = r.n"
 		" WHERE r.store = ? AND r.id = ?",
+	[SQL_EXPORT_IDS] = "SELECT n, id FROM records WHERE store = ? AND n > ? AND deleted = 0"
+			   " ORDER BY n LIMIT ?",
 	[SQL_JOB_ADD] = "INSERT INTO jobs (job_id, type, status, ttl) VALUES (?1, ?2, ?3, ?4)",
 	[SQL_JOB_SAVE] = "UPDATE jobs SET type = ?2, status = ?3, ttl = ?4 WHERE job_id = ?1",
 	[SQL_JOB_GET] = "SELECT type, status, ttl FROM jobs WHERE job_id = ?",

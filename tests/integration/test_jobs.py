@@ -172,7 +172,7 @@ def test_the_database_has_four_things_of_a_job(server, client):
     db = sqlite3.connect(f"file:{server.dir}/records.db?mode=ro", uri=True)
     rows = db.execute("SELECT * FROM jobs")
     assert [c[0] for c in rows.description] == ["job_id", "type", "status", "ttl"]
-    (row,) = rows.fetchall()
+    (row,) = eventually(lambda: db.execute("SELECT * FROM jobs WHERE status = 'done'").fetchall())
     assert row[:3] == (job, "cat", "done") and abs(row[3] - time.time() - 3600) < 60
     db.close()
 
