@@ -186,10 +186,6 @@ int server_open(const struct server_options *o, struct server **out, char **erro
 		r = open_data(s, error);
 	if (!r)
 		r = open_jobs(s, o, error);
-	if (!r)
-		r = server_jobs_open(o->jobs_file, s->pool, &s->jobs, error);
-	if (r && !*error)
-		r = explain(error, r, "cannot prepare jobs");
 	if (r) {
 		server_free(s);
 		return r;
