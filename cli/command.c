@@ -23,6 +23,7 @@ const struct command *const command_table[] = {
 	&command_journal_show,
 	&command_journal_retry,
 	&command_journal_drop,
+	&command_journal_export,
 	&command_conflicts,
 	&command_conflicts_ls,
 	&command_conflicts_show,

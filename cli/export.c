@@ -2,25 +2,20 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
-#include "base/bytes.h"
 #include "base/error.h"
-#include "base/io.h"
 #include "base/secret.h"
 #include "cli/commands.h"
 #include "cli/export_form.h"
 #include "cli/export_pack.h"
-#include "cli/show.h"
+#include "cli/export_records.h"
+#include "cli/export_result.h"
 #include "cli/target.h"
 #include "crypto/bundle.h"
 
-#define KEY_TEXT_LEN ((size_t)2 * BUNDLE_KEY_LEN)
-#define WARNING "Store this key securely. Without it, the encrypted data cannot be decrypted."
-
 struct args {
 	struct command_common common;
-	bool html;
+	bool html, records;
 	const char *output;
 };
 
@@ -30,6 +25,8 @@ static const struct option_def options[] = {
 	{ "html", 0, OPTION_FLAG, offsetof(struct args, html),
 		.help = "FILE becomes a page that opens in a browser with the key (at most 256 "
 			"MiB)" },
+	{ "records", 0, OPTION_FLAG, offsetof(struct args, records),
+		.help = "FILE becomes a JSON array of record envelopes, for other programs" },
 	COMMAND_COMMON,
 	OPTION_END,
 };
@@ -139,19 +136,49 @@ static int find_roots(struct export *x, char **paths, size_t n)
 		       : r;
 }
 
-static int seal(struct export *x, char **error)
+/* What the daemon knows of a file of the export. */
+static int ask(void *arg, const char *path, struct json **reply)
+{
+	_cleanup_json_ struct json *request = json_new_object();
+	const struct export *x = arg;
+	const char *below = path + strlen(x->target.mountpoint);
+
+	json_set_string(request, "do", "stat");
+	json_set_string(request, "path", below + strspn(below, "/"));
+	return target_ask(&x->args->common, &x->target, request, TARGET_DAEMON, TARGET_TIMEOUT_MS,
+		       reply) == COMMAND_GO
+		       ? 0
+		       : CE_HELD;
+}
+
+static int seal_records(struct export *x, char **error)
+{
+	struct envelope_list list = { .form = &x->form, .key = x->key };
+	struct export_records records = { &list, ask, x, x->target.mountpoint };
+
+	return export_records(&records, x->roots, x->n_roots, &x->totals, error);
+}
+
+static int seal_bundle(struct export *x, char **error)
 {
 	struct bundle_sink sink = export_form_sink(&x->form);
-	struct bundle_writer *w = NULL;
+	struct bundle_writer *w;
+	int r = bundle_writer_new(secret_cbytes(x->key), BUNDLE_TAR, &sink, &w);
+
+	if (r)
+		return r;
+	r = export_pack(w, x->roots, x->n_roots, &x->totals, error);
+	r = bundle_finish(w);
+	bundle_writer_free(w);
+	return r;
+}
+
+static int seal(struct export *x, char **error)
+{
 	int r = secret_new_random(BUNDLE_KEY_LEN, &x->key);
 
 	if (!r)
-		r = bundle_writer_new(secret_cbytes(x->key), BUNDLE_TAR, &sink, &w);
-	if (!r)
-		r = export_pack(w, x->roots, x->n_roots, &x->totals, error);
-	if (!r)
-		r = bundle_finish(w);
-	bundle_writer_free(w);
+		r = x->args->records ? seal_records(x, error) : seal_bundle(x, error);
 	return r ? r : export_form_finish(&x->form);
 }
 
@@ -163,6 +190,15 @@ static int fail(const struct export *x, int r, const char *path)
 		return command_fail(c, EXIT_CODE_FAILED,
 			"a page holds at most %" PRIu64 " MiB; leave out --html, or export less",
 			EXPORT_FORM_PAGE_MAX_BYTES >> 20);
+	if (r == CE_TOO_LARGE && path)
+		return command_fail(c, EXIT_CODE_FAILED,
+			"%s is larger than an envelope holds (%u MiB); export it without --records",
+			path, ENVELOPE_LIST_CONTENT_MAX >> 20);
+	if (r == CE_FORMAT && path)
+		return command_fail(c, EXIT_CODE_FAILED,
+			"%s has a name that is not UTF-8, and JSON can have no other; export it "
+			"without --records",
+			path);
 	if (r == CE_STALE && path)
 		return command_fail(
 			c, EXIT_CODE_FAILED, "%s changed while it was read; try again", path);
@@ -183,88 +219,27 @@ static int record(const struct export *x)
 	return target_ask(&x->args->common, &x->target, o, TARGET_DAEMON, TARGET_TIMEOUT_MS, NULL);
 }
 
-/* `before` key `after`, to standard output, through no buffer that is not wiped. */
-static int print_key(const struct export *x, const char *before, const char *after)
-{
-	_cleanup_secret_ struct secret *text = NULL;
-	int r = secret_new(KEY_TEXT_LEN + 1, &text);
-
-	if (r)
-		return r;
-	bytes_to_hex(secret_cbytes(x->key), BUNDLE_KEY_LEN, (char *)secret_bytes(text));
-	if (fflush(stdout))
-		return -errno;
-	r = io_write_full(STDOUT_FILENO, before, strlen(before));
-	if (!r)
-		r = io_write_full(STDOUT_FILENO, secret_cbytes(text), KEY_TEXT_LEN);
-	return r ? r : io_write_full(STDOUT_FILENO, after, strlen(after));
-}
-
-static int print_sealed(const struct export *x)
-{
-	uint8_t data[4096];
-	char hex[2 * sizeof(data) + 1];
-	off_t at = 0;
-
-	printf(",\"encrypted_data\":\"");
-	for (;;) {
-		ssize_t n = pread(x->form.fd, data, sizeof(data), at);
-
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			break;
-		bytes_to_hex(data, (size_t)n, hex);
-		fputs(hex, stdout);
-		at += n;
-	}
-	printf("\"");
-	return ferror(stdout) ? -EIO : 0;
-}
-
-static int default_name(const struct export *x, char **out)
-{
-	return asprintf(out, "%s.cachet", x->roots[0].name) < 0 ? -ENOMEM : 0;
-}
-
-static int print_json(const struct export *x)
-{
-	_cleanup_json_ struct json *o = json_new_object();
-	_cleanup_free_ char *text = NULL, *name = NULL;
-	const char *slash = x->args->output ? strrchr(x->args->output, '/') : NULL;
-	int r = x->args->output ? 0 : default_name(x, &name);
-
-	json_set_bool(o, "ok", true);
-	json_set_string(o, "filename", slash ? slash + 1 : name ? name : x->args->output);
-	json_set_string(o, "warning", WARNING);
-	json_set_u64(o, "files", x->totals.files);
-	json_set_u64(o, "bytes", x->totals.bytes);
-	json_set_u64(o, "skipped", x->totals.skipped);
-	if (!r)
-		r = json_print(o, false, &text);
-	if (r)
-		return r;
-	text[strlen(text) - 1] = '\0'; /* the brace comes last */
-	fputs(text, stdout);
-	r = print_key(x, ",\"encryption_key\":\"", "\"");
-	if (!r && !x->args->html)
-		r = print_sealed(x);
-	puts("}");
-	return !r && fflush(stdout) ? -errno : r;
-}
-
 static int print(const struct export *x)
 {
-	char files[SHOW_MAX], skipped[SHOW_MAX], bytes[SHOW_MAX];
+	_cleanup_free_ char *name = NULL;
+	const bool records = x->args->records;
+	struct export_result result = {
+		.common = &x->args->common,
+		.form = &x->form,
+		.key = x->key,
+		.totals = &x->totals,
+		.content = x->args->html     ? EXPORT_RESULT_KEY
+			   : !records        ? EXPORT_RESULT_SEALED
+			   : x->args->output ? EXPORT_RESULT_KEY
+					     : EXPORT_RESULT_RECORDS,
+	};
 
-	printf("sealed    %s, %s, in ", show_count(x->totals.files, "file", "files", files),
-		show_bytes(x->totals.bytes, bytes));
-	show_text(stdout, x->args->output);
-	putchar('\n');
-	if (x->totals.skipped)
-		printf("left out  %s\n", show_count(x->totals.skipped, "socket, fifo or device",
-						 "sockets, fifos and devices", skipped));
-	return print_key(x, "key       ", "\n" WARNING "\n");
+	if (asprintf(&name, "%s.%s", x->roots[0].name, records ? "json" : "cachet") < 0) {
+		name = NULL;
+		return -ENOMEM;
+	}
+	result.name = name;
+	return export_result_print(&result);
 }
 
 static int export(struct export *x)
@@ -280,7 +255,7 @@ static int export(struct export *x)
 	r = seal(x, &path);
 	r = r ? fail(x, r, path) : record(x);
 	if (r == COMMAND_GO) {
-		r = x->args->common.json ? print_json(x) : print(x);
+		r = print(x);
 		r = r ? fail(x, r, NULL) : EXIT_CODE_OK;
 	}
 	if (r != EXIT_CODE_OK)
@@ -296,6 +271,9 @@ static int run(int argc, char **argv)
 
 	if (r != COMMAND_GO)
 		return r;
+	if (args.html && args.records)
+		return command_fail(&args.common, EXIT_CODE_USAGE,
+			"--html and --records cannot be given together");
 	if (!args.output && (args.html || !args.common.json))
 		return command_fail(
 			&args.common, EXIT_CODE_USAGE, "say where the export goes: -o FILE");

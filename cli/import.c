@@ -8,17 +8,25 @@
 #include "base/error.h"
 #include "cli/commands.h"
 #include "cli/import_copy.h"
+#include "cli/import_envelopes.h"
+#include "cli/sealed_key.h"
 #include "cli/show.h"
 #include "cli/target.h"
 
 struct args {
 	struct command_common common;
-	bool keep;
+	bool keep, envelopes;
+	const char *key_file;
 };
 
 static const struct option_def options[] = {
 	{ "keep", 0, OPTION_FLAG, offsetof(struct args, keep),
 		.help = "leave the originals where they are" },
+	{ "envelopes", 0, OPTION_FLAG, offsetof(struct args, envelopes),
+		.help = "DIR is a file of record envelopes; it is opened and stays" },
+	{ "key-file", 'k', OPTION_STRING, offsetof(struct args, key_file), .arg = "FILE",
+		.help = "with --envelopes: read the key from FILE, - for standard input (default: "
+			"ask)" },
 	COMMAND_COMMON,
 	OPTION_END,
 };
@@ -168,9 +176,44 @@ static int print(const struct import *m)
 	if (m->args->common.json)
 		return EXIT_CODE_PENDING;
 	return command_fail(&m->args->common, EXIT_CODE_PENDING,
-		"%" PRIu64 " originals were left: the volume has something else in their place, "
-		"or cannot have them; the first is %s",
-		t->left, t->first_left ? t->first_left : "?");
+		"%" PRIu64 " were left: the volume has something else in their place, "
+		"or cannot have them%s%s",
+		t->left, t->first_left ? "; the first is " : "",
+		t->first_left ? t->first_left : "");
+}
+
+static int fail_envelopes(const struct import *m, const char *file, size_t at, int r)
+{
+	const struct command_common *c = &m->args->common;
+
+	if (r == CE_TAMPER)
+		return command_fail(c, EXIT_CODE_KEY,
+			"envelope %zu of %s does not open: it was changed, or the key is another; "
+			"nothing was written",
+			at, file);
+	if (r == CE_FORMAT && !at)
+		return command_fail(
+			c, EXIT_CODE_DAMAGED, "%s is not a JSON array of record envelopes", file);
+	if (r == CE_FORMAT || r == CE_CORRUPT)
+		return command_fail(c, EXIT_CODE_DAMAGED,
+			"envelope %zu of %s is of no known form; nothing was written", at, file);
+	return command_fail(c, exit_code_of(r), "%s cannot be imported: %s", file, error_text(r));
+}
+
+static int run_envelopes(struct import *m, const char *file, const char *target)
+{
+	_cleanup_secret_ struct secret *key = NULL;
+	size_t at;
+	int r = target_find_path(&m->args->common, target, &m->target);
+
+	if (r == COMMAND_GO)
+		r = target_do(&m->args->common, &m->target, "ping", TARGET_DAEMON, NULL);
+	if (r == COMMAND_GO)
+		r = sealed_key_read(&m->args->common, m->args->key_file, &key);
+	if (r != COMMAND_GO)
+		return r;
+	r = import_envelopes(file, key, target, &m->copy.totals, &at);
+	return r ? fail_envelopes(m, file, at, r) : print(m);
 }
 
 static int run(int argc, char **argv)
@@ -179,6 +222,8 @@ static int run(int argc, char **argv)
 	_cleanup_(import_done) struct import m = { .args = &args };
 	int first, r = command_parse(&command_import, &args, argc, argv, 2, 2, &first);
 
+	if (r == COMMAND_GO && args.envelopes)
+		return run_envelopes(&m, argv[first], argv[first + 1]);
 	if (r == COMMAND_GO)
 		r = find_places(&m, argv[first], argv[first + 1]);
 	if (r != COMMAND_GO)

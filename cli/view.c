@@ -10,10 +10,9 @@
 #include "base/secret.h"
 #include "cli/commands.h"
 #include "cli/sealed_file.h"
+#include "cli/sealed_key.h"
 #include "cli/show.h"
-#include "cli/token.h"
 #include "cli/view_extract.h"
-#include "crypto/bundle.h"
 
 struct args {
 	struct command_common common;
@@ -171,35 +170,6 @@ static int extract(void *arg, const struct tar_entry *e, struct sealed_content *
 	return r;
 }
 
-static int read_key(const struct args *args, struct secret **out)
-{
-	_cleanup_secret_ struct secret *text = NULL, *hex = NULL, *key = NULL;
-	_cleanup_free_ char *error = NULL;
-	int r = token_read("key", args->key_file, &text, &error);
-
-	if (!r && secret_len(text) == 2 * BUNDLE_KEY_LEN) {
-		r = secret_new(secret_len(text) + 1, &hex);
-		if (!r)
-			r = secret_new(BUNDLE_KEY_LEN, &key);
-		if (!r) {
-			memcpy(secret_bytes(hex), secret_cbytes(text), secret_len(text));
-			r = bytes_from_hex((const char *)secret_cbytes(hex), secret_bytes(key),
-				BUNDLE_KEY_LEN);
-		}
-	} else if (!r) {
-		r = CE_FORMAT;
-	}
-	if (r == CE_FORMAT)
-		return command_fail(&args->common, EXIT_CODE_KEY,
-			"that is not a key of an export: it has %u hexadecimal digits",
-			2 * BUNDLE_KEY_LEN);
-	if (r)
-		return command_fail(
-			&args->common, exit_code_of(r), "%s", error ? error : error_text(r));
-	*out = steal_ptr(&key);
-	return COMMAND_GO;
-}
-
 static int fail(const struct view *v, int r)
 {
 	const struct command_common *c = &v->args->common;
@@ -287,7 +257,7 @@ static int view(struct view *v)
 
 	if (r)
 		return fail(v, r);
-	r = read_key(v->args, &key);
+	r = sealed_key_read(&v->args->common, v->args->key_file, &key);
 	if (r != COMMAND_GO)
 		return r;
 	r = sealed_file_each(f, key, look, v);

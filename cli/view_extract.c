@@ -11,8 +11,7 @@
 
 #define COPY_LEN 65536
 
-/* Opens the directory of `path`, making it; *name is its last part. */
-static int open_parent(int dirfd, char *path, int *out, const char **name)
+int view_extract_parent(int dirfd, char *path, int *out, const char **name)
 {
 	_cleanup_fd_ int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	char *slash;
@@ -91,7 +90,7 @@ int view_extract(int dirfd, const struct tar_entry *e, struct sealed_content *c)
 	_cleanup_free_ char *path = strdup(e->path);
 	_cleanup_fd_ int dir = -1;
 	const char *name = NULL;
-	int r = path ? open_parent(dirfd, path, &dir, &name) : -ENOMEM;
+	int r = path ? view_extract_parent(dirfd, path, &dir, &name) : -ENOMEM;
 
 	if (r)
 		return r;

@@ -11,6 +11,10 @@
 /* -EEXIST when there is something already (but a directory for a directory). */
 int view_extract(int dirfd, const struct tar_entry *e, struct sealed_content *c) MUST_CHECK;
 
+/* Opens the directory of `path` below `dirfd`, making what is missing and following no link; *name
+ * is the last part. `path` is changed. */
+int view_extract_parent(int dirfd, char *path, int *out, const char **name) MUST_CHECK;
+
 /* All of the content to a descriptor. */
 int view_copy(struct sealed_content *c, int fd) MUST_CHECK;
 

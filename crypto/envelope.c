@@ -1,47 +1,93 @@
 #include "crypto/envelope.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "base/bytes.h"
 #include "base/error.h"
 #include "base/secret.h"
 
-/* What an envelope holds beside its plaintext. `ct` is owned. */
+#define IV_LEN 12
+#define BARE_VERSION 1 /* of {"v", "iv", "ct"} */
+
+/* What an envelope holds. Both pointers are owned. */
 struct parts {
-	enum aead_alg alg;
-	uint8_t iv[AEAD_NONCE_MAX];
+	uint8_t iv[IV_LEN];
 	uint8_t tag[AEAD_TAG_LEN];
 	uint8_t *ct;
 	size_t len;
+	char *aad; /* NULL: none */
 };
 
-int envelope_seal(enum aead_alg alg, const uint8_t key[static AEAD_KEY_LEN], const void *aad,
-	size_t aad_len, bool carry_aad, const void *plain, size_t len, struct json **out)
+static void parts_done(struct parts *p)
+{
+	free(p->ct);
+	free(p->aad);
+}
+
+static bool is_version(const struct json *meta)
+{
+	const char *text;
+	uint64_t number;
+
+	return !json_get_string(meta, "version", &text) || !json_get_u64(meta, "version", &number);
+}
+
+/* In the order of RFC 8785, by the names. */
+static int canonical(const struct json *meta, char **out)
+{
+	static const struct {
+		const char *name;
+		bool required;
+	} members[] = { { "id", true }, { "table", true }, { "tenant", false }, { "user", false },
+		{ "version", true } };
+	_cleanup_json_ struct json *o = json_new_object();
+	const struct json *value;
+	const char *text;
+
+	if (!json_is_object(meta) || !is_version(meta))
+		return CE_FORMAT;
+	for (size_t i = 0; i < ARRAY_SIZE(members); i++) {
+		const char *name = members[i].name;
+
+		if (!json_has(meta, name) && !members[i].required)
+			continue;
+		if (json_get(meta, name, &value) ||
+			(strcmp(name, "version") != 0 && json_get_string(meta, name, &text)))
+			return CE_FORMAT;
+		json_set_copy(o, name, value);
+	}
+	return json_print(o, false, out);
+}
+
+int envelope_seal(const uint8_t key[static AEAD_KEY_LEN], const struct json *meta,
+	const void *plain, size_t len, struct json **out)
 {
 	_cleanup_json_ struct json *env = json_new_object();
-	_cleanup_free_ uint8_t *ct = NULL;
-	uint8_t iv[AEAD_NONCE_MAX], tag[AEAD_TAG_LEN];
-	int r;
+	_cleanup_(parts_done) struct parts p = { .len = len };
+	uint8_t nonce[AEAD_NONCE_MAX];
+	struct json *enc;
+	int r = canonical(meta, &p.aad);
 
-	if (!aead_name(alg))
-		return -EINVAL;
-	if (len > ENVELOPE_PLAIN_MAX)
-		return CE_TOO_LARGE;
-	ct = malloc(MAX_OF(len, 1u));
-	if (!env || !ct)
-		return -ENOMEM;
-	aead_nonce(alg, iv);
-	r = aead_seal(alg, key, iv, aad, aad_len, plain, len, ct, tag);
 	if (r)
 		return r;
-	json_set_u64(env, "v", ENVELOPE_VERSION);
-	json_set_string(env, "alg", aead_name(alg));
-	json_set_bytes(env, "iv", iv, aead_nonce_len(alg));
-	json_set_bytes(env, "ct", ct, len);
-	json_set_bytes(env, "tag", tag, sizeof(tag));
-	if (carry_aad)
-		json_set_bytes(env, "aad", aad, aad_len);
+	if (len > ENVELOPE_PLAIN_MAX)
+		return CE_TOO_LARGE;
+	p.ct = malloc(MAX_OF(len, 1u));
+	if (!env || !p.ct)
+		return -ENOMEM;
+	aead_nonce(AEAD_AES256GCM, nonce);
+	r = aead_seal(AEAD_AES256GCM, key, nonce, p.aad, strlen(p.aad), plain, len, p.ct, p.tag);
+	if (r)
+		return r;
+	enc = json_set_object(env, "enc");
+	json_set_string(enc, "alg", aead_name(AEAD_AES256GCM));
+	json_set_bytes(enc, "iv", nonce, IV_LEN);
+	json_set_bytes(enc, "ct", p.ct, len);
+	json_set_bytes(enc, "tag", p.tag, sizeof(p.tag));
+	json_set_bytes(enc, "aad", (const uint8_t *)p.aad, strlen(p.aad));
+	json_set_copy(env, "meta", meta);
 	*out = steal_ptr(&env);
 	return 0;
 }
@@ -69,61 +115,79 @@ static int get_blob(const struct json *env, const char *key, size_t max, uint8_t
 	return 0;
 }
 
-/* The carried AAD, if any, must be the one the caller expects. */
-static int check_aad(const struct json *env, const void *aad, size_t aad_len)
+/* The carried additional data, if any, must be that of the record. */
+static int check_aad(const struct json *enc, const char *aad)
 {
 	_cleanup_free_ uint8_t *carried = NULL;
 	size_t len;
 	int r;
 
-	if (!json_has(env, "aad"))
+	if (!json_has(enc, "aad"))
 		return 0;
-	r = get_blob(env, "aad", ENVELOPE_PLAIN_MAX, &carried, &len);
+	r = get_blob(enc, "aad", ENVELOPE_PLAIN_MAX, &carried, &len);
 	if (r)
 		return r;
-	return len == aad_len && (!len || !memcmp(carried, aad, len)) ? 0 : CE_TAMPER;
+	return len == strlen(aad) && !memcmp(carried, aad, len) ? 0 : CE_TAMPER;
 }
 
-static int read_parts(const struct json *env, struct parts *p)
+static int read_record(const struct json *env, struct parts *p)
 {
-	const char *name;
+	const struct json *enc, *meta;
+	const char *alg;
+	int r = json_get(env, "enc", &enc);
+
+	if (!r)
+		r = json_get(env, "meta", &meta);
+	if (r || !json_is_object(enc) || json_count(enc) != (json_has(enc, "aad") ? 5 : 4))
+		return CE_FORMAT;
+	r = json_get_string(enc, "alg", &alg);
+	if (r || aead_by_name(alg) != AEAD_AES256GCM)
+		return CE_FORMAT;
+	r = canonical(meta, &p->aad);
+	if (!r)
+		r = check_aad(enc, p->aad);
+	if (!r)
+		r = json_get_bytes(enc, "iv", p->iv, sizeof(p->iv));
+	if (!r)
+		r = json_get_bytes(enc, "tag", p->tag, sizeof(p->tag));
+	return r ? r : get_blob(enc, "ct", ENVELOPE_PLAIN_MAX, &p->ct, &p->len);
+}
+
+static int read_bare(const struct json *env, struct parts *p)
+{
 	uint64_t v;
 	int r;
 
-	if (!json_is_object(env) || json_get_u64(env, "v", &v) || v != ENVELOPE_VERSION)
+	if (json_get_u64(env, "v", &v) || v != BARE_VERSION || json_count(env) != 3)
 		return CE_FORMAT;
-	if (json_count(env) != (json_has(env, "aad") ? 6 : 5))
-		return CE_FORMAT;
-	r = json_get_string(env, "alg", &name);
+	r = json_get_bytes(env, "iv", p->iv, sizeof(p->iv));
+	if (!r)
+		r = get_blob(env, "ct", ENVELOPE_PLAIN_MAX + AEAD_TAG_LEN, &p->ct, &p->len);
+	if (!r && p->len < AEAD_TAG_LEN)
+		r = CE_FORMAT;
 	if (r)
 		return r;
-	p->alg = aead_by_name(name);
-	if (!p->alg)
-		return CE_FORMAT;
-	r = json_get_bytes(env, "iv", p->iv, aead_nonce_len(p->alg));
-	if (!r)
-		r = json_get_bytes(env, "tag", p->tag, sizeof(p->tag));
-	if (!r)
-		r = get_blob(env, "ct", ENVELOPE_PLAIN_MAX, &p->ct, &p->len);
-	return r;
+	p->len -= AEAD_TAG_LEN;
+	memcpy(p->tag, p->ct + p->len, AEAD_TAG_LEN);
+	return 0;
 }
 
-int envelope_open(const struct json *env, const uint8_t key[static AEAD_KEY_LEN], const void *aad,
-	size_t aad_len, uint8_t **plain, size_t *len)
+int envelope_open(const struct json *env, const uint8_t key[static AEAD_KEY_LEN], uint8_t **plain,
+	size_t *len)
 {
-	struct parts p = { 0 };
-	int r = read_parts(env, &p);
+	_cleanup_(parts_done) struct parts p = { .len = 0 };
+	int r;
 
-	if (!r)
-		r = check_aad(env, aad, aad_len);
+	if (!json_is_object(env))
+		return CE_FORMAT;
+	r = json_has(env, "v") ? read_bare(env, &p) : read_record(env, &p);
 	/* In place: what comes out is the buffer the caller wipes. */
 	if (!r)
-		r = aead_open(p.alg, key, p.iv, aad, aad_len, p.ct, p.len, p.tag, p.ct);
-	if (r) {
-		free(p.ct);
+		r = aead_open(AEAD_AES256GCM, key, p.iv, p.aad, p.aad ? strlen(p.aad) : 0, p.ct,
+			p.len, p.tag, p.ct);
+	if (r)
 		return r;
-	}
-	*plain = p.ct;
+	*plain = steal_ptr(&p.ct);
 	*len = p.len;
 	return 0;
 }

@@ -146,7 +146,7 @@ int report_status(struct daemon_state *d, struct json *out)
 	return r ? r : add_cache(d->volume, out);
 }
 
-static const char *kind_name(enum outbox_kind kind)
+const char *report_kind_name(int kind)
 {
 	static const char *const names[] = {
 		[OUTBOX_PUT] = "put",
@@ -156,7 +156,8 @@ static const char *kind_name(enum outbox_kind kind)
 		[OUTBOX_DELETE] = "delete",
 	};
 
-	return (size_t)kind < ARRAY_SIZE(names) && names[kind] ? names[kind] : "unknown";
+	return kind >= 0 && (size_t)kind < ARRAY_SIZE(names) && names[kind] ? names[kind]
+									    : "unknown";
 }
 
 static const char *state_name(enum outbox_state state)
@@ -176,7 +177,7 @@ static int add_operation(void *arg, const struct outbox_op *op, const char *path
 	struct json *o = json_append_object(arg);
 
 	json_set_u64(o, "seq", op->seq);
-	json_set_string(o, "kind", kind_name(op->kind));
+	json_set_string(o, "kind", report_kind_name((int)op->kind));
 	json_set_string(o, "state", state_name(op->state));
 	report_text(o, "store", op->store_name);
 	report_text(o, "path", path);
@@ -329,6 +330,11 @@ int report_stat(struct daemon_state *d, const char *path, unsigned check_ms, str
 	json_set_u64(out, "size", a.size);
 	json_set_i64(out, "mtime_ns", a.mtime_ns);
 	json_set_u64(out, "pending", pending.n);
-	json_set_bool(out, "at_origin", !pending.n && !remote_known(d->volume, a.object, &known));
+	r = remote_known(d->volume, a.object, &known);
+	if (!r) {
+		json_set_string(out, "store", known.store);
+		json_set_string(out, "record", known.rid);
+	}
+	json_set_bool(out, "at_origin", !pending.n && !r);
 	return check_ms ? add_check(d, a.object, check_ms, out) : 0;
 }

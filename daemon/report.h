@@ -18,6 +18,11 @@ struct daemon_state;
 /* Each adds its members to the object `out`. */
 int report_status(struct daemon_state *d, struct json *out) MUST_CHECK;
 int report_journal(struct daemon_state *d, struct json *out) MUST_CHECK;
+/* "operation": one change with its content, and store, record, version of it; -ENOENT.
+ * CE_TOO_LARGE beyond REPORT_CONTENT_MAX. */
+#define REPORT_CONTENT_MAX (11u << 20)
+int report_operation(struct daemon_state *d, uint64_t seq, struct json *out) MUST_CHECK;
+const char *report_kind_name(int kind); /* of enum outbox_kind */
 int report_conflicts(struct daemon_state *d, bool open_only, struct json *out) MUST_CHECK;
 /* -ENOENT, CE_ABSENT (in a directory never listed). */
 int report_stat(

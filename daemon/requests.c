@@ -171,6 +171,26 @@ static int do_accept_restored(struct request *q)
 	return 0;
 }
 
+/* One that was sent meanwhile is no failure: it is not in the journal any more. */
+static int do_operation(struct request *q)
+{
+	_cleanup_json_ struct json *found = json_new_object();
+	uint64_t seq;
+	int r;
+
+	if (json_get_u64(q->in, "seq", &seq))
+		return say(q, CE_USAGE, "'seq' is missing: the number of an operation");
+	r = report_operation(q->d, seq, found);
+	if (r == CE_TOO_LARGE)
+		return say(q, r, "a changed file is larger than an envelope holds");
+	if (r)
+		return r == -ENOENT ? 0 : r;
+	json_set_bool(found, "ok", true);
+	json_free(q->out);
+	q->out = steal_ptr(&found);
+	return 0;
+}
+
 static int do_exported(struct request *q)
 {
 	uint64_t files, bytes;
@@ -369,6 +389,7 @@ static const struct {
 	{ "offline", do_offline, true },
 	{ "allow-deletes", do_allow_deletes, true },
 	{ "accept-restored", do_accept_restored, true },
+	{ "operation", do_operation, false },
 	{ "exported", do_exported, false },
 	{ "umount", do_umount, true },
 };

@@ -13,6 +13,7 @@
  *     online, offline           *
  *     allow-deletes             a person confirms held deletions *
  *     accept-restored           a person says that a restored or replaced server is the one *
+ *     operation {seq}           "operation": one of the journal, with its content
  *     exported {files, bytes}   the event log gets a row of an export
  *     umount                    the daemon ends *
  *

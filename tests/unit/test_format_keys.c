@@ -105,22 +105,27 @@ static void the_keyring_of_the_page_opens(void **state)
 
 static void the_envelope_of_the_page_opens(void **state)
 {
-	const char *start = strstr(page, "    {\"v\":1,"), *end;
+	const char *start = strstr(page, "    {\"enc\":"), *end;
 	_cleanup_json_ struct json *env = NULL;
 	_cleanup_free_ uint8_t *plain = NULL;
-	uint8_t key[32], iv[12], ct[5], tag[16];
+	uint8_t key[32], iv[12], ct[5], aad[200], tag[16];
+	const struct json *enc;
 	size_t len;
 
 	assert_non_null(start);
 	end = strchr(start, '\n');
 	assert_int_equal(json_parse(start, (size_t)(end - start), &env), 0);
 	example("wrap-kek", key, 32);
-	assert_int_equal(envelope_open(env, key, "context", 7, &plain, &len), 0);
+	assert_int_equal(envelope_open(env, key, &plain, &len), 0);
 	assert_int_equal(len, 5);
 	assert_memory_equal(plain, "hello", 5);
-	assert_int_equal(json_get_bytes(env, "iv", iv, 12), 0);
-	assert_int_equal(json_get_bytes(env, "ct", ct, 5), 0);
-	assert_int_equal(json_get_bytes(env, "tag", tag, 16), 0);
+	assert_int_equal(json_get(env, "enc", &enc), 0);
+	assert_int_equal(json_get_bytes(enc, "iv", iv, 12), 0);
+	assert_int_equal(json_get_bytes(enc, "ct", ct, 5), 0);
+	assert_int_equal(json_get_bytes(enc, "tag", tag, 16), 0);
+	len = example("envelope-aad", aad, sizeof(aad));
+	assert_int_equal(json_get_bytes(enc, "aad", aad, len), 0);
+	example_is("envelope-aad", aad, len);
 	example_is("envelope-iv", iv, 12);
 	example_is("envelope-ct", ct, 5);
 	example_is("envelope-tag", tag, 16);
