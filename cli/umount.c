@@ -15,6 +15,7 @@
 #include "cli/target.h"
 #include "fs/fs.h"
 
+#define SEND_LAST_MS 1000
 #define END_TIMEOUT_MS 60000
 
 struct args {
@@ -145,6 +146,25 @@ static int print(const struct args *args, const struct target *t, const struct j
 	return EXIT_CODE_OK;
 }
 
+/* What was saved just before goes now, if it goes within a second: how much stays is then told. */
+static int send_last(const struct args *args, const struct target *t, struct json **status)
+{
+	static const struct command_common quiet = { .quiet = true };
+	_cleanup_json_ struct json *request = json_new_object(), *reply = NULL;
+	int r = target_do(&args->common, t, "status", TARGET_DAEMON, status);
+	const char *state = r == COMMAND_GO ? show_string(*status, "state") : NULL;
+
+	if (!request || !state || strcmp(state, "online") || !show_u64(*status, "pending"))
+		return r;
+	json_set_string(request, "do", "sync");
+	json_set_bool(request, "wait", true);
+	json_set_u64(request, "timeout_ms", SEND_LAST_MS);
+	if (target_ask(&quiet, t, request, TARGET_DAEMON, 0, &reply) != COMMAND_GO)
+		return r; /* offline, held, not enough time: the status says what stays */
+	json_free(steal_ptr(status));
+	return target_do(&args->common, t, "status", TARGET_DAEMON, status);
+}
+
 static int unmount(const struct args *args, const struct target *t, const struct json *ping)
 {
 	_cleanup_json_ struct json *status = NULL;
@@ -157,7 +177,7 @@ static int unmount(const struct args *args, const struct target *t, const struct
 			"name the mount point itself: cachet umount %s",
 			mountpoint ? mountpoint : "MOUNTPOINT");
 	pidfd = (int)syscall(SYS_pidfd_open, (pid_t)show_u64(ping, "pid"), 0);
-	r = target_do(&args->common, t, "status", TARGET_DAEMON, &status);
+	r = send_last(args, t, &status);
 	if (r == COMMAND_GO)
 		r = unmount_live(args, t, mountpoint);
 	if (r == COMMAND_GO)

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "cache/outbox.h"
 #include "daemon/background.h"
 #include "daemon/config_priv.h"
 #include "daemon/control.h"
@@ -25,6 +26,7 @@
 
 /* How long the predecessor may take to leave, and how often it is looked for. */
 #define LEAVE_MAX_MS 2000
+#define SEND_LAST_MS 1000
 #define LEAVE_STEP_MS 20
 
 struct daemon {
@@ -201,6 +203,17 @@ static int become_ready(struct daemon *d)
 	return 0;
 }
 
+/* What was saved just before the end is not to wait for the next mount, if it goes at once. */
+void daemon_send_last(struct daemon_state *d)
+{
+	struct outbox_counts n;
+
+	if (!d->sync || outbox_counts(d->volume, &n) || !(n.queued + n.inflight))
+		return;
+	if (sync_wait_idle(d->sync, SEND_LAST_MS))
+		log_debug("end: not everything is at the origin");
+}
+
 static void warn_of_damage(struct volume *v)
 {
 	struct volume_status s;
@@ -220,6 +233,8 @@ static void finish(struct daemon *d)
 {
 	if (d->state.fs && !d->served)
 		fs_stop(d->state.fs);
+	if (d->served)
+		daemon_send_last(&d->state);
 	/* Lets the requests go that wait for the origin, so that the control socket can end. */
 	if (d->sync_started)
 		sync_stop(d->state.sync);

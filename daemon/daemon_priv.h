@@ -21,4 +21,7 @@ struct daemon_state {
 	int64_t started_ns; /* wall time */
 };
 
+/* daemon.c: before the end, a second at most for what is not sent yet. */
+void daemon_send_last(struct daemon_state *d);
+
 #endif

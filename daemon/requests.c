@@ -207,8 +207,10 @@ static int do_exported(struct request *q)
 
 static int do_umount(struct request *q)
 {
-	int r = report_status(q->d, q->out);
+	int r;
 
+	daemon_send_last(q->d);
+	r = report_status(q->d, q->out);
 	if (!r)
 		fs_stop(q->d->fs);
 	return r;

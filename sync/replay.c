@@ -386,15 +386,15 @@ static bool is_stopped(struct sync *s)
 	return s->status.rolled_back_volume || s->status.restored_server;
 }
 
-bool replay_hurries(const struct sync *s)
+bool replay_awaited(const struct sync *s)
 {
-	return s->replay.hurry || s->replay.hurried_gen < s->poke_gen;
+	return s->replay.hurry || s->replay.quiet_gen < s->poke_gen;
 }
 
 uint64_t replay_step(struct sync *s, uint64_t now_ms)
 {
 	struct replay *r = &s->replay;
-	bool hurry = replay_hurries(s);
+	bool hurry = r->hurry || r->hurried_gen < s->poke_gen;
 
 	if (r->pick || !sync_may_call(s, now_ms) || is_stopped(s))
 		return SYNC_NEVER;
@@ -406,7 +406,7 @@ uint64_t replay_step(struct sync *s, uint64_t now_ms)
 	}
 	if (r->ready) /* they wait for what is on its way */
 		return SYNC_NEVER;
-	if (!hurry && s->burst_ms) /* take_changes() says when */
+	if (s->burst_ms && !replay_awaited(s)) /* take_changes() says when */
 		return SYNC_NEVER;
 	if (!hurry && !r->again && r->next_ms > now_ms)
 		return r->next_ms;

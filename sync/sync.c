@@ -298,7 +298,7 @@ static uint64_t take_changes(struct sync *s, uint64_t now_ms)
 	if (!s->burst_ms)
 		s->burst_ms = now_ms;
 	due = MIN_OF(atomic_load(&s->changed_ms) + SYNC_QUIET_MS, s->burst_ms + SYNC_PATIENCE_MS);
-	if (due > now_ms && !replay_hurries(s))
+	if (due > now_ms && !replay_awaited(s))
 		return due;
 	atomic_store(&s->outbox_changed, false);
 	s->burst_ms = 0;

@@ -196,8 +196,9 @@ bool feed_all_live(const struct sync *s);
 /* --- replay.c --- */
 void replay_init(struct sync *s);
 uint64_t replay_step(struct sync *s, uint64_t now_ms);
-/* Somebody waits for the journal to be empty: no quiet moment is waited for. */
-bool replay_hurries(const struct sync *s);
+/* Somebody asked for the journal to be sent, and it was not empty since: no quiet moment is waited
+ * for. */
+bool replay_awaited(const struct sync *s);
 void replay_abandon(struct sync *s);
 
 /* --- fetch.c --- */
