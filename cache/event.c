@@ -18,3 +18,23 @@ int volume_event(struct volume *v, const char *kind, const char *detail)
 	}
 	return db_commit(v->db);
 }
+
+int volume_event_each(struct volume *v, uint64_t after, volume_event_fn *fn, void *arg)
+{
+	int r;
+
+	db_read(v->db);
+	r = event_each(v->db, after, fn, arg);
+	db_unlock(v->db);
+	return r;
+}
+
+int volume_event_verify(struct volume *v, uint64_t *bad_id)
+{
+	int r;
+
+	db_read(v->db);
+	r = event_verify(v->db, bad_id);
+	db_unlock(v->db);
+	return r;
+}

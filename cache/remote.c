@@ -60,6 +60,16 @@ int remote_store_insert(struct volume *v, const char *store, enum store_mode mod
 	return r;
 }
 
+int remote_store_restore(struct volume *v, struct store_row *s)
+{
+	struct row_filename name;
+	int r = tree_row_filename(&name, s->name);
+
+	if (!r)
+		r = store_insert(v->db, s);
+	return r ? r : insert_root(v, OBJECT_ROOT, &name, s);
+}
+
 static int add_txn(struct volume *v, const struct row_filename *name, bool read_only,
 	struct store_row *s, bool *fresh)
 {

@@ -24,6 +24,8 @@ uint32_t remote_record_mode(const struct remote_record *rec);
 /* A new store with its directory at a place that is free. */
 int remote_store_insert(struct volume *v, const char *store, enum store_mode mode, uint64_t parent,
 	const struct row_filename *name, struct store_row *out) MUST_CHECK;
+/* One that was there before: its ref, name and mode are given, id and root are set. */
+int remote_store_restore(struct volume *v, struct store_row *s) MUST_CHECK;
 
 /* --- remote_stale.c --- */
 void remote_stale_note(struct volume *v, uint64_t store, const char *rid, uint64_t seq);

@@ -23,7 +23,8 @@
 /* What the blobs do not count, with what a checkpoint will take: v->space.lock not needed. */
 static uint64_t index_bytes(struct volume *v)
 {
-	return db_bytes_bound(v->db) + unsent_bytes(v) + SPACE_OVERHEAD_BYTES;
+	return db_bytes_bound(v->db) + unsent_bytes(v) + v->space.aside +
+	       SPACE_OVERHEAD_BYTES;
 }
 
 uint64_t space_wal_mark(struct volume *v)

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/failpoint.h"
 #include "base/io.h"
+#include "base/log.h"
 #include "cache/unsent_format.h"
 #include "crypto/aead.h"
 #include "crypto/kdf.h"
@@ -27,6 +28,7 @@ struct unsent_log {
 	struct secret *key;
 	uint64_t seq; /* of the next frame */
 	off_t end, size;
+	bool published; /* before that no room is taken ahead */
 	atomic_uint_fast64_t written; /* frames; what sync has to reach */
 	uint64_t synced;
 };
@@ -92,8 +94,12 @@ void unsent_log_free(struct unsent_log *l)
 {
 	if (!l)
 		return;
-	if (l->fd >= 0)
+	if (l->fd >= 0) {
+		/* The room ahead is given back. */
+		if (l->size > l->end && ftruncate(l->fd, l->end) < 0)
+			log_debug("unsent.log keeps the room ahead of it");
 		close(l->fd);
+	}
 	secret_free(l->key);
 	free(l);
 }
@@ -108,6 +114,7 @@ int unsent_log_publish(struct unsent_log *l, int dirfd)
 	if (fsync(l->fd) < 0 || renameat(dirfd, UNSENT_NEW_FILE, dirfd, UNSENT_FILE) < 0)
 		return -errno;
 	l->synced = written;
+	l->published = true;
 	return io_fsync_dir(dirfd);
 }
 
@@ -117,6 +124,10 @@ static void grow(struct unsent_log *l, off_t end)
 {
 	if (end <= l->size)
 		return;
+	if (!l->published) {
+		l->size = end;
+		return;
+	}
 	l->size = fallocate(l->fd, 0, l->size, end + GROW_BYTES - l->size) < 0 ? end
 									       : end + GROW_BYTES;
 }

@@ -143,7 +143,7 @@ static struct model_record *record_of(struct model *m, const struct model_key *k
 
 static int take_record(struct model *m, struct unsent_bytes body)
 {
-	_cleanup_record_ struct unsent_record r = { 0 };
+	_cleanup_unsent_ struct unsent_record r = { 0 };
 	struct model_record *rec;
 	struct model_key key;
 	uint8_t *copy;

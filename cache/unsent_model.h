@@ -27,6 +27,7 @@ struct model_record {
 	uint8_t *body;
 	size_t len;
 	uint64_t object; /* here, once put back */
+	bool done, bad;  /* put back; its content is not whole */
 	UT_hash_handle hh;
 };
 

@@ -11,7 +11,7 @@
 #include "base/secret.h"
 
 #define CHUNK_BYTES (8 + 8 + 4 + 8 + CONTENT_NONCE_MAX + CONTENT_TAG_LEN)
-#define OP_BYTES_MIN 90
+#define OP_BYTES_MIN 84
 
 void unsent_record_done(struct unsent_record *r)
 {

@@ -45,7 +45,7 @@ struct unsent_record {
 	size_t n_ops;
 };
 void unsent_record_done(struct unsent_record *r);
-#define _cleanup_record_ _cleanup_(unsent_record_done)
+#define _cleanup_unsent_ _cleanup_(unsent_record_done)
 
 /* A chunk map, or what changed in it: rows from `cut` on go, `puts` are set, `drops` go. */
 struct unsent_content {

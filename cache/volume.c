@@ -166,71 +166,6 @@ static int open_keyring(struct volume *v, const struct volume_options *o, char *
 		v->dir, error_text(r));
 }
 
-static int index_error(const struct volume *v, int r, char **error)
-{
-	switch (r) {
-	case CE_WRONG_KEY:
-		/* The keyring has proved the user's key, so it is not that. */
-		return setup_fail(error, CE_TAMPER,
-			"%s/" DB_FILE " does not open with the key in " KEYRING_FILE
-			": it is damaged, or they do not belong together; nothing was changed: put "
-			"copies of both back",
-			v->dir);
-	case CE_FORMAT:
-		return setup_fail(error, r,
-			"%s/" DB_FILE " is not an index or that of a newer cachet; nothing was "
-			"changed: use the newer version",
-			v->dir);
-	case CE_INUSE:
-		return setup_fail(error, r, "%s: another process has this volume open", v->dir);
-	case CE_TAMPER:
-	case CE_CORRUPT:
-		return setup_fail(error, r,
-			"%s/" DB_FILE " is damaged (%s); nothing was deleted: keep a copy of the "
-			"directory, then make a new volume and fill it from the origin",
-			v->dir, error_text(r));
-	case -ENOENT:
-		return setup_fail(
-			error, r, "%s/" DB_FILE " is missing: put a copy of it back", v->dir);
-	}
-	return r;
-}
-
-static int open_index(struct volume *v, char **error)
-{
-	_cleanup_secret_ struct secret *key = NULL;
-	struct db_options d = {
-		.dir = v->dir,
-		.before_sync = durable_before_sync,
-		.before_sync_arg = v,
-		.wal_grown = keeper_wal_grown,
-		.wal_grown_arg = v,
-		.wal_mark_bytes = space_wal_mark(v),
-		.op_changed = unsent_op_changed,
-		.before_commit = unsent_before_commit,
-		.ended = unsent_ended,
-		.journal_arg = v,
-	};
-	struct db_recovery rec;
-	int r = keyring_get(v->keyring, KEYRING_PURPOSE_INDEX, "", &key);
-
-	if (r)
-		return setup_fail(error, r,
-			"%s/" KEYRING_FILE
-			" is damaged (%s); nothing was changed: put a copy of it back",
-			v->dir, error_text(r));
-	r = unsent_set_key(v, key);
-	if (r)
-		return r;
-	d.key = key;
-	memset(&rec, 0, sizeof(rec));
-	r = db_open(&d, &v->db, &rec);
-	if (r)
-		return index_error(v, r, error);
-	v->wal_damaged = rec.wal_damaged;
-	return 0;
-}
-
 /* A setting as text; the caller frees. -ENOENT. */
 static int get_text(struct volume *v, const char *key, char **out)
 {
@@ -275,7 +210,7 @@ static int mark_open(struct volume *v)
 	return r ? r : content_blob_total(v->db, &v->space.used);
 }
 
-static int load_state(struct volume *v)
+int volume_load_state(struct volume *v)
 {
 	int r = db_begin(v->db);
 
@@ -308,15 +243,11 @@ static int open_steps(struct volume *v, const struct volume_options *o, char **e
 	if (!r)
 		r = open_keyring(v, o, error);
 	if (!r)
-		r = open_index(v, error);
-	if (!r)
-		r = index_error(v, load_state(v), error);
-	if (!r)
-		r = index_error(v, recover_run(v), error);
+		r = volume_index_open(v, error);
 	if (!r)
 		r = unsent_start(v);
 	if (!r)
-		r = index_error(v, queries_open(v), error);
+		r = queries_open(v);
 	if (!r)
 		r = enrolment_check(v, error);
 	if (!r && v->unclean)
@@ -529,6 +460,12 @@ int volume_status(struct volume *v, struct volume_status *out)
 		.unclean = v->unclean,
 		.rolled_back = atomic_load(&v->rolled_back),
 		.damaged = atomic_load(&v->damaged),
-		.wal_damaged = v->wal_damaged };
+		.wal_damaged = v->wal_damaged,
+		.index_lost = v->index_lost,
+		.restored = v->restored.records,
+		.restored_damaged = v->restored.damaged,
+		.log_damaged = v->restored.log_damaged,
+		.aside_bytes = v->space.aside };
+	memcpy(out->aside, v->restored.quarantine, sizeof(out->aside));
 	return 0;
 }

@@ -103,6 +103,11 @@ int volume_last_seq(struct volume *v, uint64_t *out) MUST_CHECK;
 
 /* A row of the event log. `detail` is a JSON object without names or contents. As durable as a commit. */
 int volume_event(struct volume *v, const char *kind, const char *detail) MUST_CHECK;
+/* From the oldest with an id above `after`; fn returns 0 to go on, 1 to stop, < 0 to fail. It runs under the index lock. */
+typedef int volume_event_fn(void *arg, uint64_t id, int64_t time_ns, const char *kind, const char *detail);
+int volume_event_each(struct volume *v, uint64_t after, volume_event_fn *fn, void *arg) MUST_CHECK;
+/* CE_TAMPER with *bad_id: the first that is not what was written, or is missing. */
+int volume_event_verify(struct volume *v, uint64_t *bad_id) MUST_CHECK;
 
 struct volume_status {
 	uint64_t limit_bytes, used_bytes;
@@ -111,6 +116,12 @@ struct volume_status {
 	uint64_t rolled_back;  /* files that fell back to an earlier committed state after power loss */
 	uint64_t damaged;      /* tampered or unreadable chunks seen since open */
 	bool wal_damaged;
+	bool index_lost;            /* at this open: missing, damaged or old; made anew */
+	uint64_t restored;          /* then: records with unsent work that were put back, */
+	uint64_t restored_damaged;  /* of which the content is not whole */
+	bool log_damaged;           /* then: some may be missing */
+	char aside[64];             /* then: where the old index is, relative to the volume */
+	uint64_t aside_bytes;       /* all that is in quarantine */
 };
 int volume_status(struct volume *v, struct volume_status *out) MUST_CHECK;
 

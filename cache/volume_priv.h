@@ -22,6 +22,7 @@
 #include "cache/remote.h"
 #include "cache/space.h"
 #include "cache/tree.h"
+#include "cache/unsent_restore.h"
 #include "cache/volume.h"
 #include "crypto/keyring.h"
 #include "meta/content.h"
@@ -84,6 +85,7 @@ struct volume {
 	struct {
 		pthread_mutex_t lock; /* leaf */
 		uint64_t limit, used, reserved; /* used: blocks of blobs; the index is asked */
+		uint64_t aside;                 /* in quarantine; fixed when the volume is open */
 		uint64_t evictable;             /* as of evictable_ns */
 		int64_t evictable_ns;
 		pthread_mutex_t evicting;       /* one evicts at a time; taken before any other lock */
@@ -105,7 +107,8 @@ struct volume {
 
 	atomic_uint_fast64_t rolled_back, damaged;
 	atomic_uint_fast64_t beside[VOLUME_STORES_MAX / 64]; /* set of stores: queries.c */
-	bool unclean, wal_damaged;
+	bool unclean, wal_damaged, index_lost;
+	struct unsent_restored restored; /* if index_lost */
 };
 
 /* --- volume.c --- */
@@ -114,6 +117,13 @@ void volume_tell_outbox(struct volume *v);
 
 /* --- queries.c --- */
 int queries_open(struct volume *v) MUST_CHECK;
+
+/* Settings, and that the volume is open. */
+int volume_load_state(struct volume *v) MUST_CHECK;
+
+/* --- volume_index.c --- */
+/* Index open and recovered, or made anew from unsent.log. */
+int volume_index_open(struct volume *v, char **error) MUST_CHECK;
 
 /* --- keys.c --- */
 /* The CEK of a store, made (and the keyring saved) on first use. Borrowed until volume_close. */

@@ -29,6 +29,7 @@ extern const struct command command_enroll;
 extern const struct command command_keys;
 extern const struct command command_rotate;
 extern const struct command command_doctor;
+extern const struct command command_events;
 extern const struct command command_serve;
 extern const struct command command_serve_token_add;
 extern const struct command command_serve_token_ls;

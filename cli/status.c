@@ -123,11 +123,31 @@ static void print_stores(const struct json *o)
 static bool is_damaged(const struct json *o)
 {
 	return show_u64(o, "damaged_chunks") || show_bool(o, "wal_damaged") ||
+	       show_u64(o, "restored_damaged") || show_bool(o, "log_damaged") ||
 	       show_bool(o, "rolled_back_volume");
+}
+
+static void print_restored(const struct json *o)
+{
+	const char *aside = show_string(o, "aside");
+	char count[SHOW_MAX];
+
+	printf("  index       was lost and made anew: %s put back; the old one is in %s\n",
+		show_count(show_u64(o, "restored"), "unsent change", "unsent changes", count),
+		aside ? aside : "quarantine");
+	if (show_u64(o, "restored_damaged"))
+		printf("  damage      %s damaged and not sent: `cachet journal ls`\n",
+			show_count(show_u64(o, "restored_damaged"), "of them is", "of them are",
+				count));
+	if (show_bool(o, "log_damaged"))
+		printf("  damage      the log of unsent work was damaged too: some may be "
+		       "missing\n");
 }
 
 static void print_damage(const struct json *o)
 {
+	char size[SHOW_MAX];
+
 	if (!is_damaged(o))
 		printf("  damage      none seen\n");
 	if (show_u64(o, "damaged_chunks"))
@@ -136,6 +156,12 @@ static void print_damage(const struct json *o)
 			show_u64(o, "damaged_chunks"));
 	if (show_bool(o, "wal_damaged"))
 		printf("  damage      the write-ahead log was damaged; a copy was set aside\n");
+	if (show_bool(o, "index_lost"))
+		print_restored(o);
+	if (show_u64(o, "aside_bytes"))
+		printf("  set aside   %s in quarantine/ of the volume; remove it when you do not "
+		       "need it\n",
+			show_bytes(show_u64(o, "aside_bytes"), size));
 	if (show_u64(o, "rolled_back_files"))
 		printf("  power loss  %" PRIu64 " files fell back to their last durable state\n",
 			show_u64(o, "rolled_back_files"));

@@ -112,6 +112,12 @@ static int add_cache(struct volume *v, struct json *o)
 	json_set_bool(o, "wal_damaged", s.wal_damaged);
 	json_set_u64(o, "rolled_back_files", s.rolled_back);
 	json_set_bool(o, "unclean_start", s.unclean);
+	json_set_bool(o, "index_lost", s.index_lost);
+	json_set_u64(o, "restored", s.restored);
+	json_set_u64(o, "restored_damaged", s.restored_damaged);
+	json_set_bool(o, "log_damaged", s.log_damaged);
+	json_set_string(o, "aside", s.aside[0] ? s.aside : NULL);
+	json_set_u64(o, "aside_bytes", s.aside_bytes);
 	return 0;
 }
 
@@ -213,6 +219,29 @@ int report_conflicts(struct daemon_state *d, bool open_only, struct json *out)
 {
 	return outbox_conflicts(
 		d->volume, open_only, add_conflict, json_set_array(out, "conflicts"));
+}
+
+static int add_event(void *arg, uint64_t id, int64_t time_ns, const char *kind, const char *detail)
+{
+	struct json *o = json_append_object(arg);
+
+	json_set_u64(o, "id", id);
+	json_set_i64(o, "time_ns", time_ns);
+	report_text(o, "kind", kind);
+	report_text(o, "detail", detail);
+	return 0;
+}
+
+int report_events(struct daemon_state *d, bool verify, struct json *out)
+{
+	uint64_t bad_id = 0;
+	int r = volume_event_each(d->volume, 0, add_event, json_set_array(out, "events"));
+
+	if (r || !verify)
+		return r;
+	r = volume_event_verify(d->volume, &bad_id);
+	json_set_u64(out, "bad_id", bad_id);
+	return r == CE_TAMPER ? 0 : r;
 }
 
 static const char *type_name(uint32_t mode)

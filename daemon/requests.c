@@ -60,6 +60,15 @@ static int do_conflicts(struct request *q)
 	return report_conflicts(q->d, !all, q->out);
 }
 
+static int do_events(struct request *q)
+{
+	bool verify = false;
+
+	if (json_has(q->in, "verify") && json_get_bool(q->in, "verify", &verify))
+		return say(q, CE_USAGE, "'verify' is true or false");
+	return report_events(q->d, verify, q->out);
+}
+
 static int do_stat(struct request *q)
 {
 	const char *path;
@@ -382,6 +391,7 @@ static const struct {
 	{ "drop", do_drop, false },
 	{ "conflicts", do_conflicts, false },
 	{ "resolve", do_resolve, false },
+	{ "events", do_events, false },
 	{ "stat", do_stat, false },
 	{ "keys", do_keys, false },
 	{ "rotate", do_rotate, false },
