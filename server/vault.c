@@ -203,8 +203,8 @@ static int fetch_master(
 
 	if (!source && asprintf(&own, "file:%s/" VAULT_KEY_FILE, dir) < 0)
 		return -ENOMEM;
-	if (source && !strncmp(source, "passphrase:", 11)) {
-		*error = strdup("a server has no terminal: its key source is not a passphrase");
+	if (source && (!strncmp(source, "passphrase:", 11) || !strncmp(source, "server:", 7))) {
+		*error = strdup("the key source of a server is neither a passphrase nor a server");
 		return CE_USAGE;
 	}
 	source = source ? source : own;

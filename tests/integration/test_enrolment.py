@@ -361,6 +361,38 @@ def test_a_stolen_database_opens_nothing(server, device, tmp_path):
     assert not (taken / "master.key").exists(), "a lost master key is not made anew"
 
 
+def test_the_master_key_from_a_command(tmp_path):
+    """The key is nowhere in the data directory; another one opens nothing and changes nothing."""
+    def start(data, source):
+        port = tmp_path / "port"
+        port.unlink(missing_ok=True)
+        p = subprocess.Popen([*command(), str(data), "--listen", "127.0.0.1:0", "--port-file", str(port), "--key-source", source],
+                             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        while p.poll() is None and not (port.exists() and port.read_text()):
+            time.sleep(0.01)
+        return p, int(port.read_text()) if p.poll() is None else 0
+
+    server = Server(tmp_path)
+    process, server.port = start(server.dir, "command:printf %064d 7")
+    d = Device(server.client())
+    try:
+        d.enrol()
+        key = d.kek()
+        d.client.close()
+        process.kill()
+        process.wait()
+        assert not (server.dir / "master.key").exists()
+        for wrong in ("command:printf %064d 8", "command:false", "command:echo", "passphrase:", "server:file:x", f"file:{tmp_path}/no"):
+            process, port = start(server.dir, wrong)
+            assert not port and process.wait() != 0 and process.stderr.read().startswith("cachet: "), wrong
+        process, d.client.port = start(server.dir, "command:printf %064d 7")
+        assert d.kek() == key
+        d.client.close()
+    finally:
+        process.kill()
+        process.wait()
+
+
 def test_a_sealed_key_put_under_another_kid_is_not_served(server, device):
     """Who can write the database cannot give a device the key of another."""
     other = Device(server.client())

@@ -461,6 +461,52 @@ static void old_tombstones_and_keys_are_forgotten_and_noted(void **state)
 	assert_false(f->c.out.replayed);
 }
 
+static int64_t count_pages(struct fixture *f)
+{
+	sqlite3_stmt *q = server_store_statement(f->db, SQL_PAGES);
+	int64_t n;
+
+	assert_int_equal(server_store_step(f->db, q), 1);
+	n = sqlite3_column_int64(q, 0);
+	server_store_reset(q);
+	return n;
+}
+
+static void exec(struct fixture *f, const char *sql)
+{
+	assert_int_equal(
+		sqlite3_exec(server_store_handle(f->db), sql, NULL, NULL, NULL), SQLITE_OK);
+}
+
+/* What was deleted gives its pages back, step by step; what is left stays readable. */
+static void free_pages_go_back_to_the_file_system(void **state)
+{
+	struct fixture *f = *state;
+	struct house_limits none = { 0, 0 };
+	int64_t empty = count_pages(f), full;
+	bool more = true;
+	unsigned steps = 0;
+
+	make(f, "before", RECORD_FILE, "root", "before");
+	exec(f, "WITH RECURSIVE c(i) AS (SELECT 100 UNION ALL SELECT i + 1 FROM c WHERE i < 1400)"
+		" INSERT INTO contents SELECT i, randomblob(16000) FROM c");
+	make(f, "after", RECORD_FILE, "root", "after");
+	full = count_pages(f);
+	assert_true(full > 5000);
+	exec(f, "DELETE FROM contents WHERE n BETWEEN 100 AND 1400");
+	assert_int_equal(count_pages(f), full);
+	for (; more; steps++) {
+		assert_int_equal(server_tx_begin(&f->tx), 0);
+		assert_int_equal(server_house_step(&f->tx, &none, &more), 0);
+		assert_int_equal(server_tx_commit(&f->tx), 0);
+	}
+	assert_true(steps > 1);
+	assert_true(count_pages(f) < empty + 4000);
+	assert_true(count_pages(f) < full);
+	exec(f, "PRAGMA integrity_check");
+	assert_int_equal(make(f, "before", RECORD_FILE, "root", "again"), 412);
+}
+
 static void names_are_ascii_json_that_reads_back(void **state)
 {
 	static const char *const names[] = { "plain", "\"\\/\b\f\n\r\t\x01\x7f", "\xc3\xa9",
@@ -690,6 +736,7 @@ int main(void)
 		TEST(a_full_directory_is_neither_deleted_nor_replaced),
 		TEST(the_root_is_out_of_reach),
 		TEST(the_highest_number_of_a_device_stays),
+		TEST(free_pages_go_back_to_the_file_system),
 		TEST(old_tombstones_and_keys_are_forgotten_and_noted),
 		TEST(names_are_ascii_json_that_reads_back),
 		TEST(a_random_run_agrees_with_a_plain_model),
