@@ -59,11 +59,14 @@ static int reparent(struct volume *v, uint64_t store, const char *from, const st
 
 int fold_revive(struct volume *v, struct name_row *n, const struct object_row *o)
 {
+	_cleanup_rows_ struct fold_rows rows = { 0 };
 	struct row_rid old = n->rid, parent;
 	int r = tree_row_rid(v, n->store, n->parent, &parent);
 
 	if (!r)
-		r = fold_rows_clear(v, n->store, old.text);
+		r = fold_rows_get(v, n->store, old.text, &rows);
+	if (!r)
+		r = fold_rows_give_up(v, &rows);
 	if (!r && parent.text[0])
 		r = fold_make_at(v, n, o, &parent, &n->name);
 	else if (!r)

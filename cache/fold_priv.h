@@ -41,6 +41,11 @@ int fold_row_single(struct volume *v, struct op_row *op) MUST_CHECK;
 /* The other record of a row that is given up is deleted all the same: its name here was replaced.
  */
 int fold_row_delete_other(struct volume *v, const struct op_row *op) MUST_CHECK;
+/* All rows of a record go, and of those about two the other record gets what is left for it: what was replaced is
+ * deleted, what was exchanged moves alone. */
+int fold_rows_give_up(struct volume *v, const struct fold_rows *rows) MUST_CHECK;
+/* The exchange is off (its row is gone): the other record moves to its place here alone. */
+int fold_swap_alone(struct volume *v, const struct op_row *op) MUST_CHECK;
 /* All rows of a record go. */
 int fold_rows_clear(struct volume *v, uint64_t store, const char *rid) MUST_CHECK;
 /* A row and its shadow. op->seq is that of the row. */

@@ -130,6 +130,36 @@ int fold_row_delete_other(struct volume *v, const struct op_row *op)
 	return op_insert(v->db, &row);
 }
 
+static int give_up(struct volume *v, const struct op_row *op)
+{
+	const bool shadow = fold_row_is_shadow(op);
+	struct op_row main_row;
+	bool done = false;
+	int r = 0;
+
+	if (shadow) {
+		r = op_get(v->db, op->name, &main_row);
+		done = r == -ENOENT;
+	}
+	if (r && !done)
+		return r;
+	r = fold_row_delete(v, op);
+	if (r || done || !fold_row_is_double(op))
+		return r;
+	if (op->kind == OP_SWAP)
+		return fold_swap_alone(v, op);
+	return shadow ? 0 : fold_row_delete_other(v, op);
+}
+
+int fold_rows_give_up(struct volume *v, const struct fold_rows *rows)
+{
+	int r = 0;
+
+	for (size_t i = 0; !r && i < rows->n; i++)
+		r = give_up(v, &rows->rows[i]);
+	return r;
+}
+
 int fold_rows_clear(struct volume *v, uint64_t store, const char *rid)
 {
 	_cleanup_rows_ struct fold_rows rows = { 0 };

@@ -128,3 +128,25 @@ int fold_swap(struct volume *v, struct name_row *a, struct name_row *b, const st
 	r = fold_move(v, a, ao, b->parent, &b->name, NULL, NULL);
 	return r ? r : fold_move(v, b, bo, was_a.parent, &was_a.name, NULL, NULL);
 }
+
+int fold_swap_alone(struct volume *v, const struct op_row *op)
+{
+	_cleanup_rows_ struct fold_rows rows = { 0 };
+	struct name_row n;
+	struct row_rid parent;
+	int r = name_by_rid(v->db, op->store, op->other_rid.text, &n);
+
+	if (!r)
+		r = tree_row_rid(v, n.store, n.parent, &parent);
+	if (!r)
+		r = fold_rows_get(v, n.store, n.rid.text, &rows);
+	if (r)
+		return r == -ENOENT ? 0 : r;
+	for (size_t i = 0; i < rows.n; i++)
+		if (rows.rows[i].kind == OP_MOVE)
+			return 0;
+	if (!parent.text[0] ||
+		(!strcmp(parent.text, n.r_parent.text) && tree_row_same_name(&n.name, &n.r_name)))
+		return 0;
+	return move_row(v, &n, &parent, &n.name);
+}

@@ -8,7 +8,8 @@
  * - d:RID, as one of many, for each directory it acts in; alone, when it deletes that directory;
  * - m:STORE, moves of directories: one after the other, whether one makes a loop depends on the
  *   others;
- * - s:STORE, as one of many; alone, when the place a record leaves is not known any more.
+ * - s:STORE, as one of many; alone, when the place a record leaves is not known any more. While such
+ *   a row waits for a directory that is made further on, the row that makes it may pass.
  *
  * A row goes when no earlier one is in its way. A row that makes a directory holds d:RID alone but
  * does not wait for it: a directory that the origin lost is made again by a row behind those of
@@ -32,7 +33,7 @@
 #define ROWS_MAX 20000
 #define BACKOFF_MAX_MS (2 * 3600 * 1000LL) /* no wait is longer, unless the clock was set back */
 
-enum { HELD_SHARED = 1, HELD_ALONE = 2, PARENT_READY = 4, PARENT_UNMADE = 8 };
+enum { HELD_SHARED = 1, HELD_ALONE = 2, PARENT_READY = 4, PARENT_UNMADE = 8, MAKERS_PASS = 16 };
 
 struct slot {
 	uint64_t hash; /* 0 = free */
@@ -66,7 +67,7 @@ struct walk {
 	/* of the row at hand */
 	struct want wants[WANTS_MAX];
 	size_t n_wants;
-	bool blocked;
+	bool blocked, unmade; /* unmade: its directory is made by a row further on */
 	int after;
 };
 
@@ -152,7 +153,7 @@ static int want_parent(struct walk *w, const struct op_row *row, const char *rid
 		s->flags |= !r && !n.etag.text[0] ? PARENT_UNMADE : PARENT_READY;
 	}
 	if (s->flags & PARENT_UNMADE && !(s->flags & HELD_ALONE))
-		w->blocked = true;
+		w->blocked = w->unmade = true;
 	want(w, s->hash, false, true);
 	return 0;
 }
@@ -203,7 +204,7 @@ static int gather(struct walk *w, const struct op_row *row)
 	int r;
 
 	w->n_wants = 0;
-	w->blocked = false;
+	w->blocked = w->unmade = false;
 	w->after = -1;
 	want(w, key('i', row->store, row->rid.text, NULL), true, true);
 	if (fold_row_is_double(row)) {
@@ -235,13 +236,22 @@ static void wait_for(
 	w->after = s->maker;
 }
 
+/* An earlier row waits for the directory this row makes. */
+static bool makes_awaited(struct walk *w, const struct op_row *row)
+{
+	return fold_row_is_make(row) &&
+	       probe(&w->table, key('d', row->store, row->rid.text, NULL))->flags & PARENT_UNMADE;
+}
+
 static void look(struct walk *w, const struct op_row *row)
 {
+	const bool awaited = makes_awaited(w, row);
+
 	for (size_t i = 0; i < w->n_wants; i++) {
 		const struct want *q = &w->wants[i];
 		const struct slot *s = probe(&w->table, q->hash);
 
-		if (!s->hash || !q->wait)
+		if (!s->hash || !q->wait || (awaited && s->flags & MAKERS_PASS))
 			continue;
 		if (s->flags & HELD_ALONE || (q->alone && s->flags & HELD_SHARED))
 			wait_for(w, row, q, s);
@@ -251,10 +261,16 @@ static void look(struct walk *w, const struct op_row *row)
 static void hold(struct walk *w, const struct op_row *row, int index)
 {
 	uint64_t made = fold_row_is_make(row) ? key('d', row->store, row->rid.text, NULL) : 0;
+	const uint64_t store = key('s', row->store, "", NULL);
 
 	for (size_t i = 0; i < w->n_wants; i++) {
 		struct slot *s = slot_of(&w->table, w->wants[i].hash);
 
+		if (w->wants[i].hash == store && w->wants[i].alone) {
+			bool pass = w->unmade && (s->flags & MAKERS_PASS || !(s->flags & HELD_ALONE));
+
+			s->flags = (uint8_t)((s->flags & ~MAKERS_PASS) | (pass ? MAKERS_PASS : 0));
+		}
 		s->flags |= w->wants[i].alone ? HELD_ALONE : HELD_SHARED;
 		if (!w->wants[i].alone)
 			continue;

@@ -89,17 +89,7 @@ int settle_load(struct settle *s)
 
 int settle_clear(struct settle *s)
 {
-	int r = 0;
-
-	for (size_t i = 0; !r && i < s->rows.n; i++) {
-		const struct op_row *row = &s->rows.rows[i];
-
-		r = fold_row_delete(s->v, row);
-		if (!r && row->kind == OP_MOVE && fold_row_is_double(row) &&
-			!fold_row_is_shadow(row))
-			r = fold_row_delete_other(s->v, row);
-	}
-	return r;
+	return fold_rows_give_up(s->v, &s->rows);
 }
 
 int settle_path(struct settle *s, const struct name_row *n, char **out)

@@ -94,11 +94,15 @@ static int make_apart(struct settle *s)
 static int make_taken(struct settle *s, bool in_place)
 {
 	struct name_row other;
+	bool leaving = false; /* what stands there is deleted here, and that is still to be sent */
 	int known = name_by_rid(s->v->db, s->op.store, s->standing->id, &other), r;
 
 	if (known && known != -ENOENT)
 		return known;
-	if (in_place && s->equal && known == -ENOENT &&
+	r = known ? fold_pending(s->v, s->op.store, s->standing->id, &leaving) : 0;
+	if (r)
+		return r;
+	if (in_place && s->equal && known == -ENOENT && !leaving &&
 		s->standing->kind == (S_ISDIR(s->object.mode)          ? REMOTE_DIR
 					     : S_ISLNK(s->object.mode) ? REMOTE_SYMLINK
 								       : REMOTE_FILE))

@@ -444,6 +444,31 @@ static inline void om_retry(struct tree_fixture *f)
 	while (report.applied || report.removed);
 }
 
+static inline int om_tell_row(void *arg, const struct op_row *op)
+{
+	struct tree_fixture *f = arg;
+	struct name_row n;
+	bool known = !name_by_rid(f->v->db, op->store, op->rid.text, &n);
+
+	if (op->store == f->store)
+		print_error("  seq %llu kind %d state %d %.6s to %.6s/%.*s other %.6s base %s; here "
+			    "%llu/%.*s, at the origin %.6s/%.*s %s\n",
+			(unsigned long long)op->seq, op->kind, op->state, op->rid.text,
+			op->r_parent.text, op->r_name.len, op->r_name.bytes, op->other_rid.text,
+			op->base_etag.text, known ? (unsigned long long)n.parent : 0,
+			known ? n.name.len : 0, n.name.bytes, known ? n.r_parent.text : "-",
+			known ? n.r_name.len : 0, n.r_name.bytes, known ? n.etag.text : "");
+	return 0;
+}
+
+/* The journal, for the message of a failure. */
+static inline void om_tell_journal(struct tree_fixture *f)
+{
+	db_read(f->v->db);
+	ok(op_each(f->v->db, 0, om_tell_row, f));
+	db_unlock(f->v->db);
+}
+
 /* Until nothing is left to send and nothing is deferred. */
 static inline void om_sync(
 	struct tree_fixture *f, struct origin_model *m, uint64_t *cursor, size_t page)
@@ -457,6 +482,7 @@ static inline void om_sync(
 			return;
 	}
 	print_error("still queued: %s\n", tf_journal(f));
+	om_tell_journal(f);
 	fail();
 }
 

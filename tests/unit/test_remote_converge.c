@@ -3,7 +3,11 @@
  * the end both trees are equal, and no content is lost that somebody wrote and nobody who saw it
  * replaced or deleted.
  */
+#include <sodium.h>
+
 #include "local_ops.h"
+
+static uint64_t current; /* the seed, for the message of a failure */
 
 #define RUNS 200 /* CACHET_TEST_RUNS: the last seed, CACHET_TEST_SEED: the first or only one */
 
@@ -160,6 +164,30 @@ static void nothing_is_lost(
 	free(have);
 }
 
+/* Ids are drawn at random; here from the seed, so that a failure comes again. */
+static uint64_t drawn;
+
+static const char *draw_name(void)
+{
+	return "seeded";
+}
+
+static uint32_t draw(void)
+{
+	drawn = drawn * UINT64_C(6364136223846793005) + 1442695040888963407u;
+	return (uint32_t)(drawn >> 32);
+}
+
+static void draw_bytes(void *buf, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		((uint8_t *)buf)[i] = (uint8_t)draw();
+}
+
+static struct randombytes_implementation seeded = {
+	.implementation_name = draw_name, .random = draw, .buf = draw_bytes
+};
+
 static void one_run(struct tree_fixture *f, uint64_t seed)
 {
 	struct origin_model *m = om_new(seed);
@@ -169,6 +197,8 @@ static void one_run(struct tree_fixture *f, uint64_t seed)
 	int steps = 5 + (int)(om_rand(m) % 80);
 	unsigned eager = (unsigned)(om_rand(m) % 40);
 
+	drawn = seed;
+	ok(randombytes_set_implementation(&seeded));
 	m->lossy = om_rand(m) % 3 ? 0 : 30;
 	snprintf(name, sizeof(name), "run-%llu", (unsigned long long)seed);
 	tf_store(f, name);
@@ -202,8 +232,7 @@ static void both_sides_end_equal_and_nothing_is_lost(void **state)
 	if (only && !runs)
 		last = first;
 	for (uint64_t seed = first; seed <= last; seed++) {
-		if (getenv("CACHET_TEST_VERBOSE"))
-			print_message("seed %llu\n", (unsigned long long)seed);
+		current = seed;
 		one_run(*state, seed);
 	}
 }
@@ -211,6 +240,10 @@ static void both_sides_end_equal_and_nothing_is_lost(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = { tf_test(both_sides_end_equal_and_nothing_is_lost) };
+	int failed = cmocka_run_group_tests(tests, NULL, NULL);
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	if (failed)
+		print_error("to see it again: CACHET_TEST_SEED=%llu CACHET_TEST_VERBOSE=1\n",
+			(unsigned long long)current);
+	return failed;
 }
