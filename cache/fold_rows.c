@@ -3,10 +3,12 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "base/secret.h"
+#include "cache/tree_priv.h"
 
 void fold_rows_done(struct fold_rows *rows)
 {
@@ -101,6 +103,25 @@ static int delete_partner(struct volume *v, const struct op_row *op)
 	return op_delete(v->db, seq);
 }
 
+static int has_name(void *arg, const struct name_row *n, const struct object_row *o)
+{
+	*(bool *)arg = true;
+	return 1;
+}
+
+/* A symlink that only the row kept (tree_row_remove). */
+static int drop_link(struct volume *v, uint64_t object)
+{
+	struct object_row o;
+	bool named = false;
+	int r = object_get(v->db, object, &o);
+
+	if (r || !S_ISLNK(o.mode) || !o.nlink)
+		return r == -ENOENT ? 0 : r;
+	r = name_each_of(v->db, object, has_name, &named);
+	return r < 0 || named ? MIN_OF(r, 0) : tree_row_remove(v, &o);
+}
+
 int fold_row_delete(struct volume *v, const struct op_row *op)
 {
 	int r = op_delete(v->db, op->seq);
@@ -109,6 +130,8 @@ int fold_row_delete(struct volume *v, const struct op_row *op)
 		return 0;
 	if (!r && fold_row_is_double(op))
 		r = delete_partner(v, op);
+	if (!r && op->kind == OP_PUT)
+		r = drop_link(v, op->object);
 	return r ? r : drop_snapshot(v, op->map);
 }
 

@@ -85,7 +85,8 @@ int outbox_refuse(struct volume *v, uint64_t seq, int status, const char *text) 
  * version takes the name, ours becomes `name (conflict HOST 2026-11-22 14-03).ext` as a new record, a conflict row is written; delete against edit keeps the edit; place taken → ours takes
  * the conflict name; 409 not-empty: `current` is the directory as it is, which comes back; 409 no-parent: both NULL, the directory is made again first;
  * 409 loop or not-a-directory: `current` is the record as it is, which goes back to where the origin has it.
- * Symlinks come with their target. An operation whose file has a writer just now is tried again a second later.
+ * A symlink without its target: the feed's entry or the record here has it, else it is tried again a second later, when the feed has brought it. So is an operation whose
+ * file has a writer just now.
  * `current` may be the record named by other_rid when it is that one's precondition which failed. Nothing is lost. *conflict says whether a row was written.
  */
 int outbox_settle(struct volume *v, uint64_t seq, const struct remote_record *current,

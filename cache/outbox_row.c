@@ -92,7 +92,6 @@ static int fill_size(struct volume *v, const struct op_row *row, const struct ob
 	return r;
 }
 
-/* The link is gone: whatever is made of it now, its DELETE follows. */
 static int fill_target(struct volume *v, const struct op_row *row, struct outbox_op *op)
 {
 	size_t len;
@@ -100,6 +99,7 @@ static int fill_target(struct volume *v, const struct op_row *row, struct outbox
 
 	if (r != -ENOENT)
 		return r;
+	/* Queued, and gone here: whatever is made of it now, its DELETE follows. */
 	op->target = strdup(".");
 	return op->target ? 0 : -ENOMEM;
 }

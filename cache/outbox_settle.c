@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "cache/settle_priv.h"
 #include "cache/tree_priv.h"
+#include "crypto/kdf.h"
 
 #define LATER_MS 1000
 
@@ -38,6 +39,20 @@ static int compare_file(struct volume *v, const struct outbox_op *sent,
 	return r;
 }
 
+static int compare_target(
+	const struct outbox_op *sent, const struct remote_record *rec, bool *equal)
+{
+	uint8_t digest[32];
+	int r;
+
+	if (!sent->target || !rec->has_sha256)
+		return 0;
+	r = kdf_sha256(sent->target, strlen(sent->target), digest);
+	if (!r)
+		*equal = !memcmp(digest, rec->sha256, sizeof(digest));
+	return r;
+}
+
 static int compare(struct volume *v, uint64_t seq, const struct remote_record *rec, bool *equal)
 {
 	struct outbox_op sent = { 0 };
@@ -54,7 +69,7 @@ static int compare(struct volume *v, uint64_t seq, const struct remote_record *r
 	db_unlock(v->db);
 	if (!r && sent.kind == OUTBOX_PUT && sent.node_kind == (int)rec->kind) {
 		if (rec->kind == REMOTE_SYMLINK)
-			*equal = rec->target && sent.target && !strcmp(rec->target, sent.target);
+			r = compare_target(&sent, rec, equal);
 		else if (rec->kind == REMOTE_FILE)
 			r = compare_file(v, &sent, rec, equal);
 		else
@@ -167,6 +182,58 @@ static int prefer_newer(struct settle *s)
 	return 0;
 }
 
+static bool same_digest(const struct name_row *n, const struct remote_record *rec)
+{
+	return n->has_sha256 && rec->has_sha256 &&
+	       !memcmp(n->sha256, rec->sha256, sizeof(n->sha256));
+}
+
+/* Of a symlink an answer has no target: it came with the feed's entry, which waits, or it is here.
+ * -ENODATA: it is still to come. */
+static int find_target(struct settle *s, const struct remote_record *rec, char **out)
+{
+	_cleanup_free_ char *entry = NULL;
+	struct remote_record waiting;
+	struct name_row n;
+	size_t len;
+	int r = deferred_get(s->v->db, s->op.store, rec->id, &entry);
+
+	if (!r)
+		r = remote_record_load(entry, &waiting);
+	if (!r && waiting.target && !strcmp(waiting.etag, rec->etag)) {
+		*out = waiting.target;
+		return 0;
+	}
+	if (!r)
+		remote_record_done(&waiting);
+	else if (r != -ENOENT)
+		return r;
+	r = name_by_rid(s->v->db, s->op.store, rec->id, &n);
+	if (!r && strcmp(n.etag.text, rec->etag) && !same_digest(&n, rec))
+		r = -ENODATA;
+	if (!r)
+		r = object_target(s->v->db, n.object, out, &len);
+	return r == -ENOENT ? -ENODATA : r;
+}
+
+/* *rec becomes *room, a copy with its target. */
+static int complete(
+	struct settle *s, const struct remote_record **rec, struct remote_record *room)
+{
+	char *target = NULL;
+	int r;
+
+	if (!*rec || (*rec)->deleted || (*rec)->kind != REMOTE_SYMLINK || (*rec)->target)
+		return 0;
+	r = find_target(s, *rec, &target);
+	if (r)
+		return r;
+	*room = **rec;
+	room->target = target;
+	*rec = room;
+	return 0;
+}
+
 static int decide(struct settle *s)
 {
 	const struct remote_record *c = s->current;
@@ -184,6 +251,20 @@ static int decide(struct settle *s)
 	return settle_gone(s);
 }
 
+static int settle_now(struct settle *s)
+{
+	int r;
+
+	/* The feed has told since that it went on: the place may be free. */
+	if (s->standing && remote_stale_is(s->v, s->op.store, s->standing))
+		return fold_row_renew(s->v, &s->op);
+	r = heard(s, s->current);
+
+	if (!r)
+		r = heard(s, s->standing);
+	return r ? r : decide(s);
+}
+
 static int settle_txn(struct settle *s, uint64_t seq)
 {
 	int r = op_get(s->v->db, seq, &s->op);
@@ -199,11 +280,13 @@ static int settle_txn(struct settle *s, uint64_t seq)
 	if (!r)
 		r = prefer_newer(s);
 	if (!r)
-		r = heard(s, s->current);
+		r = complete(s, &s->current, &s->whole[0]);
 	if (!r)
-		r = heard(s, s->standing);
-	if (!r)
-		r = decide(s);
+		r = complete(s, &s->standing, &s->whole[1]);
+	if (r == -ENODATA)
+		r = settle_later(s);
+	else if (!r)
+		r = settle_now(s);
 	return r ? r : remote_pass_finish(&s->pass);
 }
 
@@ -227,6 +310,8 @@ int outbox_settle(struct volume *v, uint64_t seq, const struct remote_record *cu
 	r = tree_row_end(v, r);
 	fold_rows_done(&s.rows);
 	remote_record_done(&s.newer);
+	remote_record_done(&s.whole[0]);
+	remote_record_done(&s.whole[1]);
 	remote_pass_end(&s.pass, !r);
 	if (r)
 		return r;

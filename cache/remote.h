@@ -77,7 +77,7 @@ int remote_listing_begin(struct volume *v, uint64_t store) MUST_CHECK;
 int remote_listing_end(struct volume *v, uint64_t store, bool allow_deletes, struct remote_report *report) MUST_CHECK;
 /* The store was found unchanged now. */
 int remote_validated(struct volume *v, uint64_t store) MUST_CHECK;
-/* Applies deferred entries whose object is free again. */
+/* Applies deferred entries whose object is free again. report->deferred: how many wait still. */
 int remote_retry_deferred(struct volume *v, struct remote_report *report) MUST_CHECK;
 
 #endif

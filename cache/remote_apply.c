@@ -104,8 +104,12 @@ int remote_apply_one(struct remote_pass *p, const struct remote_record *rec)
 
 	if (remote_stale_is(p->v, p->store.id, rec))
 		return 0;
-	if (p->any_ops)
+	if (p->any_ops) {
+		/* An answer on its way may be older than this. */
+		if (rec->seq != REMOTE_PARK_SEQ)
+			remote_stale_note(p->v, p->store.id, rec->id, rec->seq);
 		r = meet_rows(p, rec, &done);
+	}
 	if (r || done)
 		return r;
 	r = forget_older(p, rec, &done);
@@ -252,6 +256,12 @@ int remote_retry_deferred(struct volume *v, struct remote_report *report)
 	for (size_t i = 0; r >= 0 && i < ids->n; i++)
 		r = retry_store(v, ids->id[i], &sum);
 	if (r < 0)
+		return r;
+	/* Those that were not even tried wait, too. */
+	db_read(v->db);
+	r = deferred_count(v->db, DEFERRED_BUSY, &sum.deferred);
+	db_unlock(v->db);
+	if (r)
 		return r;
 	*report = sum;
 	return 0;

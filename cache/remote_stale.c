@@ -3,8 +3,10 @@
  *
  * The feed names each record at its latest state, so pages come in order. But a page that was on
  * its way while an operation of ours was answered shows the record as it was before; and an entry
- * that waited in `deferred` may have been overtaken. Sequence numbers tell: those of answers are
- * remembered here, in a table by hash that is lost with the process, as pages on their way are.
+ * that waited in `deferred` may have been overtaken; and a record in a refusal may be older than the
+ * feed. Sequence numbers tell: those of answers, and of entries while there are operations that may
+ * be answered, are remembered here, in a table by hash that is lost with the process, as pages and
+ * answers on their way are.
  */
 #include "cache/remote_priv.h"
 

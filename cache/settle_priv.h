@@ -12,6 +12,7 @@ struct settle {
 	struct op_row op;
 	const struct remote_record *current, *standing;
 	struct remote_record newer; /* current, when the feed knew more than the answer */
+	struct remote_record whole[2]; /* current and standing with their targets */
 	bool equal; /* what was sent has the content of current, or standing */
 
 	/* The record here; name.id 0 when it was deleted since. */

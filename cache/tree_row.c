@@ -213,10 +213,27 @@ int tree_row_below(struct volume *v, uint64_t object, uint64_t ancestor, bool *o
 	return 0;
 }
 
+static int is_sent(void *arg, const struct op_row *op)
+{
+	*(bool *)arg |= op->kind == OP_PUT && op->state == OP_INFLIGHT;
+	return 0;
+}
+
+/* A symlink that was sent may have to be sent again, as it was: a link of the journal's keeps it
+ * until its row goes (fold_row_delete). */
 int tree_row_remove(struct volume *v, const struct object_row *o)
 {
-	int r = o->map ? gc_drop_map(v, o->map) : 0;
+	struct object_row kept = *o;
+	bool sent = false;
+	int r = S_ISLNK(o->mode) ? op_each_of_object(v->db, o->id, is_sent, &sent) : 0;
 
+	if (r < 0)
+		return r;
+	if (sent) {
+		kept.nlink = 1;
+		return object_update(v->db, &kept);
+	}
+	r = o->map ? gc_drop_map(v, o->map) : 0;
 	return r ? r : object_delete(v->db, o->id);
 }
 

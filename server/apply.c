@@ -80,6 +80,15 @@ static int load_parent(struct work *w, const char *id, struct record *out)
 	return r;
 }
 
+/* The record the request names, as it is. */
+static int refuse_loop(struct work *w, const char *detail)
+{
+	struct record now;
+	int r = server_records_by_id(w->tx->db, w->c->store, w->c->id, &now);
+
+	return r ? r : refuse(w, PROBLEM_LOOP, detail, &now);
+}
+
 /* Is row `dir` on the way from row `n` up to the root? */
 static int check_no_loop(struct work *w, int64_t dir, int64_t n)
 {
@@ -87,8 +96,7 @@ static int check_no_loop(struct work *w, int64_t dir, int64_t n)
 
 	for (unsigned depth = 0; n; depth++) {
 		if (n == dir || depth == DEPTH_MAX)
-			return refuse(
-				w, PROBLEM_LOOP, n == dir ? NULL : "the tree is too deep", NULL);
+			return refuse_loop(w, n == dir ? NULL : "the tree is too deep");
 		r = server_records_parent(w->tx->db, n, &n);
 		if (r)
 			return r;
@@ -372,7 +380,7 @@ static int remove_record(struct work *w)
 	if (!r && w->record.kind == RECORD_DIR) {
 		r = server_records_has_child(w->tx->db, w->c->store, w->record.n);
 		if (r > 0)
-			return refuse(w, PROBLEM_NOT_EMPTY, NULL, NULL);
+			return refuse(w, PROBLEM_NOT_EMPTY, NULL, &w->record);
 	}
 	if (!r)
 		r = bury(w, &w->record);

@@ -5,8 +5,8 @@
  *   412 of a first sending     another version is there: settle
  *   412, 404, 410 of another   perhaps our own earlier sending: what is there is compared with what
  * we wanted; the same = acknowledged 409 place-taken, no-parent settle, with the record that stands
- * there 404, 410 of a DELETE       acknowledged 409 not-empty              settle with the
- * directory as it is, which comes back; without it a few tries, then refused 409 in-progress, 424,
+ * there 404, 410 of a DELETE       acknowledged 409 not-empty, loop, not-a-directory  settle with
+ * the record as it is, which comes back; without it not-empty is tried a few times, then refused 409 in-progress, 424,
  * 429, 5xx, 507   later, with the same key 401                        left as it is: the link waits
  * for credentials, no attempt is counted 403 and every other 4xx    refused: shown, kept, the rest
  * goes on
@@ -141,9 +141,17 @@ static void gone(struct replay_op *o, const struct origin_result *r)
 		decide(o, REPLAY_SETTLE, r);
 }
 
+/* What cannot go as the tree is there. With the record as it is the journal knows what to do. */
+static bool is_in_the_way(const char *type)
+{
+	return !strcmp(type, "not-empty") || !strcmp(type, "loop") ||
+	       !strcmp(type, "not-a-directory");
+}
+
 static void refused(struct replay_op *o, const struct origin_result *r)
 {
-	if (!strcmp(r->type, "not-empty") && o->has_record)
+	if (o->has_record && is_in_the_way(r->type) &&
+		(!strcmp(o->record.id, o->op.rid) || !strcmp(o->record.id, o->op.other_rid)))
 		decide(o, REPLAY_SETTLE, r);
 	else if (!strcmp(r->type, "not-empty") && o->op.attempts < NOT_EMPTY_TRIES)
 		retry(o, r, 0);
@@ -223,6 +231,15 @@ static int carry_out(struct volume *v, struct replay_op *o)
 	}
 }
 
+/* The verdict could not be carried out: not again at once. */
+static void put_off(struct volume *v, struct replay_op *o, int code)
+{
+	uint64_t ms = backoff_ms(o->op.attempts, BACKOFF_FIRST_MS, BACKOFF_MAX_MS);
+
+	(void)!outbox_retry(v, o->op.seq, clock_wall_ns() / NS_PER_MS + (int64_t)ms, o->status,
+		error_text(code));
+}
+
 /* Acknowledgements in one transaction. */
 static int acknowledge(struct replay_send *send)
 {
@@ -250,8 +267,11 @@ static void settle_work(struct worker_job *j)
 
 	for (size_t i = 0; i < send->n; i++) {
 		one = carry_out(send->s->volume, send->ops[i]);
-		if (!r && one != -ENOENT) /* gone meanwhile: its echo in the feed acknowledged it */
-			r = one;
+		if (one == -ENOENT) /* gone meanwhile: its echo in the feed acknowledged it */
+			one = 0;
+		if (one)
+			put_off(send->s->volume, send->ops[i], one);
+		r = r ? r : one;
 	}
 	send->settle_error = r;
 }
@@ -261,6 +281,7 @@ static void settle_done(struct worker_job *j, bool dropped)
 	struct replay_send *send =
 		(struct replay_send *)((char *)j - offsetof(struct replay_send, job));
 
+	send->s->deferred = true; /* entries of the feed may have waited for these operations */
 	if (!dropped && send->settle_error)
 		sync_note(send->s, send->settle_error, error_text(send->settle_error));
 	replay_send_over(send);

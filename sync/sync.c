@@ -63,6 +63,7 @@ void sync_judge(struct sync *s, const struct origin_result *r)
 	case CE_OFFLINE:
 	case CE_PROTOCOL:
 		s->check_identity = true;
+		s->deferred = true; /* what the last process left */
 		lost = link_fault(&s->link, sync_now_ms(), r->code, r->text);
 		break;
 	case CE_AUTH:
@@ -403,6 +404,7 @@ int sync_new(struct sync_options *o, struct sync **out, char **error)
 		s->probed_gen = s->probe_over_gen;
 		s->status.state = s->link.state;
 		s->check_identity = true;
+		s->deferred = true; /* what the last process left */
 		replay_init(s);
 		s->on_keys = o->on_keys;
 		s->on_keys_arg = o->on_keys_arg;

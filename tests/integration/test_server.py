@@ -303,7 +303,8 @@ def test_delete_is_conditional_and_final(client):
     assert a.status == 412 and a.json["record"]["deleted"]
     d = client.mkdir("d", "d")
     client.make("in", "in", parent="d")
-    assert client.delete("d", d["etag"]).problem == "not-empty"
+    a = client.delete("d", d["etag"])
+    assert a.problem == "not-empty" and a.json["record"] == d
 
 
 def test_the_root_cannot_be_changed(client):

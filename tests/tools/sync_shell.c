@@ -8,7 +8,9 @@
  *     listed MS | idle MS | status | offline | online | poke | allow | accept | token T | sleep MS
  * | counts ls DIR | cat FILE (size, FNV of content) | text FILE | put FILE TEXT | fill FILE BYTES
  * SEED | many DIR N BYTES mkdir P | rm P | rmdir P | mv A B | swap A B | ln TARGET P | readlink P |
- * sync | conflicts | journal | stop
+ * sync | conflicts | journal | stop, and those of shell_model.h
+ *
+ * CACHET_SHELL_HOST is its name in conflict copies, CACHET_SHELL_DEBOUNCE_MS and CACHET_SHELL_PROBE_MS are options of the sync.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -23,6 +25,8 @@
 #include "cache/tree.h"
 #include "cache/volume.h"
 #include "sync/sync.h"
+
+#include "shell_model.h"
 
 #define DEADLINE_MS 30000
 #define RENAME_EXCHANGE_FLAG 2
@@ -405,7 +409,7 @@ static void command(char *line)
 
 	for (int n = 0; n < 4 && word; word = strtok_r(NULL, n == 3 ? "\n" : " \n", &save))
 		w[n++] = word;
-	if (!w[0] || run_show(w))
+	if (!w[0] || run_show(w) || !shell_model_run(volume, sync_, w))
 		return;
 	r = run_plain(w);
 	if (r == -ENOSYS)
@@ -422,7 +426,7 @@ static int open_volume(const char *dir, const char *origin)
 	struct volume_options o = { .dir = dir,
 		.uid = getuid(),
 		.gid = getgid(),
-		.host = "shell",
+		.host = getenv("CACHET_SHELL_HOST") ? getenv("CACHET_SHELL_HOST") : "shell",
 		.limit_bytes = UINT64_C(2) << 30 };
 	struct stat st;
 	int r = 0;
@@ -444,10 +448,21 @@ static int open_volume(const char *dir, const char *origin)
 	return r;
 }
 
+static unsigned number(const char *variable)
+{
+	const char *text = getenv(variable);
+
+	return text ? (unsigned)atoi(text) : 0;
+}
+
 static int start(const char *origin, const char *token, bool offline)
 {
 	_cleanup_free_ char *error = NULL;
-	struct sync_options o = { .volume = volume, .origin = origin, .offline = offline };
+	struct sync_options o = { .volume = volume,
+		.origin = origin,
+		.offline = offline,
+		.debounce_ms = number("CACHET_SHELL_DEBOUNCE_MS"),
+		.probe_max_ms = number("CACHET_SHELL_PROBE_MS") };
 	int r = strcmp(token, "-") ? secret_new_copy(token, strlen(token), &o.token) : 0;
 
 	if (!r)

@@ -189,6 +189,35 @@ static void a_row_in_flight_is_sent_again_as_it_was(void **state)
 	done(&b);
 }
 
+static void a_symlink_in_flight_is_sent_again_as_it_was(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct origin_model *m = om_new(1);
+	uint64_t cursor = 0, ids[4];
+	struct batch b;
+
+	ok(tf_symlink(f, "l", "else/where"));
+	next(f, &b);
+	ok(outbox_begin(f->v, b.ops, b.n));
+	(void)om_send(m, &b.ops[0], "else/where");
+	done(&b);
+	ok(tf_unlink(f, "l"));
+	tf_reopen(f);
+	next(f, &b);
+	assert_int_equal(b.n, 1);
+	assert_string_equal(b.ops[0].target, "else/where");
+	done(&b);
+	om_sync(f, m, &cursor, 10);
+	assert_int_equal(om_compare(f, m), 0);
+	/* Nothing of it is left here. */
+	db_read(f->v->db);
+	assert_int_equal(object_unlinked(f->v->db, ids, 4), 0);
+	ok(object_count(f->v->db, f->store, ids));
+	db_unlock(f->v->db);
+	assert_int_equal(ids[0], 1);
+	om_free(m);
+}
+
 static void what_was_folded_away_meanwhile_is_not_begun(void **state)
 {
 	struct tree_fixture *f = *state;
@@ -363,6 +392,59 @@ static void an_edit_beats_a_deletion_on_either_side(void **state)
 	om_free(m);
 }
 
+/* The answer to the making of "a", where `r` stands. It is not told to the outbox yet. */
+static struct om_answer refused_place(struct tree_fixture *f, struct origin_model *m, uint64_t *seq)
+{
+	struct om_answer a;
+	struct batch b;
+
+	ok(tf_create(f, "a"));
+	ok(tf_write_object(f, tf_at(f, "a"), "ours"));
+	next(f, &b);
+	ok(outbox_begin(f->v, b.ops, b.n));
+	a = om_send(m, &b.ops[0], "ours");
+	*seq = b.ops[0].seq;
+	done(&b);
+	assert_string_equal(a.type, "place-taken");
+	return a;
+}
+
+static void an_old_refusal_does_not_bring_back_what_is_gone(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct origin_model *m = om_new(1);
+	struct om_record *r = om_make(m, "r", REMOTE_FILE, "root", "a", "theirs", NULL);
+	uint64_t cursor = 0, seq;
+	struct om_answer a = refused_place(f, m, &seq);
+	bool conflict;
+
+	om_delete(m, r, NULL);
+	om_pull(f, m, &cursor, 10);
+	ok(outbox_settle(f->v, seq, NULL, &a.record.r, &conflict));
+	assert_false(conflict);
+	om_sync(f, m, &cursor, 10);
+	assert_int_equal(om_compare(f, m), 1);
+	om_free(m);
+}
+
+static void a_symlink_in_the_way_waits_for_its_target(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct origin_model *m = om_new(1);
+	uint64_t cursor = 0, seq;
+	struct om_answer a;
+	bool conflict;
+
+	om_make(m, "r", REMOTE_SYMLINK, "root", "a", "else/where", NULL);
+	a = refused_place(f, m, &seq);
+	a.record.r.target = NULL; /* answers have none */
+	ok(outbox_settle(f->v, seq, NULL, &a.record.r, &conflict));
+	assert_false(conflict);
+	om_sync(f, m, &cursor, 10);
+	assert_int_equal(om_compare(f, m), 2);
+	om_free(m);
+}
+
 static void a_directory_deleted_there_is_made_again_for_unsent_work(void **state)
 {
 	struct tree_fixture *f = *state;
@@ -394,6 +476,7 @@ int main(void)
 		tf_test(a_refused_write_is_tried_again_with_the_next_one),
 		tf_test(young_rows_wait),
 		tf_test(a_row_in_flight_is_sent_again_as_it_was),
+		tf_test(a_symlink_in_flight_is_sent_again_as_it_was),
 		tf_test(what_was_folded_away_meanwhile_is_not_begun),
 		tf_test(an_answer_that_comes_twice_is_taken_once),
 		tf_test(a_dropped_creation_stays_local_with_all_inside),
@@ -402,6 +485,8 @@ int main(void)
 		tf_test(both_edits_survive_and_are_listed),
 		tf_test(equal_edits_are_adopted),
 		tf_test(an_edit_beats_a_deletion_on_either_side),
+		tf_test(an_old_refusal_does_not_bring_back_what_is_gone),
+		tf_test(a_symlink_in_the_way_waits_for_its_target),
 		tf_test(a_directory_deleted_there_is_made_again_for_unsent_work),
 	};
 

@@ -7,6 +7,8 @@
 
 #include "local_ops.h"
 
+/* Seeds that found something. 5541: a move out of sight held up the directory it was to go to. */
+static const uint64_t known[] = { 5541 };
 static uint64_t current; /* the seed, for the message of a failure */
 
 #define RUNS 200 /* CACHET_TEST_RUNS: the last seed, CACHET_TEST_SEED: the first or only one */
@@ -199,6 +201,7 @@ static void one_run(struct tree_fixture *f, uint64_t seed)
 
 	drawn = seed;
 	ok(randombytes_set_implementation(&seeded));
+	memset(f->v->acked, 0, sizeof(f->v->acked)); /* what other seeds left */
 	m->lossy = om_rand(m) % 3 ? 0 : 30;
 	snprintf(name, sizeof(name), "run-%llu", (unsigned long long)seed);
 	tf_store(f, name);
@@ -231,6 +234,10 @@ static void both_sides_end_equal_and_nothing_is_lost(void **state)
 
 	if (only && !runs)
 		last = first;
+	for (size_t i = 0; !only && i < ARRAY_SIZE(known); i++) {
+		current = known[i];
+		one_run(*state, known[i]);
+	}
 	for (uint64_t seed = first; seed <= last; seed++) {
 		current = seed;
 		one_run(*state, seed);

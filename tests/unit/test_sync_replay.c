@@ -253,6 +253,16 @@ static void a_directory_that_is_not_empty_comes_back_or_is_refused_in_the_end(vo
 	assert_int_equal(judged(&o, CE_REFUSED, 409, "not-empty", NULL), REPLAY_REFUSE);
 }
 
+static void a_move_that_would_make_a_loop_is_settled_with_the_record_as_it_is(void **state)
+{
+	struct replay_op o = { .op = op_of(OUTBOX_MOVE, "d", "e", "d") };
+	struct remote_record own = record_of("d"), parent = record_of("e");
+
+	assert_int_equal(judged(&o, CE_REFUSED, 409, "loop", &own), REPLAY_SETTLE);
+	assert_int_equal(judged(&o, CE_REFUSED, 409, "loop", NULL), REPLAY_REFUSE);
+	assert_int_equal(judged(&o, CE_REFUSED, 409, "not-a-directory", &parent), REPLAY_REFUSE);
+}
+
 /* --- bodies --- */
 
 static void a_batch_carries_content_order_and_preconditions(void **state)
@@ -314,6 +324,7 @@ int main(void)
 		cmocka_unit_test(what_will_never_be_taken_is_refused),
 		cmocka_unit_test(what_may_pass_is_tried_again),
 		cmocka_unit_test(a_directory_that_is_not_empty_comes_back_or_is_refused_in_the_end),
+		cmocka_unit_test(a_move_that_would_make_a_loop_is_settled_with_the_record_as_it_is),
 		cmocka_unit_test(a_batch_carries_content_order_and_preconditions),
 	};
 

@@ -1,0 +1,461 @@
+"""
+One random history: devices that share a store, faults between them and the server, and what must be true at the end.
+
+The devices are tests/tools/sync_shell (the daemon's own code without a mount), the server is the real one, between each device
+and the server stands a fault proxy. Operations and faults are drawn from the seed, by name and not by what is there, so a
+seed is one script; threads and the network make its interleavings, so a violation may need a few tries to come again.
+
+Every content is a word used once. A word is *live* while nobody who saw it replaced or deleted it. At the end:
+
+ 1. the server's state is that of the acknowledged changes, each once, in order, each based on the one before (ledger.py);
+ 2. all devices have the server's tree; nothing is left in a journal or refused;
+ 3. every live word is somewhere (no lost update), and none is two versions mixed;
+ 4. no overwritten word comes back (no resurrection);
+ 5. a conflict copy is in every tree and in its device's list; alone, a device has no conflicts and its tree is what its
+    user made.
+"""
+import hashlib
+import json
+import os
+import pathlib
+import random
+import re
+import select
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "integration"))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import server_fixtures  # noqa: E402
+from ledger import Ledger, operations  # noqa: E402
+from proxy import FAULTS, Proxy  # noqa: E402
+
+ANSWER_S = 60
+SETTLE_S = 15
+AGREE_S = 5
+SIZES = (0, 7, 200, 3000, 70000, 300000)
+COPY = re.compile(r"\(conflict (d\d+) ")
+
+
+class Violation(Exception):
+    pass
+
+
+class Device:
+    def __init__(self, history, number):
+        self.h, self.name = history, f"d{number}"
+        self.proxy = Proxy(history.server.port, history.random.random()).start()
+        if history.rewrite:
+            self.proxy.rewrite = history.rewrite
+        self.dir = history.dir / self.name
+        self.log = open(history.dir / (self.name + ".log"), "ab")
+        self.read = 0
+        self.start()
+
+    def start(self):
+        env = dict(os.environ, CACHET_SHELL_HOST=self.name, CACHET_SHELL_DEBOUNCE_MS="10", CACHET_SHELL_PROBE_MS="200")
+        self.p = subprocess.Popen([self.h.tools + "/sync_shell", str(self.dir), f"http://127.0.0.1:{self.proxy.port}",
+                                   self.h.server.token], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, env=env)
+        self.rest = b""
+        if self.answer() != "ready":
+            raise Violation(f"{self.name} does not start: {self.tail()}")
+
+    def tail(self):
+        return pathlib.Path(self.log.name).read_text()[-1500:]
+
+    def answer(self):
+        while b"\n" not in self.rest:
+            if not select.select([self.p.stdout], [], [], ANSWER_S)[0]:
+                raise Violation(f"{self.name} hangs")
+            data = os.read(self.p.stdout.fileno(), 1 << 16)
+            if not data:
+                raise Violation(f"{self.name} died ({self.p.wait()}): {self.tail()}")
+            self.rest += data
+        line, _, self.rest = self.rest.partition(b"\n")
+        return line.decode("utf-8", "surrogateescape").strip("\r\n ")
+
+    def send(self, line):
+        self.p.stdin.write(line.encode() + b"\n")
+        self.p.stdin.flush()
+
+    def __call__(self, line):
+        self.send(line)
+        return self.answer()
+
+    def ok(self, line):
+        out = self(line)
+        if not out.startswith("ok"):
+            raise Violation(f"{self.name}: {line}: {out}")
+        return out[2:].strip(" ")
+
+    def kill(self):
+        self.p.kill()
+        self.p.wait()
+        self.p.stdin.close()
+        self.p.stdout.close()
+
+    def stop(self):
+        self.send("stop")
+        out = self.answer()
+        if self.p.wait(20) or not out.startswith("stopped"):
+            raise Violation(f"{self.name} does not stop: {out} {self.tail()}")
+        self.p.stdin.close()
+        self.p.stdout.close()
+
+    def tree(self):
+        cells = self.ok("tree " + self.h.store).split("\t")[1:]
+        return {cells[i]: tuple(cells[i + 1:i + 4]) for i in range(0, len(cells) - 3, 4)}
+
+    def take_seen(self):
+        seen = self.proxy.seen
+        new = seen[self.read:]
+        self.read += len(new)
+        return new
+
+
+class History:
+    def __init__(self, seed, devices, steps, directory, tools, plant=None, verbose=False):
+        self.seed, self.steps, self.tools, self.verbose = seed, steps, tools, verbose
+        self.random = random.Random(seed)
+        self.dir = pathlib.Path(directory)
+        self.store = "main"
+        self.rewrite = PLANTS[plant] if plant else None
+        self.server = server_fixtures.Server(self.dir / "server")
+        self.server.start()
+        self.devices = []
+        self.ledger = Ledger()
+        self.live, self.linked = set(), set()
+        self.by_sha = {}
+        self.words = 0
+        self.server_kills = self.device_kills = self.partitions = self.done = 0
+        try:
+            for n in range(devices):
+                self.devices.append(Device(self, n + 1))
+        except BaseException:
+            self.close()
+            raise
+
+    def say(self, text):
+        if self.verbose:
+            print(f"  {text}", flush=True)
+
+    # --- what a user does ---
+
+    def path(self):
+        names, dirs = ("a", "b", "c", "e.txt"), ("", "", "x/", "y/", "x/z/", "c/")
+        return f"{self.store}/{self.random.choice(dirs)}{self.random.choice(names)}"
+
+    def folder(self):
+        return f"{self.store}/{self.random.choice(('x', 'y', 'x/z', 'c', 'y/z'))}"
+
+    def any_path(self):
+        return self.path() if self.random.random() < 0.75 else self.folder()
+
+    def command(self):
+        """(line, the word it makes or None)"""
+        what = self.random.choice(("write",) * 8 + ("mkdir",) * 4 + ("unlink",) * 3 + ("rename",) * 5 +
+                                  ("exchange", "exchange", "rmdir", "rmdir", "link", "chmod", "ln"))
+        if what == "write":
+            self.words += 1
+            return f"write {self.path()} w{self.words} {self.random.choice(SIZES)}", f"w{self.words}"
+        if what == "unlink":
+            return f"unlink {self.path()}", None
+        if what in ("mkdir", "rmdir"):
+            return f"{what} {self.folder()}", None
+        if what == "chmod":
+            return f"chmod {self.any_path()} {self.random.choice(('600', '640', '700', '755'))}", None
+        if what == "ln":
+            return f"ln over/there {self.path()}", None
+        return f"{what} {self.any_path()} {self.any_path()}", None
+
+    def note(self, line, word, out):
+        """What an answered operation means for the words."""
+        words = line.split(" ")
+        if not out.startswith("ok"):
+            return
+        self.done += 1
+        if words[0] in ("write", "unlink", "rename"):
+            self.drop(out[2:].strip())
+        if words[0] == "link":
+            self.linked.update(self.live)
+        if words[0] == "write" and int(words[3]):
+            self.live.add(word)
+
+    def register(self, word, size):
+        unit = word.encode() + b";"
+        data = (unit * (size // len(unit) + 1))[:size]
+        self.by_sha[hashlib.sha256(data).hexdigest()] = word
+
+    def drop(self, old):
+        word = None
+        if old.startswith("="):
+            word = old[1:]
+        elif old.startswith("@"):
+            self.collect()
+            word = self.by_sha.get(self.ledger.etags.get(old[1:]))
+        self.live.discard(word)
+
+    def operate(self):
+        d = self.random.choice(self.devices)
+        line, word = self.command()
+        if word:
+            self.register(word, int(line.split(" ")[3]))
+        if self.random.random() < 0.05:
+            self.kill_while_writing(d)
+        out = d(line)
+        self.say(f"{d.name}: {line}: {out}")
+        self.note(line, word, out)
+
+    def kill_while_writing(self, d):
+        """A new file is there as it was to be, or empty, or not at all."""
+        self.words += 1
+        word, path, size = f"w{self.words}", f"k{self.words}", self.random.choice(SIZES)
+        self.register(word, size)
+        self.say(f"{d.name}: write {path} {word} {size} ... killed")
+        d.send(f"write {self.store}/{path} {word} {size}")
+        time.sleep(self.random.random() * 0.003)
+        d.kill()
+        self.device_kills += 1
+        d.start()
+        there = d.tree().get(path)
+        if there and there[2] not in ("-", word):
+            raise Violation(f"{path} is {there} after a kill")
+        if there and there[2] == word:
+            self.live.add(word)
+
+    # --- what happens to the line ---
+
+    def disturb(self):
+        d = self.random.choice(self.devices)
+        what = self.random.choice(("faults", "faults", "next", "next", "partition", "heal", "heal", "kill", "server", "poke",
+                                   "poke", "settle"))
+        self.say(f"-- {what} {d.name}")
+        if what == "faults":
+            d.proxy.rules = [(f, 0.15) for f in self.random.sample(FAULTS, 3)]
+        elif what == "next":
+            d.proxy.wants = lambda request: request.mutates
+            d.proxy.next_faults = [self.random.choice(FAULTS) for _ in range(self.random.randrange(1, 4))]
+            d("poke")
+        elif what == "partition":
+            self.partitions += 1
+            d.proxy.partition(self.random.choice(("refuse", "hole")))
+        elif what == "heal":
+            d.proxy.heal()
+            d("poke")
+        elif what == "kill":
+            self.device_kills += 1
+            d.kill()
+            d.start()
+        elif what == "server":
+            self.server_kills += 1
+            self.server.kill()
+            time.sleep(self.random.random() * 0.02)
+            self.server.start()
+        elif what == "poke":
+            d("poke")
+        elif not d.proxy.cut and not d.proxy.rules:
+            d("idle 1500")
+
+    def collect(self):
+        for d in self.devices:
+            for e in d.take_seen():
+                self.ledger.read(d.name, e)
+
+    # --- the end ---
+
+    def settle(self):
+        end = time.monotonic() + SETTLE_S
+        for d in self.devices:
+            d.proxy.heal()
+        quiet = 0
+        while quiet < 2:
+            before = self.server_seq()
+            idle = True
+            for d in self.devices:
+                d("poke")
+                idle &= d("idle 3000").startswith("ok")
+                status = d("status")
+                if " held=1" in status:
+                    d("allow")
+                    idle = False
+                self.collect()
+            quiet = quiet + 1 if idle and before == self.server_seq() else 0
+            if time.monotonic() > end:
+                raise Violation("it does not settle: " + " | ".join(
+                    f"{d.name} {d('status')} {d('counts')} {d('journal')}" for d in self.devices))
+
+    def server_seq(self):
+        c = self.server.client(store=self.store)
+        try:
+            self.final, cursor = c.everything()
+        finally:
+            c.close()
+        return int(cursor.split(".")[1])
+
+    def server_tree(self):
+        out = {}
+        for r in self.final.values():
+            path, at, depth = r["name"], r["parent"], 0
+            while at != "root":
+                path, at, depth = f"{self.final[at]['name']}/{path}", self.final[at]["parent"], depth + 1
+                if depth > 100:
+                    raise Violation("the server's tree has a loop")
+            word = "-"
+            if r["kind"] == "file" and r["size"]:
+                word = self.by_sha.get(r["sha256"], "UNKNOWN")
+            elif r["kind"] == "symlink":
+                word = "over/there"
+            out[path] = (r["kind"], "0" if r["kind"] == "symlink" else f"{r['mode']:o}", word)
+        return out
+
+    def check(self):
+        seq = self.server_seq()
+        self.collect()
+        tree = self.server_tree()
+        for d in self.devices:
+            mine = d.tree()
+            end = time.monotonic() + AGREE_S
+            while mine != tree and time.monotonic() < end:  # entries that waited for a file that was open
+                d("poke")
+                time.sleep(0.1)
+                mine = d.tree()
+            if mine != tree:
+                raise Violation(f"{d.name} has not the server's tree:\n    only here {sorted(set(mine.items()) - set(tree.items()))}"
+                                f"\n    only there {sorted(set(tree.items()) - set(mine.items()))}")
+        words = {t[2] for t in tree.values()}
+        if "TORN" in words or "UNKNOWN" in words:
+            raise Violation(f"a content that nobody wrote: {tree}")
+        lost = self.live - words
+        if lost:
+            raise Violation(f"lost: {sorted(lost)}; the tree is {tree}")
+        self.ledger.check(self.final, seq, self.server_kills > 0)
+        for sha, word in self.by_sha.items():
+            if word in words and word not in self.live and word not in self.linked and not self.server_kills:
+                back = self.ledger.resurrected(sha)
+                if back:
+                    self.ledger.fault(f"{word} came back: {back}")
+        self.check_conflicts(tree)
+        if self.ledger.faults:
+            raise Violation("; ".join(self.ledger.faults[:5]))
+
+    def check_conflicts(self, tree):
+        lists = {d.name: d.ok("conflicts") for d in self.devices}
+        for path in tree:
+            copy = COPY.search(path.rsplit("/", 1)[-1])
+            if copy and path.rsplit("/", 1)[-1] not in lists.get(copy.group(1), ""):
+                raise Violation(f"{path} is in no list of conflicts: {lists}")
+        if len(self.devices) > 1:
+            return
+        if any(lists.values()):
+            raise Violation(f"a device alone has conflicts: {lists}")
+        if self.mine is not None and self.mine != tree:
+            raise Violation(f"a device alone has not what its user made: {sorted(set(self.mine.items()) ^ set(tree.items()))}")
+
+    def run(self):
+        self.mine = None
+        for d in self.devices:
+            d.ok("listed 20000")
+        if self.random.random() < 0.7:
+            for name in ("x", "y"):
+                self.devices[0].ok(f"mkdir {self.store}/{name}")
+            if self.random.random() < 0.5:
+                for d in self.devices:
+                    d("idle 2000")
+        calm = self.random.choice((0.1, 0.3, 0.5))
+        while self.done < self.steps:
+            if self.random.random() < calm:
+                self.disturb()
+            self.operate()
+        if not self.partitions:
+            self.devices[0].proxy.partition("refuse")
+            self.partitions += 1
+            self.operate()
+        if not self.device_kills and not self.server_kills:
+            self.devices[-1].kill()
+            self.devices[-1].start()
+            self.device_kills += 1
+        for d in self.devices:
+            d.proxy.heal()
+        if len(self.devices) == 1:
+            self.mine = self.devices[0].tree()
+        self.settle()
+        self.check()
+        for d in self.devices:
+            d.stop()
+
+    def tell(self):
+        """What went over the lines, for people."""
+        for d in self.devices:
+            for e in d.proxy.seen:
+                r = e.request
+                if r.mutates:
+                    self.say(f"{d.name} {e.status} " + " ".join(
+                        f"[{s} {o['op']} {o['id'][:6]} if {o['if_match']} "
+                        f"{ {k: v for k, v in o.items() if k in ('parent', 'name', 'swap', 'replaces', 'mode', 'kind')} } -> "
+                        f"{ {k: v for k, v in (a.get('problem', a).get('record', a)).items() if k in ('id', 'parent', 'name', 'etag', 'type')} }]"
+                        for o, s, a in operations(e)))
+                elif "/changes" in r.target and e.body[:13] != b'{"changes":[]':
+                    self.say(f"{d.name} feed {e.body.decode()[:3000]}")
+            self.say(f"{d.name} conflicts {d('conflicts')} journal {d('journal')}")
+
+    def close(self):
+        for d in self.devices:
+            if d.p.poll() is None:
+                d.kill()
+            d.proxy.stop()
+            d.log.close()
+        if self.server.process:
+            self.server.kill()
+
+
+# --- bugs that a campaign must find: what a careless client or server would do, done on the wire ---
+
+def _each_op(request, change):
+    if not request.mutates:
+        return request
+    copy = type(request)(request.method, request.target, list(request.headers), request.body)
+    if request.target.endswith("/batch"):
+        body = json.loads(request.body)
+        for op in body["ops"]:
+            change(op)
+        copy.body = json.dumps(body).encode()
+        return copy
+    names = {"Idempotency-Key": "key", "If-Match": "if_match"}
+    op = {names[k]: v for k, v in request.headers if k in names}
+    change(op)
+    copy.headers = [(k, op.get(names.get(k), v)) for k, v in request.headers]
+    return copy
+
+
+def _drop_if_match(op):
+    if op.get("if_match"):
+        op["if_match"] = "*"
+
+
+def _forget_key(op):
+    op["key"] = os.urandom(16).hex()
+
+
+PLANTS = {"if-match": lambda r: _each_op(r, _drop_if_match), "key": lambda r: _each_op(r, _forget_key)}
+
+
+def run_one(seed, devices, steps, tools, plant=None, verbose=False):
+    """(what was violated or None, the history)"""
+    directory = tempfile.mkdtemp(prefix="cachet-model-")
+    h = None
+    try:
+        (pathlib.Path(directory) / "server").mkdir()
+        h = History(seed, devices, steps, directory, tools, plant, verbose)
+        h.run()
+        return None, h
+    except Violation as e:
+        if verbose:
+            h.tell()
+        return str(e), h
+    finally:
+        if h:
+            h.close()
+        shutil.rmtree(directory, ignore_errors=True)

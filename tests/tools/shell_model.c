@@ -1,0 +1,318 @@
+#include "shell_model.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "cache/file.h"
+#include "cache/tree.h"
+
+#define DEADLINE_MS 10000
+#define EXCHANGE 2
+#define CONTENT_MAX (4u << 20)
+
+static struct volume *v;
+static struct sync *s;
+static uint8_t buf[CONTENT_MAX + 1];
+
+static int place(const char *path, uint64_t *parent, const char **name)
+{
+	char dir[4096];
+	struct tree_attr a;
+	const char *slash = strrchr(path, '/');
+	int r;
+
+	snprintf(dir, sizeof(dir), "%.*s", slash ? (int)(slash - path) : 0, path);
+	r = tree_resolve(v, dir, &a);
+	if (r)
+		return r;
+	*parent = a.object;
+	*name = slash ? slash + 1 : path;
+	return 0;
+}
+
+/* One word of a content as it must be; "TORN" of any other. */
+static const char *word_of(size_t len)
+{
+	size_t word;
+
+	buf[len] = 0;
+	word = strcspn((char *)buf, ";");
+	for (size_t i = 0; i < len; i++)
+		if (buf[i] != (i % (word + 1) == word ? ';' : buf[i % (word + 1)]))
+			return "TORN";
+	buf[word] = 0;
+	return (char *)buf;
+}
+
+static int read_word(struct file *f, const char **word)
+{
+	size_t got = 0;
+	int r = file_read(f, buf, CONTENT_MAX, 0, &got);
+
+	if (!r)
+		*word = word_of(got);
+	return r;
+}
+
+/* What is lost when the file goes: `text` has room for a word or an ETag. */
+static int destroyed(struct file *f, char *text, size_t size)
+{
+	struct file_range range;
+	const char *word;
+	int r = read_word(f, &word);
+
+	if (!r)
+		snprintf(text, size, "=%s", word);
+	if (r != CE_ABSENT)
+		return r;
+	r = file_missing(f, 0, UINT64_MAX, UINT64_MAX, &range);
+	if (!r)
+		snprintf(text, size, "@%s", range.etag);
+	return r;
+}
+
+/* Of what has other names nothing is lost. */
+static int destroyed_at(const char *path, char *text, size_t size)
+{
+	struct tree_attr a;
+	struct file *f;
+	int r = tree_resolve(v, path, &a);
+
+	snprintf(text, size, "-");
+	if (r || !S_ISREG(a.mode) || a.nlink > 1)
+		return r;
+	r = file_open(v, a.object, a.version, false, &f);
+	if (r)
+		return r;
+	r = destroyed(f, text, size);
+	file_unref(f, false);
+	return r;
+}
+
+static int fill(struct file *f, const char *word, size_t bytes)
+{
+	size_t len = strlen(word) + 1;
+
+	for (size_t i = 0; i < bytes; i++)
+		buf[i] = (uint8_t)(i % len == len - 1 ? ';' : word[i % len]);
+	return bytes ? file_write(f, buf, bytes, 0) : 0;
+}
+
+static int do_write(const char *path, const char *word, size_t bytes, char *text, size_t size)
+{
+	const struct tree_cred cred = { getuid(), getgid() };
+	struct tree_attr a;
+	struct file *f;
+	const char *name;
+	uint64_t parent;
+	bool fresh;
+	int r = place(path, &parent, &name);
+
+	if (r)
+		return r;
+	r = tree_mknod(v, parent, name, S_IFREG | 0644, 0, &cred, &a);
+	fresh = !r;
+	if (r == -EEXIST)
+		r = tree_lookup(v, parent, name, &a);
+	if (!r)
+		r = S_ISREG(a.mode) ? file_open(v, a.object, a.version, true, &f) : -EISDIR;
+	if (r)
+		return r;
+	r = fresh ? 0 : destroyed(f, text, size);
+	if (!r)
+		r = file_truncate(f, 0);
+	if (!r)
+		r = fill(f, word, bytes);
+	if (!r)
+		r = file_commit(f);
+	file_unref(f, true);
+	return r;
+}
+
+static int do_unlink(const char *path, char *text, size_t size)
+{
+	const char *name;
+	uint64_t parent;
+	int r = destroyed_at(path, text, size);
+
+	if (!r)
+		r = place(path, &parent, &name);
+	return r ? r : tree_unlink(v, parent, name);
+}
+
+static int do_rename(const char *from, const char *to, unsigned flags, char *text, size_t size)
+{
+	const char *a_name, *b_name;
+	uint64_t a, b;
+	struct tree_attr x, y;
+	int r = place(from, &a, &a_name);
+
+	if (!r)
+		r = place(to, &b, &b_name);
+	if (!r)
+		r = tree_resolve(v, from, &x);
+	if (!r && !flags && !tree_resolve(v, to, &y) && x.object != y.object)
+		r = destroyed_at(to, text, size);
+	return r ? r : tree_rename(v, a, a_name, b, b_name, flags);
+}
+
+/* A link is a record of its own and needs the content. */
+static int do_link(const char *from, const char *to)
+{
+	struct tree_attr a, made;
+	struct file *f;
+	const char *name;
+	uint64_t parent;
+	int r = tree_resolve(v, from, &a);
+
+	if (!r)
+		r = place(to, &parent, &name);
+	if (!r)
+		r = tree_link(v, a.object, parent, name, &made);
+	if (r != CE_ABSENT)
+		return r;
+	r = file_open(v, a.object, a.version, false, &f);
+	if (r)
+		return r;
+	r = sync_fetch(s, f, 0, UINT64_MAX, DEADLINE_MS, NULL);
+	file_unref(f, false);
+	return r ? r : tree_link(v, a.object, parent, name, &made);
+}
+
+static int do_chmod(const char *path, unsigned mode)
+{
+	struct tree_attr a, set = { .mode = mode };
+	int r = tree_resolve(v, path, &a);
+
+	if (!r && S_ISLNK(a.mode))
+		r = -EINVAL;
+	return r ? r : tree_setattr(v, a.object, a.version, &set, TREE_SET_MODE, &a);
+}
+
+/* --- the whole tree --- */
+
+struct entries {
+	struct {
+		char name[256];
+		struct tree_attr a;
+	} * e;
+	size_t n;
+};
+
+static int add_entry(void *arg, const char *name, uint64_t cookie, const struct tree_attr *a)
+{
+	struct entries *all = arg;
+	void *bigger = reallocarray(all->e, all->n + 1, sizeof(*all->e));
+
+	if (!bigger)
+		return -ENOMEM;
+	all->e = bigger;
+	snprintf(all->e[all->n].name, sizeof(all->e->name), "%s", name);
+	all->e[all->n++].a = *a;
+	return 0;
+}
+
+static int content(const struct tree_attr *a, char *text, size_t size)
+{
+	_cleanup_free_ char *target = NULL;
+	const char *word = "-";
+	struct file *f;
+	int r;
+
+	if (S_ISLNK(a->mode)) {
+		r = tree_readlink(v, a->object, &target);
+		snprintf(text, size, "%s", target ? target : "?");
+		return r;
+	}
+	r = file_open(v, a->object, a->version, false, &f);
+	if (r)
+		return r;
+	r = read_word(f, &word);
+	for (int i = 0; r == CE_ABSENT && i < 3; i++) {
+		r = sync_fetch(s, f, 0, a->size, DEADLINE_MS, NULL);
+		if (!r)
+			r = read_word(f, &word);
+	}
+	snprintf(text, size, "%s", r ? error_text(r) : *word ? word : "-");
+	file_unref(f, false);
+	return 0;
+}
+
+static int walk(uint64_t dir, const char *prefix)
+{
+	struct entries all = { 0 };
+	char path[4096], text[4096] = "-";
+	int r = tree_readdir(v, dir, 0, add_entry, &all);
+
+	for (size_t i = 0; !r && i < all.n; i++) {
+		const struct tree_attr *a = &all.e[i].a;
+
+		snprintf(path, sizeof(path), "%s%s", prefix, all.e[i].name);
+		snprintf(text, sizeof(text), "-");
+		if (!S_ISDIR(a->mode))
+			r = content(a, text, sizeof(text));
+		printf("\t%s\t%s\t%o\t%s", path,
+			S_ISDIR(a->mode)   ? "dir"
+			: S_ISLNK(a->mode) ? "symlink"
+					   : "file",
+			S_ISLNK(a->mode) ? 0 : a->mode & 07777, text);
+		if (!r && S_ISDIR(a->mode)) {
+			strncat(path, "/", sizeof(path) - strlen(path) - 1);
+			r = walk(a->object, path);
+		}
+	}
+	free(all.e);
+	return r;
+}
+
+static int do_tree(const char *path)
+{
+	struct tree_attr a;
+	int r = tree_resolve(v, path, &a);
+
+	if (r) {
+		printf("%d %s\n", r, error_text(r));
+		return 0;
+	}
+	printf("ok");
+	r = walk(a.object, "");
+	printf(r ? "\tFAILED %d\n" : "\n", r);
+	return 0;
+}
+
+int shell_model_run(struct volume *volume, struct sync *sync, char **w)
+{
+	char text[4096] = "-";
+	int r;
+
+	v = volume;
+	s = sync;
+	if (!strcmp(w[0], "tree"))
+		return do_tree(w[1] ? w[1] : "");
+	if (!strcmp(w[0], "write"))
+		r = do_write(w[1], w[2], MIN_OF(strtoul(w[3], NULL, 10), CONTENT_MAX), text,
+			sizeof(text));
+	else if (!strcmp(w[0], "unlink"))
+		r = do_unlink(w[1], text, sizeof(text));
+	else if (!strcmp(w[0], "rename"))
+		r = do_rename(w[1], w[2], 0, text, sizeof(text));
+	else if (!strcmp(w[0], "exchange"))
+		r = do_rename(w[1], w[2], EXCHANGE, text, sizeof(text));
+	else if (!strcmp(w[0], "link"))
+		r = do_link(w[1], w[2]);
+	else if (!strcmp(w[0], "chmod"))
+		r = do_chmod(w[1], (unsigned)strtoul(w[2], NULL, 8));
+	else
+		return -ENOSYS;
+	if (r)
+		printf("%d %s\n", r, error_text(r));
+	else
+		printf("ok %s\n", text);
+	return 0;
+}
