@@ -122,7 +122,8 @@ class History:
         self.random = random.Random(seed)
         self.dir = pathlib.Path(directory)
         self.store = "main"
-        self.rewrite = PLANTS[plant] if plant else None
+        bug = PLANTS[plant]() if plant else None
+        self.rewrite = bug and (lambda request: _each_op(request, bug))
         self.server = server_fixtures.Server(self.dir / "server")
         self.server.start()
         self.devices = []
@@ -435,11 +436,18 @@ def _drop_if_match(op):
         op["if_match"] = "*"
 
 
-def _forget_key(op):
-    op["key"] = os.urandom(16).hex()
+def _forget_keys():
+    """What is sent again has another key than the first time."""
+    sent = set()
+
+    def change(op):
+        if op["key"] in sent:
+            op["key"] = os.urandom(16).hex()
+        sent.add(op["key"])
+    return change
 
 
-PLANTS = {"if-match": lambda r: _each_op(r, _drop_if_match), "key": lambda r: _each_op(r, _forget_key)}
+PLANTS = {"if-match": lambda: _drop_if_match, "key": _forget_keys}
 
 
 def run_one(seed, devices, steps, tools, plant=None, verbose=False):
