@@ -18,7 +18,7 @@
 #include "base/macros.h"
 
 #define CONTROL_CONNECTIONS 16
-#define CONTROL_REQUEST_MAX_BYTES 65536
+#define CONTROL_REQUEST_MAX_BYTES (6u << 20) /* a job's payload in base64 */
 #define CONTROL_REPLY_MAX_BYTES (256u << 20)
 
 struct control;

@@ -5,8 +5,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/secret.h"
+#include "cache/jobs.h"
 #include "cache/outbox.h"
 #include "daemon/daemon_priv.h"
 #include "daemon/opening.h"
@@ -379,6 +382,88 @@ static int do_check_device(struct request *q)
 	return 0;
 }
 
+static int do_job_run(struct request *q)
+{
+	char key[JOBS_KEY_SIZE];
+	const char *type, *text;
+	uint8_t *data;
+	size_t len;
+	int r;
+
+	if (json_get_string(q->in, "type", &type) || json_get_string(q->in, "payload", &text))
+		return say(q, CE_USAGE, "a job has a type and a payload");
+	data = malloc(JOBS_PAYLOAD_MAX + 1);
+	if (!data)
+		return -ENOMEM;
+	r = bytes_from_base64(text, data, JOBS_PAYLOAD_MAX, &len);
+	if (!r)
+		r = jobs_add(q->d->volume, type, data, len, key);
+	secret_wipe(data, JOBS_PAYLOAD_MAX);
+	free(data);
+	/* Handed in is handed in: also when the power fails. */
+	if (!r)
+		r = volume_sync(q->d->volume);
+	if (r == -ENOSPC)
+		return say(q, r, "too much waits already: at most 16 MiB of payloads");
+	if (r)
+		return r;
+	if (q->d->sync)
+		sync_jobs_changed(q->d->sync);
+	json_set_string(q->out, "job", key);
+	return 0;
+}
+
+static int do_jobs(struct request *q)
+{
+	_cleanup_json_ struct json *list = NULL;
+	int r = jobs_list(q->d->volume, &list);
+
+	if (!r)
+		json_set_copy(q->out, "jobs", list);
+	return r;
+}
+
+/* By the name it was given here. */
+static int find_job(
+	struct request *q, const struct json *list, const char *name, const char **job_id)
+{
+	const char *key;
+
+	for (const struct json *e = json_first(list); e; e = json_next(e)) {
+		if (json_get_string(e, "job", &key) || strcmp(key, name) != 0)
+			continue;
+		if (!json_get_string(e, "job_id", job_id))
+			return 0;
+		return json_has(e, "error") ? say(q, CE_REFUSED, "the origin refused the job")
+					    : say(q, -EAGAIN, "the job waits to be sent");
+	}
+	return say(q, -ENOENT, "there is no such job");
+}
+
+static int do_job_result(struct request *q)
+{
+	_cleanup_json_ struct json *list = NULL;
+	_cleanup_free_ void *data = NULL;
+	const char *name, *job_id;
+	size_t len;
+	int r = jobs_list(q->d->volume, &list);
+
+	if (!r && json_get_string(q->in, "job", &name))
+		r = CE_USAGE;
+	if (!r)
+		r = find_job(q, list, name, &job_id);
+	if (r)
+		return r;
+	r = sync_job_result(q->d->sync, job_id, SYNC_FETCH_DEADLINE_MS, &data, &len);
+	if (r == -EAGAIN)
+		return say(q, r, "the job has no result yet");
+	if (r == CE_GONE)
+		return say(q, r, "the job has no result any more, or failed");
+	if (!r)
+		json_set_bytes(q->out, "result", data, len);
+	return r;
+}
+
 static const struct {
 	const char *name;
 	int (*run)(struct request *q);
@@ -403,6 +488,9 @@ static const struct {
 	{ "accept-restored", do_accept_restored, true },
 	{ "operation", do_operation, false },
 	{ "exported", do_exported, false },
+	{ "job-run", do_job_run, false },
+	{ "jobs", do_jobs, false },
+	{ "job-result", do_job_result, true },
 	{ "umount", do_umount, true },
 };
 

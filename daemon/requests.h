@@ -15,6 +15,9 @@
  *     accept-restored           a person says that a restored or replaced server is the one *
  *     operation {seq}           "operation": one of the journal, with its content
  *     exported {files, bytes}   the event log gets a row of an export
+ *     job-run {type, payload}   a payload (base64) for a worker of the origin: "job"
+ *     jobs                      "jobs"
+ *     job-result {job}          "result", base64 *
  *     umount                    the daemon ends *
  *
  * Those with * need the daemon; without it they answer "not-mounted". Numbers of operations and

@@ -14,6 +14,14 @@ int setting_set(struct db *db, const char *key, const void *value, size_t len)
 	return stmt_run(&s);
 }
 
+int setting_delete(struct db *db, const char *key)
+{
+	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_SETTING_DELETE);
+
+	stmt_bind_text(&s, key);
+	return stmt_run(&s);
+}
+
 int setting_get(struct db *db, const char *key, void *value, size_t max, size_t *len)
 {
 	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_SETTING_GET);

@@ -209,6 +209,7 @@
 		"INSERT INTO setting(key, value) VALUES(?, ?)"                                     \
 		" ON CONFLICT(key) DO UPDATE SET value = excluded.value")                          \
 	STMT(SETTING_GET, "SELECT value FROM setting WHERE key = ?")                               \
+	STMT(SETTING_DELETE, "DELETE FROM setting WHERE key = ?")                                  \
 	/* deferred */                                                                             \
 	STMT(DEFERRED_PUT,                                                                         \
 		"INSERT OR REPLACE INTO deferred(store, rid, reason, parent_rid, entry)"           \

@@ -33,6 +33,8 @@ int store_each(struct db *db, store_fn *fn, void *arg) MUST_CHECK;
 
 /* Settings: small named values. Missing: -ENOENT. */
 int setting_set(struct db *db, const char *key, const void *value, size_t len) MUST_CHECK;
+/* Also when it is not there. */
+int setting_delete(struct db *db, const char *key) MUST_CHECK;
 int setting_get(struct db *db, const char *key, void *value, size_t max, size_t *len) MUST_CHECK;
 int setting_set_u64(struct db *db, const char *key, uint64_t value) MUST_CHECK;
 int setting_get_u64(struct db *db, const char *key, uint64_t *out) MUST_CHECK;

@@ -104,6 +104,14 @@ typedef void origin_contents_fn(
 typedef void origin_answer_fn(void *arg, const struct origin_result *r, const char *etag,
 	const void *data, size_t len);
 
+/* A payload to hand in, or a result to fetch. */
+struct origin_job {
+	const char *type, *key;
+	char *data; /* taken, wiped when it is sent */
+	size_t len;
+	const char *result_of; /* a job's id: then nothing else counts */
+};
+
 struct origin_range {
 	const char *store, *rid, *etag;
 	uint64_t off, len, size; /* size of the whole */
@@ -146,6 +154,9 @@ struct origin_ops {
 	/* Conditional GET of a query's answer, "NAME?a=1"; etag "" = none here. */
 	int (*query)(struct origin *o, const char *store, const char *address, const char *etag,
 		origin_answer_fn *fn, void *arg, struct origin_call **out) MUST_CHECK;
+	/* `data` of fn is the answer's body. */
+	int (*job)(struct origin *o, const struct origin_job *job, origin_answer_fn *fn, void *arg,
+		struct origin_call **out) MUST_CHECK;
 	/* A rid with '?' is such an address. `sink` gets exactly range->len bytes before fn's code is 0. */
 	int (*get)(struct origin *o, const struct origin_range *range, http_sink_fn *sink,
 		origin_done_fn *fn, void *arg, struct origin_call **out) MUST_CHECK;

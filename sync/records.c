@@ -18,6 +18,7 @@
 #define MUTATION_IDLE_S 60 /* the server syncs its disk before it answers */
 #define POLL_GRACE_S 15
 #define QUERY_MAX_BYTES (16u << 20)
+#define JOB_MAX_BYTES (64u << 20)
 #define QUERY_IDLE_S 30 /* it may take long to begin */
 
 struct records {
@@ -548,6 +549,42 @@ static int records_query(struct origin *o, const char *store, const char *addres
 	return submit(&q, c, query_done, QUERY_MAX_BYTES, QUERY_IDLE_S, out);
 }
 
+/* --- jobs --- */
+
+static void job_done(void *arg, const struct http_answer *a)
+{
+	_cleanup_free_ struct origin_call *c = arg;
+	_cleanup_json_ struct json *problem = NULL;
+	struct origin_result r;
+
+	judge(c, a, &r, &problem);
+	c->answer(c->arg, &r, "", a->body ? a->body : "", a->body_len);
+}
+
+static int records_job(struct origin *o, const struct origin_job *job, origin_answer_fn *fn,
+	void *arg, struct origin_call **out)
+{
+	_cleanup_request_ struct request q = { 0 };
+	struct origin_call *c;
+
+	q.call.body = job->data;
+	if (new_call(records_of(o), arg, &c))
+		return -ENOMEM;
+	c->answer = fn;
+	c->mutation = !job->result_of;
+	request_init(&q, c->r, job->result_of ? "GET" : "POST", NULL);
+	add_path(&q, job->result_of ? "/jobs/" : "/jobs?type=");
+	add_escaped(&q, job->result_of ? job->result_of : job->type);
+	if (job->result_of) {
+		add_path(&q, "/result");
+	} else {
+		q.call.body_len = job->len;
+		add_header(&q, "Idempotency-Key: %s", job->key);
+		add_header(&q, "Content-Type: application/octet-stream");
+	}
+	return submit(&q, c, job_done, JOB_MAX_BYTES, MUTATION_IDLE_S, out);
+}
+
 /* --- mutations --- */
 
 static void add_mutation(struct request *q, const struct outbox_op *op)
@@ -750,6 +787,7 @@ const struct origin_ops records_ops = {
 	.get_small = records_get_small,
 	.check = records_check,
 	.query = records_query,
+	.job = records_job,
 	.get = records_get,
 	.put = records_put,
 	.patch = records_patch,

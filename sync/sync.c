@@ -212,6 +212,7 @@ static void abandon_all(struct sync *s)
 	fetch_abandon(s);
 	check_abandon(s);
 	question_abandon(s);
+	job_abandon(s);
 }
 
 static void set_token(struct sync *s, struct secret *token)
@@ -273,7 +274,7 @@ static uint64_t hurry_step(struct sync *s, uint64_t now_ms)
 static uint64_t steps(struct sync *s)
 {
 	static uint64_t (*const all[])(struct sync * s, uint64_t now_ms) = { connect_step,
-		hurry_step, feed_step, replay_step, fetch_step, check_step, question_step,
+		hurry_step, feed_step, replay_step, fetch_step, check_step, question_step, job_step,
 		deferred_step, renew_step };
 	uint64_t now = sync_now_ms(), due = s->pause_ms > now ? s->pause_ms : SYNC_NEVER, one;
 
@@ -476,6 +477,7 @@ void sync_free(struct sync *s)
 	feed_free_all(s);
 	check_free_all(s);
 	question_free_all(s);
+	job_free_all(s);
 	renew_free(s);
 	if (s->origin)
 		s->origin->ops->close(s->origin);

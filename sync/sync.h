@@ -101,6 +101,11 @@ int sync_check(struct sync *s, const char *store, const char *rid, const char *e
  */
 int sync_query(struct sync *s, uint64_t dir, const char *name, bool wait, unsigned deadline_ms, struct sync_cancel *cancel) MUST_CHECK;
 
+/* A job was added to the volume (cache/jobs.h): it is sent when there is a link. */
+void sync_jobs_changed(struct sync *s);
+/* The result of a job by the origin's id; the caller frees. -EAGAIN: there is none yet; CE_GONE: there will be none; otherwise as sync_fetch. */
+int sync_job_result(struct sync *s, const char *job_id, unsigned deadline_ms, void **data, size_t *len) MUST_CHECK;
+
 void sync_set_offline(struct sync *s, bool offline);
 /* Takes `token`: leaves AUTH_NEEDED. */
 void sync_set_token(struct sync *s, struct secret *token);

@@ -22,6 +22,7 @@
 #include <stdint.h>
 
 #include "base/clock.h"
+#include "cache/jobs.h"
 #include "cache/queries.h"
 #include "sync/http.h"
 #include "sync/link.h"
@@ -131,6 +132,14 @@ struct sync {
 	struct fetch fetch;
 	struct check *checks; /* lock: check.c */
 	struct question *questions; /* lock: question.c */
+	struct job_ask *job_asks; /* lock: job.c */
+	struct {
+		struct origin_call *call;
+		char key[JOBS_KEY_SIZE];
+		bool none; /* nothing waits, as of the last look */
+		uint64_t next_ms;
+	} jobs;
+	atomic_bool jobs_changed;
 
 	atomic_bool outbox_changed, stop;
 	atomic_uint_fast64_t changed_ms; /* the latest local change */
@@ -222,6 +231,11 @@ void renew_free(struct sync *s);
 uint64_t check_step(struct sync *s, uint64_t now_ms);
 void check_abandon(struct sync *s);
 void check_free_all(struct sync *s);
+
+/* --- job.c --- */
+uint64_t job_step(struct sync *s, uint64_t now_ms);
+void job_abandon(struct sync *s);
+void job_free_all(struct sync *s);
 
 /* --- question.c: answers of queries --- */
 uint64_t question_step(struct sync *s, uint64_t now_ms);

@@ -63,6 +63,7 @@ class Server:
         self.port_file = home / "server.port"
         self.log = home / "server.log"
         self.binary = binary
+        self.options = []
         self.port = 0
         self.process = None
         self.token = self.admin("token", "add", "--account", "tester", str(self.dir)).strip()
@@ -75,7 +76,7 @@ class Server:
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 [str(self.binary), "serve", str(self.dir), "--listen", f"127.0.0.1:{self.port}",
-                 "--port-file", str(self.port_file)], stdout=log, stderr=log)
+                 "--port-file", str(self.port_file), *self.options], stdout=log, stderr=log)
         self.port = int(wait_for(lambda: self.port_file.exists() and self.port_file.read_text().strip()))
         return self
 
