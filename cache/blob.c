@@ -212,6 +212,26 @@ bool blob_is_in_use(struct blob *b)
 	return in_use;
 }
 
+bool blob_row_is_stale(struct blob *b)
+{
+	bool stale;
+
+	pthread_mutex_lock(&b->lock);
+	stale = b->row_stale;
+	pthread_mutex_unlock(&b->lock);
+	return stale;
+}
+
+bool blob_must_settle(struct blob *b)
+{
+	bool in_use = blob_is_in_use(b), must;
+
+	pthread_mutex_lock(&b->lock);
+	must = b->row_stale || b->n_released || (b->slack_bytes && !in_use);
+	pthread_mutex_unlock(&b->lock);
+	return must;
+}
+
 /* Two references and noted: the caller's and that of the list of durable.c, which takes a third one
  * before it uses the descriptor. */
 void blob_park(struct blob *b)

@@ -130,6 +130,9 @@ bool blob_is_in_use(struct blob *b);
  */
 void blob_publish(struct blob *b, uint64_t id);
 void blob_withdraw(struct blob *b);
+bool blob_row_is_stale(struct blob *b);
+/* After a sync: the row is old, or there are units that become free, or blocks that nobody will need. */
+bool blob_must_settle(struct blob *b);
 /* The row as it should be; b->row_stale is taken back. */
 void blob_row(struct blob *b, struct content_blob *row);
 void blob_path(const uint8_t uuid[static CONTENT_UUID_LEN], char name[static BLOB_NAME_LEN]);

@@ -299,13 +299,6 @@ static int sync_blobs(const struct blob_list *l)
 	return r;
 }
 
-/* Its row is old, or there are units that become free or blocks that nobody will need. */
-static bool must_settle(struct blob *b)
-{
-	return b->row_stale || b->n_released ||
-	       (blob_units_reclaimable(b) && !blob_is_in_use(b));
-}
-
 /* Back to `settling`, or, what still has to be synced, to `noted`. */
 static void put_back(struct durable *d, struct blob_list *l, bool failed)
 {
@@ -318,7 +311,7 @@ static void put_back(struct durable *d, struct blob_list *l, bool failed)
 
 			atomic_store(&b->noted, noted);
 			l->blobs[i] = noted ? NULL : b;
-		} else if (!failed && !atomic_load(&b->settling) && must_settle(b)) {
+		} else if (!failed && !atomic_load(&b->settling) && blob_must_settle(b)) {
 			bool settling = list_add(&d->settling, b);
 
 			atomic_store(&b->settling, settling);
@@ -398,14 +391,14 @@ static void record(struct volume *v, const struct blob_list *l, uint64_t gen)
 	int r = 0;
 
 	for (size_t i = 0; i < l->n; i++)
-		stale = stale || l->blobs[i]->row_stale;
+		stale = stale || blob_row_is_stale(l->blobs[i]);
 	if ((!forget && !stale) || !record_is_due(d) || db_begin(v->db))
 		return;
 	d->recorded_ns = clock_boot_ns();
 	if (forget)
 		r = content_undo_forget(v->db, gen);
 	for (size_t i = 0; i < l->n && !r; i++) {
-		if (l->blobs[i]->row_stale)
+		if (blob_row_is_stale(l->blobs[i]))
 			r = update_row(v, l->blobs[i]);
 	}
 	if (r)
