@@ -395,6 +395,16 @@ static int presync(struct file *f, uint64_t *seq)
 	return r;
 }
 
+static bool is_large(struct file *f)
+{
+	bool large;
+
+	pthread_rwlock_rdlock(&f->lock);
+	large = file_is_large(f);
+	pthread_rwlock_unlock(&f->lock);
+	return large;
+}
+
 int file_sync(struct file *f)
 {
 	bool dirty, synced = false;
@@ -402,7 +412,9 @@ int file_sync(struct file *f)
 	int r = 0;
 
 	space_relieve(f->v);
-	if (atomic_load(&f->is_dirty))
+	/* A large file syncs its own blob, without the lock and without undo rows. Small ones have
+	 * theirs: so all who wait for the shared sync share that of the pack. */
+	if (atomic_load(&f->is_dirty) && is_large(f))
 		synced = !presync(f, &seq);
 	pthread_rwlock_wrlock(&f->lock);
 	dirty = file_is_dirty(f);
