@@ -363,11 +363,15 @@ static int update_row(struct volume *v, struct blob *b)
 		return 0;
 	if (blob_units_retire(b)) {
 		r = content_blob_is_used(v->db, b->id, &used);
+		if (!r)
+			r = FAILPOINT("pack-drop");
 		if (!r && !used)
 			return gc_drop_blob(v, b->id);
 		pthread_mutex_lock(&b->lock);
 		b->dead = false;
 		pthread_mutex_unlock(&b->lock);
+		if (r)
+			return r;
 	}
 	blob_row(b, &row);
 	r = content_blob_update(v->db, &row);

@@ -3,7 +3,7 @@
 #include <errno.h>
 
 #include "base/error.h"
-#include "base/log.h"
+#include "base/failpoint.h"
 #include "cache/volume_priv.h"
 
 #define KEPT 32
@@ -136,7 +136,9 @@ static int make_pack(struct volume *v, uint64_t store, struct blob **out)
 	if (r)
 		goto fail;
 	blob_row(b, &row);
-	r = content_blob_insert(v->db, &row);
+	r = FAILPOINT("pack-make");
+	if (!r)
+		r = content_blob_insert(v->db, &row);
 	if (!r)
 		blob_publish(b, row.id);
 	if (r)
