@@ -116,7 +116,7 @@ int fold_put_record(struct volume *v, const struct name_row *n)
 
 		if (row->state == OP_INFLIGHT || (row->kind != OP_PUT && row->kind != OP_ATTR))
 			continue;
-		if (row->kind == OP_PUT && row->state == OP_QUEUED)
+		if (row->kind == OP_PUT && row->state != OP_REFUSED)
 			return 0;
 		row->kind = OP_PUT;
 		return fold_row_renew(v, row);

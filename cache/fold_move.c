@@ -146,7 +146,7 @@ static int replace_make(struct volume *v, const struct op_row *make, const struc
 		return MIN_OF(r, 0);
 	*done = true;
 	fold_row_place(&op, parent, name);
-	return op.state == OP_QUEUED ? op_update(v->db, &op) : fold_row_renew(v, &op);
+	return op.state == OP_REFUSED ? fold_row_renew(v, &op) : op_update(v->db, &op);
 }
 
 /* The place the record has before row `last` of it. */

@@ -138,7 +138,7 @@ int fold_aside(struct volume *v, struct name_row *n)
 		if (op.state == OP_INFLIGHT || fold_row_is_double(&op))
 			break;
 		fold_row_place(&op, &parent, &n->name);
-		return op.state == OP_QUEUED ? op_update(v->db, &op) : fold_row_renew(v, &op);
+		return op.state == OP_REFUSED ? fold_row_renew(v, &op) : op_update(v->db, &op);
 	}
 	fold_row_init(&op, OP_MOVE, n->store, n->rid.text, n->object, &n->etag);
 	fold_row_place(&op, &parent, &n->name);

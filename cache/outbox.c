@@ -79,6 +79,20 @@ int outbox_refuse(struct volume *v, uint64_t seq, int status, const char *text)
 	return r == -ENOENT ? 0 : r;
 }
 
+static int hold_row(struct volume *v, struct op_row *row, const void *arg)
+{
+	if (row->state != OP_QUEUED)
+		return row->state == OP_INFLIGHT ? -EBUSY : -EINVAL;
+	row->state = OP_HELD;
+	snprintf(row->error, sizeof(row->error), "held by a person");
+	return op_update(v->db, row);
+}
+
+int outbox_hold(struct volume *v, uint64_t seq)
+{
+	return change_row(v, seq, hold_row, NULL, true);
+}
+
 static int requeue_row(struct volume *v, struct op_row *row, const void *arg)
 {
 	if (row->state != OP_REFUSED && row->state != OP_HELD)

@@ -5,7 +5,8 @@
  *   QUEUED ───────────────────────────▶ INFLIGHT ───────────────▶ gone
  *     ▲                                    │ outbox_retry: stays INFLIGHT, same key, later
  *     │                                    ├─ outbox_settle: conflict settled, gone or QUEUED anew with a new key
- *     └──────── retry (a person) ── REFUSED ◀─ outbox_refuse (4xx)
+ *     ├──────── retry (a person) ── REFUSED ◀─ outbox_refuse (4xx)
+ *     └──────── retry (a person) ── HELD ◀─ outbox_hold (a person, from QUEUED)
  *
  * A row is INFLIGHT, committed, before its request is sent; from then on it is frozen, with one idempotency key and,
  * for content, a snapshot (map) that pins its slots; later changes make new rows. After a crash INFLIGHT rows are sent again as they were.
@@ -101,6 +102,8 @@ int outbox_counts(struct volume *v, struct outbox_counts *out) MUST_CHECK;
 /* For people (`cachet journal`): each operation in order, with the path; the callback copies. */
 typedef int outbox_fn(void *arg, const struct outbox_op *op, const char *path);
 int outbox_each(struct volume *v, outbox_fn *fn, void *arg) MUST_CHECK;
+/* A queued operation waits for outbox_requeue, and so does what depends on it; later writes go into it. -EBUSY: it is on its way. */
+int outbox_hold(struct volume *v, uint64_t seq) MUST_CHECK;
 /* A refused or held operation is queued again with a new key. */
 int outbox_requeue(struct volume *v, uint64_t seq) MUST_CHECK;
 /* Gives the operation up: the local change stays local until the origin's next version; `cachet journal drop`. */

@@ -167,6 +167,12 @@ static int want_place(struct walk *w, const struct op_row *row, const struct row
 	return want_parent(w, row, parent->text);
 }
 
+/* It waits for a person, and holds up only what is about the same records and places. */
+static bool is_stopped(const struct op_row *row)
+{
+	return row->state == OP_REFUSED || row->state == OP_HELD;
+}
+
 /* A move leaves a place, too: the record's at the origin. */
 static int want_move(struct walk *w, const struct op_row *row)
 {
@@ -176,7 +182,7 @@ static int want_move(struct walk *w, const struct op_row *row)
 	int r;
 
 	if (row->kind == OP_SWAP) {
-		if (row->state != OP_REFUSED)
+		if (!is_stopped(row))
 			want(w, key('m', row->store, "", NULL), true, true);
 		r = op_get(w->v->db, row->seq + 1, &shadow);
 		/* Told by the feed, the shadow is gone before its row. */
@@ -185,7 +191,7 @@ static int want_move(struct walk *w, const struct op_row *row)
 	}
 	r = name_by_rid(w->v->db, row->store, row->rid.text, &n);
 	if (r == -ENOENT) {
-		if (row->state != OP_REFUSED)
+		if (!is_stopped(row))
 			want(w, key('s', row->store, "", NULL), true, false);
 		return 0;
 	}
@@ -194,7 +200,7 @@ static int want_move(struct walk *w, const struct op_row *row)
 	if (r)
 		return r;
 	r = object_get(w->v->db, row->object, &o);
-	if (!r && S_ISDIR(o.mode) && row->state != OP_REFUSED)
+	if (!r && S_ISDIR(o.mode) && !is_stopped(row))
 		want(w, key('m', row->store, "", NULL), true, true);
 	return r == -ENOENT ? 0 : r;
 }

@@ -22,6 +22,7 @@ const struct command *const command_table[] = {
 	&command_journal_ls,
 	&command_journal_show,
 	&command_journal_retry,
+	&command_journal_hold,
 	&command_journal_drop,
 	&command_journal_export,
 	&command_conflicts,

@@ -16,6 +16,7 @@ extern const struct command command_journal;
 extern const struct command command_journal_ls;
 extern const struct command command_journal_show;
 extern const struct command command_journal_retry;
+extern const struct command command_journal_hold;
 extern const struct command command_journal_drop;
 extern const struct command command_journal_export;
 extern const struct command command_conflicts;

@@ -13,6 +13,7 @@ static const struct option_def options[] = { COMMAND_COMMON, OPTION_END };
 static int run_ls(int argc, char **argv);
 static int run_show(int argc, char **argv);
 static int run_retry(int argc, char **argv);
+static int run_hold(int argc, char **argv);
 static int run_drop(int argc, char **argv);
 
 #define LS_DETAILS                                                                                 \
@@ -54,6 +55,17 @@ const struct command command_journal_retry = {
 	.summary = "Send a refused or held change again",
 	.options = options,
 	.run = run_retry,
+};
+
+const struct command command_journal_hold = {
+	.name = "journal hold",
+	.usage = "[OPTIONS] SEQ [NAME|PATH]",
+	.summary = "Keep an unsent change back until `journal retry`",
+	.details =
+		"What depends on it waits, too; the rest goes on. Later changes of the same file "
+		"go into it.\n",
+	.options = options,
+	.run = run_hold,
 };
 
 const struct command command_journal_drop = {
@@ -201,6 +213,12 @@ static int change_one(
 static int run_retry(int argc, char **argv)
 {
 	return change_one(&command_journal_retry, "retry", "queued again", argc, argv);
+}
+
+static int run_hold(int argc, char **argv)
+{
+	return change_one(
+		&command_journal_hold, "hold", "held until `cachet journal retry`", argc, argv);
 }
 
 static int run_drop(int argc, char **argv)

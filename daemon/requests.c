@@ -111,9 +111,10 @@ static int look_at(void *arg, const struct outbox_op *op, const char *path)
 	return 1;
 }
 
-/* Only what does not go on by itself: work that will be sent is not given up by a slip of the
- * finger. */
-static int change_operation(struct request *q, int (*change)(struct volume *v, uint64_t seq))
+/* `stopped`: only what does not go on by itself: work that will be sent is not given up by a slip
+ * of the finger. */
+static int change_operation(
+	struct request *q, bool stopped, int (*change)(struct volume *v, uint64_t seq))
 {
 	struct wanted w = { 0 };
 	int r;
@@ -123,7 +124,7 @@ static int change_operation(struct request *q, int (*change)(struct volume *v, u
 	r = outbox_each(q->d->volume, look_at, &w);
 	if (r < 0)
 		return r;
-	if (w.found && !w.stopped)
+	if (w.found && stopped && !w.stopped)
 		return say(q, -EINVAL,
 			"that operation is queued or on its way; only refused and held ones can be "
 			"changed");
@@ -137,12 +138,21 @@ static int change_operation(struct request *q, int (*change)(struct volume *v, u
 
 static int do_retry(struct request *q)
 {
-	return change_operation(q, outbox_requeue);
+	return change_operation(q, true, outbox_requeue);
+}
+
+static int do_hold(struct request *q)
+{
+	int r = change_operation(q, false, outbox_hold);
+
+	if (r == -EBUSY)
+		return say(q, r, "that operation is on its way already");
+	return r == -EINVAL ? say(q, r, "that operation waits for a person already") : r;
 }
 
 static int do_drop(struct request *q)
 {
-	return change_operation(q, outbox_drop);
+	return change_operation(q, true, outbox_drop);
 }
 
 static int do_resolve(struct request *q)
@@ -473,6 +483,7 @@ static const struct {
 	{ "status", do_status, false },
 	{ "journal", do_journal, false },
 	{ "retry", do_retry, false },
+	{ "hold", do_hold, false },
 	{ "drop", do_drop, false },
 	{ "conflicts", do_conflicts, false },
 	{ "resolve", do_resolve, false },

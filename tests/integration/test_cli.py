@@ -524,6 +524,21 @@ def test_a_change_that_is_only_queued_cannot_be_dropped(client):
     assert client.status()["pending"] == 1
 
 
+def test_a_held_change_waits_for_its_person(server, client):
+    client.run("offline")
+    (client.mnt / "held").write_bytes(b"x")
+    (one,) = json.loads(client.run("journal", "--json").stdout)["operations"]
+    client.run("journal", "hold", str(one["seq"]))
+    fails(client, FAILED, "journal", "hold", str(one["seq"]))
+    client.run("online")
+    (client.mnt / "other").write_bytes(b"y")
+    wait_for(lambda: "other" in server.records("notes"))
+    (one,) = json.loads(client.run("journal", "--json").stdout)["operations"]
+    assert one["path"] == "held" and one["state"] == "held"
+    client.run("journal", "retry", str(one["seq"]))
+    wait_for(lambda: client.status()["pending"] == 0)
+
+
 def test_names_cannot_speak_to_the_terminal(client):
     client.run("offline")
     (client.mnt / "a\x1b]0;owned\x07b").write_bytes(b"x")

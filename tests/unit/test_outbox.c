@@ -142,6 +142,67 @@ static void a_refused_write_is_tried_again_with_the_next_one(void **state)
 	done(&b);
 }
 
+static void a_held_operation_stops_only_what_depends_on_it(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct origin_model *m = om_new(1);
+	uint64_t cursor = 0, seq;
+	struct batch b;
+
+	ok(tf_mkdir(f, "d"));
+	next(f, &b);
+	seq = b.ops[0].seq;
+	done(&b);
+	ok(outbox_hold(f->v, seq));
+	ok(tf_create(f, "d/in"));
+	ok(tf_create(f, "x"));
+	next(f, &b);
+	assert_int_equal(b.n, 1);
+	assert_string_equal(b.ops[0].name, "x");
+	done(&b);
+	assert_int_equal(outbox_hold(f->v, seq), -EINVAL);
+	ok(outbox_requeue(f->v, seq));
+	om_sync(f, m, &cursor, 10);
+	assert_int_equal(om_compare(f, m), 3);
+	om_free(m);
+}
+
+static void a_held_write_stays_held_and_takes_the_next_one_in(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct origin_model *m = om_new(1);
+	uint64_t cursor = 0, seq;
+	struct batch b;
+
+	ok(tf_create(f, "a"));
+	next(f, &b);
+	seq = b.ops[0].seq;
+	done(&b);
+	ok(outbox_hold(f->v, seq));
+	ok(tf_write_object(f, tf_at(f, "a"), "later"));
+	ok(tf_rename(f, "a", "b", 0));
+	next(f, &b);
+	assert_int_equal(b.n, 0);
+	done(&b);
+	ok(outbox_requeue(f->v, seq));
+	om_sync(f, m, &cursor, 10);
+	assert_int_equal(om_compare(f, m), 1);
+	assert_string_equal(om_at(m, "root", "b")->content, "later");
+	om_free(m);
+}
+
+static void what_is_in_flight_cannot_be_held(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct batch b;
+
+	ok(tf_create(f, "a"));
+	next(f, &b);
+	ok(outbox_begin(f->v, b.ops, b.n));
+	assert_int_equal(outbox_hold(f->v, b.ops[0].seq), -EBUSY);
+	done(&b);
+}
+
 static void young_rows_wait(void **state)
 {
 	struct tree_fixture *f = *state;
@@ -474,6 +535,9 @@ int main(void)
 		tf_test(a_directory_is_deleted_after_what_was_in_it),
 		tf_test(a_refused_operation_stops_only_what_depends_on_it),
 		tf_test(a_refused_write_is_tried_again_with_the_next_one),
+		tf_test(a_held_operation_stops_only_what_depends_on_it),
+		tf_test(a_held_write_stays_held_and_takes_the_next_one_in),
+		tf_test(what_is_in_flight_cannot_be_held),
 		tf_test(young_rows_wait),
 		tf_test(a_row_in_flight_is_sent_again_as_it_was),
 		tf_test(a_symlink_in_flight_is_sent_again_as_it_was),
