@@ -13,6 +13,7 @@
 #include "cache/file_priv.h"
 #include "cache/scan.h"
 #include "cache/unsent.h"
+#include "cache/verify.h"
 
 #define TICK_NS (250 * NS_PER_MS)
 #define IDLE_TICK_NS (1000 * NS_PER_MS)
@@ -23,6 +24,7 @@
 #define CLOCK_NS (60 * NS_PER_SEC)
 #define FILES_PER_TICK 64
 #define USED_MAX 4096
+#define SCRUB_MS 1000
 
 struct keeper {
 	pthread_t thread;
@@ -99,7 +101,7 @@ void keeper_touch(struct volume *v, uint64_t map)
 }
 
 struct due {
-	int64_t sync_ns, used_ns, clock_ns;
+	int64_t sync_ns, used_ns, scrub_ns, clock_ns;
 };
 
 static void sync_if_due(struct volume *v, struct due *due, int64_t now)
@@ -114,6 +116,18 @@ static void sync_if_due(struct volume *v, struct due *due, int64_t now)
 	r = long_wal ? durable_checkpoint(v, space_wal_mark(v)) : durable_sync(v);
 	if (r)
 		log_debug("background sync failed: %s", error_text(r));
+}
+
+/* What the rate allows since the last time, when nothing is being written. */
+static void scrub_if_due(struct volume *v, struct due *due, int64_t now)
+{
+	int64_t age_ms = (now - due->scrub_ns) / NS_PER_MS;
+
+	if (!v->scrub_rate || age_ms < SCRUB_MS)
+		return;
+	due->scrub_ns = now;
+	if (!filetab_any_dirty(v))
+		verify_scrub(v, v->scrub_rate * (uint64_t)MIN_OF(age_ms, 2 * SCRUB_MS) / 1000);
 }
 
 static void tick(struct volume *v, struct due *due)
@@ -138,6 +152,7 @@ static void tick(struct volume *v, struct due *due)
 		enrolment_tick(v);
 	}
 	sync_if_due(v, due, now);
+	scrub_if_due(v, due, now);
 }
 
 /* Until the next tick; false when the keeper is to stop. */
@@ -200,7 +215,8 @@ static void *keeper_main(void *arg)
 {
 	struct volume *v = arg;
 	struct keeper *k = v->keeper;
-	struct due due = { clock_boot_ns(), clock_boot_ns(), clock_boot_ns() };
+	const int64_t began = clock_boot_ns();
+	struct due due = { began, began, began, began };
 	bool busy = false;
 
 	scan_run(v, stopping, k);

@@ -19,9 +19,9 @@
 #include "cache/tree_priv.h"
 #include "cache/unsent.h"
 #include "cache/unsent_model.h"
+#include "cache/verify.h"
 
 #define INDEX_PREFIX "index."
-#define DAMAGED_TEXT "its content is damaged here and was not sent"
 
 /* Numbers of the lost index and what stands for them now. */
 struct number {
@@ -521,7 +521,7 @@ static int put_op(struct unsent_restore *u, const struct model_record *model, st
 		op->map = 0;
 		if (model->bad) {
 			op->state = OP_REFUSED;
-			snprintf(op->error, sizeof(op->error), DAMAGED_TEXT);
+			snprintf(op->error, sizeof(op->error), VERIFY_DAMAGED_TEXT);
 		}
 	}
 	r = op_restore(u->v->db, op);

@@ -39,6 +39,7 @@ static struct volume *volume_alloc(const struct volume_options *o)
 	pthread_mutex_init(&v->space.evicting, NULL);
 	pthread_mutex_init(&v->observer_lock, NULL);
 	v->space.limit = o->limit_bytes ? o->limit_bytes : VOLUME_LIMIT_DEFAULT_BYTES;
+	v->scrub_rate = o->scrub_rate;
 	v->alg = o->alg ? o->alg : aead_default();
 	v->uid = o->uid;
 	v->gid = o->gid;

@@ -107,6 +107,7 @@ struct volume {
 
 	atomic_uint_fast64_t rolled_back, damaged;
 	atomic_uint_fast64_t beside[VOLUME_STORES_MAX / 64]; /* set of stores: queries.c */
+	uint64_t scrub_rate, scrub_after; /* bytes a second, 0 = off; the last map looked at (the keeper's) */
 	bool unclean, wal_damaged, index_lost;
 	struct unsent_restored restored; /* if index_lost */
 };

@@ -30,6 +30,7 @@ const struct command *const command_table[] = {
 	&command_conflicts_show,
 	&command_conflicts_resolve,
 	&command_events,
+	&command_verify,
 	&command_export,
 	&command_view,
 	&command_import,

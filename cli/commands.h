@@ -34,6 +34,7 @@ extern const struct command command_events;
 extern const struct command command_job_run;
 extern const struct command command_job_ls;
 extern const struct command command_job_result;
+extern const struct command command_verify;
 extern const struct command command_serve;
 extern const struct command command_serve_token_add;
 extern const struct command command_serve_token_ls;

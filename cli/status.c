@@ -120,11 +120,31 @@ static void print_stores(const struct json *o)
 	printf("%s\n", *between ? "" : "none known yet");
 }
 
+static bool has_damaged_files(const struct json *o)
+{
+	const struct json *files = show_member(o, "damaged_files");
+
+	return files && json_first(files);
+}
+
 static bool is_damaged(const struct json *o)
 {
 	return show_u64(o, "damaged_chunks") || show_bool(o, "wal_damaged") ||
-	       show_u64(o, "restored_damaged") || show_bool(o, "log_damaged") ||
-	       show_bool(o, "rolled_back_volume");
+	       has_damaged_files(o) || show_u64(o, "restored_damaged") ||
+	       show_bool(o, "log_damaged") || show_bool(o, "rolled_back_volume");
+}
+
+static void print_damaged_files(const struct json *o)
+{
+	const struct json *files = show_member(o, "damaged_files");
+
+	for (const struct json *f = files ? json_first(files) : NULL; f; f = json_next(f)) {
+		const char *path = show_string(f, "path");
+
+		printf("  damaged     ");
+		show_text(stdout, path ? path : "?");
+		printf(": not sent; write it again, or `cachet journal drop`\n");
+	}
 }
 
 static void print_restored(const struct json *o)
@@ -156,6 +176,7 @@ static void print_damage(const struct json *o)
 			show_u64(o, "damaged_chunks"));
 	if (show_bool(o, "wal_damaged"))
 		printf("  damage      the write-ahead log was damaged; a copy was set aside\n");
+	print_damaged_files(o);
 	if (show_bool(o, "index_lost"))
 		print_restored(o);
 	if (show_u64(o, "aside_bytes"))

@@ -86,6 +86,7 @@ static const struct member {
 	{ "allow_raw_kek", MEMBER_FLAG, offsetof(struct config, allow_raw_kek) },
 	{ "limit_bytes", MEMBER_NUMBER, offsetof(struct config, limit_bytes) },
 	{ "deadline_ms", MEMBER_NUMBER, offsetof(struct config, deadline_ms) },
+	{ "scrub_rate", MEMBER_NUMBER, offsetof(struct config, scrub_rate) },
 };
 
 static const struct member *find_member(const char *key)
@@ -148,6 +149,7 @@ static int check_values(const struct config *c, char **error)
 		{ c->mountpoint && c->mountpoint[0] != '/', "mountpoint", "an absolute path" },
 		{ c->ca_file && c->ca_file[0] != '/', "ca_file", "an absolute path" },
 		{ c->deadline_ms > CONFIG_DEADLINE_MAX_MS, "deadline_ms", "at most 3600000" },
+		{ c->scrub_rate > CONFIG_SCRUB_RATE_MAX, "scrub_rate", "at most 1000000000" },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(checks); i++)

@@ -18,6 +18,7 @@
 #include "base/macros.h"
 
 #define CONFIG_NAME_DEFAULT "default"
+#define CONFIG_SCRUB_RATE_MAX UINT64_C(1000000000)
 
 struct config {
 	char *name;
@@ -30,6 +31,7 @@ struct config {
 	bool allow_raw_kek;   /* development: a server may send its key unwrapped */
 	uint64_t limit_bytes; /* 0 = default */
 	uint64_t deadline_ms; /* 0 = default */
+	uint64_t scrub_rate;  /* bytes a second verified in the background; 0 = none */
 };
 
 /* CE_USAGE unless `name` can be a file name here and a word on a command line. */

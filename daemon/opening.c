@@ -46,6 +46,7 @@ int opening_volume(const struct config *c, const struct secret *kek, enum openin
 	struct volume_options o = {
 		.key_source = c->key_source,
 		.limit_bytes = c->limit_bytes,
+		.scrub_rate = c->scrub_rate,
 		.uid = getuid(),
 		.gid = getgid(),
 		.host = host,

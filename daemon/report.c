@@ -13,6 +13,7 @@
 #include "cache/remote.h"
 #include "cache/space.h"
 #include "cache/tree.h"
+#include "cache/verify.h"
 #include "daemon/daemon_priv.h"
 
 #define REPLACEMENT "\xef\xbf\xbd" /* U+FFFD */
@@ -135,6 +136,17 @@ static void add_mount(struct daemon_state *d, struct json *out)
 	json_set_i64(out, "since_ns", d->started_ns);
 }
 
+/* Files whose unsent content does not open: refused for that reason, or seen by a restore. */
+static int add_damaged(void *arg, const struct outbox_op *op, const char *path)
+{
+	if (op->state == OUTBOX_REFUSED && !strcmp(op->error, VERIFY_DAMAGED_TEXT)) {
+		struct json *o = json_append_object(arg);
+
+		report_text(o, "path", path);
+	}
+	return 0;
+}
+
 int report_status(struct daemon_state *d, struct json *out)
 {
 	uint64_t conflicts = 0;
@@ -148,6 +160,9 @@ int report_status(struct daemon_state *d, struct json *out)
 	if (r)
 		return r;
 	json_set_u64(out, "conflicts", conflicts);
+	r = outbox_each(d->volume, add_damaged, json_set_array(out, "damaged_files"));
+	if (r)
+		return r;
 	r = remote_stores(d->volume, add_store, json_set_array(out, "stores"));
 	return r ? r : add_cache(d->volume, out);
 }
@@ -219,6 +234,25 @@ int report_conflicts(struct daemon_state *d, bool open_only, struct json *out)
 {
 	return outbox_conflicts(
 		d->volume, open_only, add_conflict, json_set_array(out, "conflicts"));
+}
+
+int report_verify(struct daemon_state *d, const struct verify_report *v, uint64_t after, bool done,
+	struct json *out)
+{
+	struct volume_status s;
+	int r = volume_status(d->volume, &s);
+
+	if (r)
+		return r;
+	json_set_u64(out, "after", after);
+	json_set_bool(out, "done", done);
+	json_set_u64(out, "files", v->files);
+	json_set_u64(out, "chunks", v->chunks);
+	json_set_u64(out, "bytes", v->bytes);
+	json_set_u64(out, "healed", v->healed);
+	json_set_u64(out, "damaged", v->damaged);
+	json_set_u64(out, "total_bytes", s.used_bytes);
+	return 0;
 }
 
 static int add_event(void *arg, uint64_t id, int64_t time_ns, const char *kind, const char *detail)

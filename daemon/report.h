@@ -23,6 +23,10 @@ int report_journal(struct daemon_state *d, struct json *out) MUST_CHECK;
 #define REPORT_CONTENT_MAX (11u << 20)
 int report_operation(struct daemon_state *d, uint64_t seq, struct json *out) MUST_CHECK;
 const char *report_kind_name(int kind); /* of enum outbox_kind */
+struct verify_report;
+/* One slice of `verify`. */
+int report_verify(struct daemon_state *d, const struct verify_report *v, uint64_t after, bool done,
+	struct json *out) MUST_CHECK;
 /* `verify`: "bad_id" is 0 when the chain is whole. */
 int report_events(struct daemon_state *d, bool verify, struct json *out) MUST_CHECK;
 int report_conflicts(struct daemon_state *d, bool open_only, struct json *out) MUST_CHECK;

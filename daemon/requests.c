@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/bytes.h"
 #include "base/clock.h"
@@ -11,6 +12,8 @@
 #include "base/secret.h"
 #include "cache/jobs.h"
 #include "cache/outbox.h"
+#include "cache/tree.h"
+#include "cache/verify.h"
 #include "daemon/daemon_priv.h"
 #include "daemon/opening.h"
 #include "daemon/report.h"
@@ -18,6 +21,7 @@
 #define WAIT_SLICE_MIN_MS 2000
 #define WAIT_SLICE_MAX_MS 30000
 #define CHECK_MS 20000
+#define VERIFY_SLICE_BYTES (UINT64_C(32) << 20)
 #define PROBE_PAUSE_MIN_MS 100
 #define PROBE_PAUSE_MAX_MS 1000
 
@@ -70,6 +74,37 @@ static int do_events(struct request *q)
 	if (json_has(q->in, "verify") && json_get_bool(q->in, "verify", &verify))
 		return say(q, CE_USAGE, "'verify' is true or false");
 	return report_events(q->d, verify, q->out);
+}
+
+/* One slice of a verification: the caller asks again with what "after" says until "done". */
+static int do_verify(struct request *q)
+{
+	struct verify_report report = { 0 };
+	struct tree_attr a = { 0 };
+	const char *path = NULL;
+	uint64_t after = 0;
+	bool done;
+	int r = 0;
+
+	if (json_has(q->in, "path") && json_get_string(q->in, "path", &path))
+		return say(q, CE_USAGE, "'path' is a text");
+	if (json_has(q->in, "after") && json_get_u64(q->in, "after", &after))
+		return say(q, CE_USAGE, "'after' is a number");
+	if (path && *path)
+		r = tree_resolve(q->d->volume, path, &a);
+	if (r == -ENOENT)
+		return say(q, r, "there is no such file in the volume");
+	if (!r && path && *path && !S_ISREG(a.mode))
+		return say(q, CE_USAGE, "only a file, or the whole volume, can be verified");
+	if (!r && !after && verify_index(q->d->volume))
+		return say(q, CE_TAMPER,
+			"the index is damaged: unmount, remove index.db of the volume, mount "
+			"again; "
+			"it is made anew and unsent work is put back");
+	if (!r)
+		r = verify_slice(
+			q->d->volume, a.object, &after, VERIFY_SLICE_BYTES, &done, &report);
+	return r ? r : report_verify(q->d, &report, after, done, q->out);
 }
 
 static int do_stat(struct request *q)
@@ -488,6 +523,7 @@ static const struct {
 	{ "conflicts", do_conflicts, false },
 	{ "resolve", do_resolve, false },
 	{ "events", do_events, false },
+	{ "verify", do_verify, false },
 	{ "stat", do_stat, false },
 	{ "keys", do_keys, false },
 	{ "rotate", do_rotate, false },

@@ -84,6 +84,8 @@ int content_map_delete(struct db *db, uint64_t id) MUST_CHECK;
 /* A copy of map and chunk rows in `state`; *out is its id. Same blob, same slots. */
 int content_map_clone(
 	struct db *db, uint64_t id, enum content_map_state state, uint64_t *out) MUST_CHECK;
+/* Ids > after of current maps with content, at most max. Returns the count. */
+int content_map_after(struct db *db, uint64_t after, uint64_t *ids, size_t max) MUST_CHECK;
 /* Ids of maps in state snapshot or superseded (garbage after a crash unless an op names it); at
  * most max. Returns the count. */
 int content_map_stray(struct db *db, uint64_t *ids, size_t max) MUST_CHECK;

@@ -114,6 +114,8 @@
 		" AND NOT EXISTS (SELECT 1 FROM map s WHERE s.blob = m.blob AND s.blob > 0"                     \
 		"  AND s.object = m.object AND s.id <> m.id)"                                      \
 		" ORDER BY m.used_s, m.id LIMIT ?3")                                               \
+	STMT(MAP_AFTER,                                                                            \
+		"SELECT id FROM map WHERE id > ? AND state = 0 AND blob > 0 ORDER BY id LIMIT ?")  \
 	STMT(MAP_STRAY,                                                                            \
 		"SELECT id FROM map WHERE state > 0 AND NOT EXISTS"                                \
 		" (SELECT 1 FROM op WHERE op.map = map.id AND op.map > 0) ORDER BY id LIMIT ?")    \

@@ -1,0 +1,214 @@
+#include "cache/verify.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "cache/file_priv.h"
+#include "cache/pool.h"
+
+#define MAPS 32
+#define CHUNKS 64
+
+struct chunks {
+	struct content_chunk c[CHUNKS];
+	size_t n;
+};
+
+static int take_chunk(void *arg, const struct content_chunk *c)
+{
+	struct chunks *all = arg;
+
+	all->c[all->n++] = *c;
+	return all->n == CHUNKS;
+}
+
+/* The operations that would send what is not whole. One in flight reads its own snapshot. */
+static int refuse(void *arg, const struct op_row *op)
+{
+	struct op_row *found = arg;
+
+	if (op->kind != OP_PUT || op->state != OP_QUEUED)
+		return 0;
+	*found = *op;
+	return 1;
+}
+
+static int refuse_ops(struct volume *v, uint64_t object)
+{
+	struct op_row op;
+	int r = db_begin(v->db);
+
+	if (r)
+		return r;
+	do {
+		op = (struct op_row){ 0 };
+		r = op_each_of_object(v->db, object, refuse, &op);
+		if (r < 0 || !op.seq)
+			break;
+		op.state = OP_REFUSED;
+		snprintf(op.error, sizeof(op.error), VERIFY_DAMAGED_TEXT);
+		r = op_update(v->db, &op);
+	} while (!r);
+	if (r < 0)
+		db_rollback(v->db);
+	else
+		r = db_commit(v->db);
+	return r;
+}
+
+/* As a reader would, who heals what can be healed. */
+static int repair(struct volume *v, uint64_t object, uint64_t idx, struct verify_report *report)
+{
+	_cleanup_free_ uint8_t *buf = NULL;
+	struct object_row o;
+	struct file *f;
+	size_t got;
+	int r;
+
+	db_read(v->db);
+	r = object_get(v->db, object, &o);
+	db_unlock(v->db);
+	if (!r)
+		r = file_open(v, object, o.version, false, &f);
+	if (r)
+		return r == -ENOENT || r == CE_STALE ? 0 : r;
+	buf = malloc((size_t)1 << file_shift(f));
+	r = buf ? file_read(f, buf, (size_t)1 << file_shift(f), idx << file_shift(f), &got)
+		: -ENOMEM;
+	if (buf)
+		secret_wipe(buf, (size_t)1 << file_shift(f));
+	file_unref(f, false);
+	if (r == CE_ABSENT)
+		report->healed++;
+	if (r != CE_TAMPER && r != -EIO)
+		return r == CE_ABSENT ? 0 : r;
+	report->damaged++;
+	return refuse_ops(v, object);
+}
+
+struct look {
+	struct content_map m;
+	struct blob *b;
+	struct chunks chunks;
+};
+
+/* The next rows of a map, and its blob, referenced. */
+static int next_chunks(struct volume *v, uint64_t map, uint64_t from, struct look *l)
+{
+	int r;
+
+	l->b = NULL;
+	l->chunks.n = 0;
+	db_read(v->db);
+	r = content_map_get(v->db, map, &l->m);
+	if (!r && l->m.blob)
+		r = content_chunk_each(v->db, map, from, take_chunk, &l->chunks);
+	if (r >= 0 && l->chunks.n)
+		r = blob_get(v, l->m.blob, &l->b);
+	db_unlock(v->db);
+	return MIN_OF(r, 0);
+}
+
+static int look_at(struct volume *v, struct look *l, uint8_t *buf, struct verify_report *report)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < l->chunks.n && !r; i++) {
+		const struct content_chunk *c = &l->chunks.c[i];
+
+		r = blob_open(l->b, c, buf);
+		secret_wipe(buf, c->len);
+		report->chunks++;
+		report->bytes += c->len;
+		if (r == CE_TAMPER || r == -EIO || r == CE_CORRUPT)
+			r = repair(v, l->m.object, c->idx, report);
+	}
+	return r;
+}
+
+static int verify_map(struct volume *v, uint64_t map, uint8_t *buf, struct verify_report *report)
+{
+	struct look l;
+	uint64_t from = 0;
+	int r;
+
+	do {
+		r = next_chunks(v, map, from, &l);
+		if (!r)
+			r = look_at(v, &l, buf, report);
+		if (l.chunks.n)
+			from = l.chunks.c[l.chunks.n - 1].idx + 1;
+		blob_unref(l.b);
+	} while (!r && l.chunks.n == CHUNKS);
+	report->files++;
+	return r == -ENOENT ? 0 : r; /* gone meanwhile */
+}
+
+static int maps_after(
+	struct volume *v, uint64_t object, uint64_t after, uint64_t ids[static MAPS], size_t *n)
+{
+	struct object_row o;
+	int r;
+
+	*n = 0;
+	db_read(v->db);
+	if (!object) {
+		r = content_map_after(v->db, after, ids, MAPS);
+		*n = (size_t)MAX_OF(r, 0);
+	} else {
+		r = object_get(v->db, object, &o);
+		if (!r && S_ISREG(o.mode) && o.map > after)
+			ids[(*n)++] = o.map;
+	}
+	db_unlock(v->db);
+	return MIN_OF(r, 0);
+}
+
+int verify_slice(struct volume *v, uint64_t object, uint64_t *after, uint64_t budget_bytes,
+	bool *done, struct verify_report *report)
+{
+	uint64_t start = report->bytes, ids[MAPS];
+	uint8_t *buf = pool_get(v->pool, BLOB_SHIFT_MAX);
+	size_t n = 0;
+	int r = buf ? 0 : -ENOMEM;
+
+	*done = false;
+	while (!r && !*done && report->bytes - start < budget_bytes) {
+		r = maps_after(v, object, *after, ids, &n);
+		*done = !r && !n;
+		for (size_t i = 0; i < n && !r && report->bytes - start < budget_bytes; i++) {
+			r = verify_map(v, ids[i], buf, report);
+			if (!r)
+				*after = ids[i];
+		}
+	}
+	if (buf)
+		pool_put(v->pool, BLOB_SHIFT_MAX, buf, (size_t)1 << BLOB_SHIFT_MAX);
+	return r;
+}
+
+void verify_scrub(struct volume *v, uint64_t bytes)
+{
+	struct verify_report report = { 0 };
+	bool done = false;
+	int r = verify_slice(v, 0, &v->scrub_after, bytes, &done, &report);
+
+	if (done)
+		v->scrub_after = 0;
+	if (r)
+		log_debug("scrub: %s", error_text(r));
+}
+
+int verify_index(struct volume *v)
+{
+	int r;
+
+	db_read(v->db);
+	r = db_integrity_check(v->db);
+	db_unlock(v->db);
+	return r;
+}
