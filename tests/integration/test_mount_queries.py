@@ -3,6 +3,7 @@ import errno
 import json
 import os
 import subprocess
+import time
 
 import pytest
 
@@ -132,6 +133,7 @@ def test_an_answer_that_was_evicted_is_fetched_again(server, make_client):
     c.sync()
     path = c.mnt / "queries/visits/subjectId=42.json"
     content = path.read_bytes()
+    time.sleep(1.1)  # use is counted in seconds
     for i in range(13):
         (c.mnt / f"big{i}").read_bytes()
     c.umount()
