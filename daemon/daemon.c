@@ -223,8 +223,9 @@ static void warn_of_damage(struct volume *v)
 	if (s.wal_damaged)
 		log_warning("the write-ahead log was damaged; a copy was set aside in the volume");
 	if (s.index_lost)
-		log_warning("the index was lost and made anew: %llu unsent changes put back, %llu of "
-			    "them with damaged content%s",
+		log_warning(
+			"the index was lost and made anew: %llu unsent changes put back, %llu of "
+			"them with damaged content%s",
 			(unsigned long long)s.restored, (unsigned long long)s.restored_damaged,
 			s.log_damaged ? "; some may be missing" : "");
 	if (s.rolled_back)
