@@ -41,6 +41,15 @@ static void empty(struct chunkcache *cc, struct place *p)
 	p->buf = NULL;
 }
 
+void chunkcache_empty(struct chunkcache *cc)
+{
+	for (unsigned i = 0; i < PLACES; i++) {
+		pthread_mutex_lock(&cc->places[i].lock);
+		empty(cc, &cc->places[i]);
+		pthread_mutex_unlock(&cc->places[i].lock);
+	}
+}
+
 void chunkcache_free(struct chunkcache *cc)
 {
 	if (!cc)

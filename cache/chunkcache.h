@@ -13,6 +13,8 @@ struct pool;
 int chunkcache_new(struct pool *pool, struct chunkcache **out) MUST_CHECK;
 /* NULL-safe. */
 void chunkcache_free(struct chunkcache *cc);
+/* Wipes what it holds. */
+void chunkcache_empty(struct chunkcache *cc);
 
 /* `len` bytes from `in` of the chunk, within c->len. Errors of blob_open. */
 int chunkcache_read(struct chunkcache *cc, struct blob *b, const struct content_chunk *c, uint32_t in,

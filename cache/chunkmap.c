@@ -18,7 +18,7 @@ struct chunkmap_page {
 	UT_hash_handle hh;
 };
 
-void chunkmap_init(struct chunkmap *m, struct db *db, uint64_t map)
+void chunkmap_init(struct chunkmap *m, struct db *const *db, uint64_t map)
 {
 	*m = (struct chunkmap){ .db = db, .map = map, .cut = CHUNKMAP_NO_CUT };
 	pthread_mutex_init(&m->lock, NULL);
@@ -93,9 +93,9 @@ static int load_page(struct chunkmap *m, uint64_t number, struct chunkmap_page *
 	for (unsigned i = 0; i < CHUNKMAP_PAGE; i++)
 		p->entries[i].c.idx = number * CHUNKMAP_PAGE + i;
 	if (m->map && number * CHUNKMAP_PAGE < m->cut) {
-		db_read(m->db);
-		r = content_chunk_each(m->db, m->map, number * CHUNKMAP_PAGE, load_row, &l);
-		db_unlock(m->db);
+		db_read(*m->db);
+		r = content_chunk_each(*m->db, m->map, number * CHUNKMAP_PAGE, load_row, &l);
+		db_unlock(*m->db);
 	}
 	if (r) {
 		free(p);
@@ -187,9 +187,9 @@ static int next_page(struct chunkmap *m, uint64_t number, uint64_t *out)
 			best = MIN_OF(best, p->number);
 	}
 	if (m->map && number * CHUNKMAP_PAGE < m->cut) {
-		db_read(m->db);
-		r = content_chunk_each(m->db, m->map, number * CHUNKMAP_PAGE, first_row, &idx);
-		db_unlock(m->db);
+		db_read(*m->db);
+		r = content_chunk_each(*m->db, m->map, number * CHUNKMAP_PAGE, first_row, &idx);
+		db_unlock(*m->db);
 	}
 	if (!r && idx < m->cut)
 		best = MIN_OF(best, idx / CHUNKMAP_PAGE);

@@ -42,7 +42,7 @@ struct chunkmap_page;
 
 struct chunkmap {
 	pthread_mutex_t lock;
-	struct db *db;
+	struct db *const *db; /* the volume's: another one after it was locked */
 	uint64_t map; /* 0: no rows */
 	uint64_t cut;
 	struct chunkmap_page *pages;
@@ -51,7 +51,7 @@ struct chunkmap {
 	size_t n_pending; /* entries SEALED or DROPPED */
 };
 
-void chunkmap_init(struct chunkmap *m, struct db *db, uint64_t map);
+void chunkmap_init(struct chunkmap *m, struct db *const *db, uint64_t map);
 void chunkmap_done(struct chunkmap *m);
 
 int chunkmap_get(struct chunkmap *m, uint64_t idx, struct chunk_entry *out) MUST_CHECK;

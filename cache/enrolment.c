@@ -261,7 +261,9 @@ static int load(
 		return say(error, CE_USAGE,
 			"this volume was not made with a key of the server: give the key source it "
 			"was made with");
-	if (!r)
+	if (!r && s->secret)
+		r = secret_new_copy(secret_cbytes(s->secret), secret_len(s->secret), &e->local);
+	else if (!r)
 		r = keysource_fetch(s->key_source, keyring_source_params(k), &e->local, error);
 	if (!r)
 		r = device_read(keyring_device(k), e->local, &e->device);

@@ -45,6 +45,7 @@ struct enrolment_setup {
 	const struct enrolment_link *link; /* NULL: the lease alone */
 	int dirfd;
 	bool lease_first;
+	const struct secret *secret; /* of the device, if at hand */
 };
 /* A new keyring, unlocked, with its device record; saved by the caller. */
 int enrolment_create(const struct enrolment_setup *s, const char *device_id,

@@ -63,8 +63,11 @@ void file_unref(struct file *f, bool writer)
  * the volume removes. */
 static void drop_superseded(struct file *f)
 {
-	int r = db_begin(f->v->db);
+	int r;
 
+	if (!f->v->db) /* locked */
+		return;
+	r = db_begin(f->v->db);
 	if (!r) {
 		r = gc_drop_map(f->v, f->map);
 		if (r)

@@ -123,7 +123,7 @@ static int file_new(struct volume *v, uint64_t store, uint64_t map, struct file 
 	f->size = m.size;
 	f->whole = m.whole;
 	pthread_rwlock_init(&f->lock, NULL);
-	chunkmap_init(&f->chunks, v->db, map);
+	chunkmap_init(&f->chunks, &v->db, map);
 	*out = f;
 	return 0;
 }

@@ -1,7 +1,8 @@
 /*
- * CEKs stay unwrapped from their first use to volume_close, one per store, found by the store's row
- * id or by its opaque id. A blob's key is derived for each use (BLAKE2b of 60 bytes, under 1 us)
- * and wiped: kept per blob in locked memory it would cost a page each, and RLIMIT_MEMLOCK is small.
+ * CEKs stay unwrapped from their first use to volume_close (while it is locked they are zeros; who
+ * borrows one keeps its address), one per store, found by the store's row id or by its opaque id. A
+ * blob's key is derived for each use (BLAKE2b of 60 bytes, under 1 us) and wiped: kept per blob in
+ * locked memory it would cost a page each, and RLIMIT_MEMLOCK is small.
  */
 #include <errno.h>
 #include <string.h>
@@ -44,6 +45,28 @@ void keys_lock(struct volume *v)
 void keys_unlock(struct volume *v)
 {
 	pthread_mutex_unlock(&v->ceks->lock);
+}
+
+void keys_forget(struct volume *v)
+{
+	for (struct cek *c = v->ceks->by_store; c; c = c->hh.next)
+		secret_wipe(secret_bytes(c->key), secret_len(c->key));
+}
+
+int keys_recall(struct volume *v)
+{
+	int r = 0;
+
+	for (struct cek *c = v->ceks->by_store; c && !r; c = c->hh.next) {
+		_cleanup_secret_ struct secret *key = NULL;
+		char ref[2 * sizeof(c->ref) + 1];
+
+		bytes_to_hex(c->ref, sizeof(c->ref), ref);
+		r = keyring_get(v->keyring, KEYRING_PURPOSE_CEK, ref, &key);
+		if (!r)
+			memcpy(secret_bytes(c->key), secret_cbytes(key), secret_len(key));
+	}
+	return r;
 }
 
 void keys_free(struct volume *v)

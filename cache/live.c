@@ -67,7 +67,8 @@ void tree_drop(struct volume *v, uint64_t object, uint64_t n)
 		}
 	}
 	pthread_mutex_unlock(&v->live_lock);
-	if (unlinked)
+	/* Locked: the next open of the volume removes it. */
+	if (unlinked && v->db)
 		remove_unlinked(v, object);
 }
 

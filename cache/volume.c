@@ -115,12 +115,14 @@ static int get_kek(struct volume *v, const struct volume_options *o, struct secr
 {
 	if (o->kek)
 		return secret_new_copy(secret_cbytes(o->kek), secret_len(o->kek), out);
+	if (o->secret)
+		return secret_new_copy(secret_cbytes(o->secret), secret_len(o->secret), out);
 	return keysource_fetch(o->key_source, keyring_source_params(v->keyring), out, error);
 }
 
 static int unlock(struct volume *v, const struct volume_options *o, char **error)
 {
-	const struct enrolment_setup s = { o->key_source, o->link, v->dirfd, o->lease_first };
+	const struct enrolment_setup s = { o->key_source, o->link, v->dirfd, o->lease_first, o->secret };
 	struct secret *kek = NULL;
 	const char *local;
 	int r;
@@ -328,6 +330,10 @@ void volume_close(struct volume *v)
 		return;
 	keeper_stop(v);
 	release_files(v);
+	if (!v->db) { /* locked: synced already */
+		volume_free(v);
+		return;
+	}
 	packs_close(v);
 	enrolment_tick(v);
 	r = durable_sync(v);
@@ -338,6 +344,71 @@ void volume_close(struct volume *v)
 	if (r)
 		log_error("the volume was not closed cleanly: %s", error_text(r));
 	volume_free(v);
+}
+
+/* --- locking --- */
+
+static int commit_all(struct volume *v)
+{
+	struct file *files[CLOSE_BATCH];
+	size_t n = filetab_dirty(v, INT64_MAX, files, CLOSE_BATCH);
+	int r = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		int one = file_commit(files[i]);
+
+		r = r ? r : one;
+		file_unref(files[i], false);
+	}
+	return r || n < CLOSE_BATCH ? r : commit_all(v);
+}
+
+static void drop_keys(struct volume *v)
+{
+	db_close(v->db);
+	v->db = NULL;
+	unsent_free(v);
+	chunkcache_empty(v->chunkcache);
+	keys_forget(v);
+	enrolment_free(steal_ptr(&v->enrolment));
+	keyring_free(steal_ptr(&v->keyring));
+}
+
+int volume_lock(struct volume *v)
+{
+	int r = commit_all(v), synced;
+
+	keeper_stop(v);
+	enrolment_tick(v);
+	synced = durable_sync(v);
+	drop_keys(v);
+	return r ? r : synced;
+}
+
+void volume_forget_ciphers(void)
+{
+	aead_forget();
+}
+
+int volume_unlock(struct volume *v, const struct volume_options *o, char **error)
+{
+	int r = unsent_new(v);
+
+	if (!r)
+		r = open_keyring(v, o, error);
+	if (!r)
+		r = volume_index_reopen(v, error);
+	if (!r)
+		r = keys_recall(v);
+	if (!r)
+		r = unsent_start(v);
+	if (!r)
+		r = enrolment_check(v, error);
+	if (!r)
+		r = keeper_start(v);
+	if (r)
+		drop_keys(v);
+	return r;
 }
 
 /* --- small calls --- */

@@ -60,6 +60,7 @@ struct volume_options {
 	const char *host;       /* for names of conflict copies */
 	const struct enrolment_link *link; /* key source server; NULL: the offline lease alone */
 	bool lease_first;         /* the server is asked only when there is no valid lease */
+	const struct secret *secret; /* what the key source would give, if at hand; else NULL */
 	const struct secret *kek; /* at hand already; NULL: from the key source */
 };
 
@@ -67,6 +68,17 @@ struct volume_options {
 int volume_open(const struct volume_options *o, struct volume **out, char **error) MUST_CHECK;
 /* Commits open files, syncs, stops the keeper. Files still open are released. */
 void volume_close(struct volume *v);
+
+/*
+ * Takes every key out of memory and leaves open files as they are: what they hold is committed and
+ * synced first (its failure is returned; the keys go all the same), the index is closed. Until
+ * volume_unlock no call on the volume is allowed but closing files, tree_drop, and volume_close. The caller has
+ * stopped whoever else uses it. volume_unlock takes dir, limit and the like from before; on failure it stays locked.
+ */
+int volume_lock(struct volume *v) MUST_CHECK;
+/* What cipher contexts of all threads hold; no thread may be using one. */
+void volume_forget_ciphers(void);
+int volume_unlock(struct volume *v, const struct volume_options *o, char **error) MUST_CHECK;
 
 /* Everything that was committed before the call is durable after it; callers share one sync. */
 int volume_sync(struct volume *v) MUST_CHECK;

@@ -158,7 +158,7 @@ static int local_keyring(
 static int make_keyring(const struct volume_create_options *o, const char *device, int dirfd,
 	struct secret **index_key, char **error)
 {
-	const struct enrolment_setup s = { o->key_source, o->link, dirfd, false };
+	const struct enrolment_setup s = { .key_source = o->key_source, .link = o->link, .dirfd = dirfd };
 	_cleanup_secret_ struct secret *kek = NULL;
 	struct keyring *k = NULL;
 	const char *local;

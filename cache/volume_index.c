@@ -155,17 +155,34 @@ static int rebuild(struct volume *v, const struct secret *key, int because, char
 	return r ? index_error(v, r, error) : 0;
 }
 
-int volume_index_open(struct volume *v, char **error)
+static int get_key(struct volume *v, struct secret **out, char **error)
 {
-	_cleanup_secret_ struct secret *key = NULL;
-	int r = keyring_get(v->keyring, KEYRING_PURPOSE_INDEX, "", &key);
+	int r = keyring_get(v->keyring, KEYRING_PURPOSE_INDEX, "", out);
 
 	if (r)
 		return setup_fail(error, r,
 			"%s/" KEYRING_FILE
 			" is damaged (%s); nothing was changed: put a copy of it back",
 			v->dir, error_text(r));
-	r = unsent_set_key(v, key);
+	return unsent_set_key(v, *out);
+}
+
+int volume_index_reopen(struct volume *v, char **error)
+{
+	_cleanup_secret_ struct secret *key = NULL;
+	struct db_recovery rec;
+	int r = get_key(v, &key, error);
+
+	if (!r)
+		r = index_error(v, open_db(v, key, false, &rec), error);
+	return r;
+}
+
+int volume_index_open(struct volume *v, char **error)
+{
+	_cleanup_secret_ struct secret *key = NULL;
+	int r = get_key(v, &key, error);
+
 	if (!r) {
 		r = bring_up(v, key);
 		/* An error of the disk that passes is not damage. */

@@ -125,6 +125,8 @@ int volume_load_state(struct volume *v) MUST_CHECK;
 /* --- volume_index.c --- */
 /* Index open and recovered, or made anew from unsent.log. */
 int volume_index_open(struct volume *v, char **error) MUST_CHECK;
+/* After a lock: files are open, so nothing is recovered; nothing has to be. */
+int volume_index_reopen(struct volume *v, char **error) MUST_CHECK;
 
 /* --- keys.c --- */
 /* The CEK of a store, made (and the keyring saved) on first use. Borrowed until volume_close. */
@@ -135,6 +137,9 @@ int keys_store(struct volume *v, uint64_t store, uint8_t ref[static 16], const s
 int keys_blob(const struct secret *cek, const uint8_t uuid[static 16], uint64_t epoch, uint8_t key[static 32]) MUST_CHECK;
 int keys_init(struct volume *v) MUST_CHECK;
 void keys_free(struct volume *v);
+/* Wipes the CEKs, and unwraps them again to where they were. Nobody uses the volume. */
+void keys_forget(struct volume *v);
+int keys_recall(struct volume *v) MUST_CHECK;
 /* The keyring, and who changes it; a leaf. */
 void keys_lock(struct volume *v);
 void keys_unlock(struct volume *v);

@@ -34,6 +34,8 @@ const struct command *const command_table[] = {
 	&command_export,
 	&command_view,
 	&command_import,
+	&command_lock,
+	&command_unlock,
 	&command_enroll,
 	&command_keys,
 	&command_rotate,

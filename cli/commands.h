@@ -26,6 +26,8 @@ extern const struct command command_conflicts_resolve;
 extern const struct command command_export;
 extern const struct command command_view;
 extern const struct command command_import;
+extern const struct command command_lock;
+extern const struct command command_unlock;
 extern const struct command command_enroll;
 extern const struct command command_keys;
 extern const struct command command_rotate;

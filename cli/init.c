@@ -32,7 +32,7 @@
 struct args {
 	struct command_common common;
 	const char *name, *store, *key, *token_file, *mountpoint, *ca_file;
-	uint64_t cache_bytes, deadline_ms;
+	uint64_t cache_bytes, deadline_ms, lock_idle_ms;
 	bool no_check;
 };
 
@@ -51,6 +51,9 @@ static const struct option_def options[] = {
 	{ "deadline", 0, OPTION_DURATION, offsetof(struct args, deadline_ms), .min = 100,
 		.max = 3600000, .arg = "TIME",
 		.help = "longest wait for content that is not here (default: 30s)" },
+	{ "lock-idle", 0, OPTION_DURATION, offsetof(struct args, lock_idle_ms), .min = 1000,
+		.max = 86400000, .arg = "TIME",
+		.help = "lock the volume when nothing was asked of it for so long (default: never)" },
 	{ "mountpoint", 'm', OPTION_STRING, offsetof(struct args, mountpoint), .arg = "DIR",
 		.help = "where `cachet mount NAME` mounts it; made if missing" },
 	{ "ca-file", 0, OPTION_STRING, offsetof(struct args, ca_file), .arg = "FILE",
@@ -213,6 +216,7 @@ static int fill_config(struct init *in, const char *url)
 	bytes_to_hex(id, sizeof(id), c->id);
 	c->limit_bytes = a->cache_bytes ? a->cache_bytes : VOLUME_LIMIT_DEFAULT_BYTES;
 	c->deadline_ms = a->deadline_ms;
+	c->lock_idle_ms = a->lock_idle_ms;
 	r = copy(a->name ? a->name : CONFIG_NAME_DEFAULT, &c->name);
 	if (!r)
 		r = copy(url, &c->origin);

@@ -43,8 +43,12 @@ static_assert(sizeof(struct pool) == POOL_SIZE, "the pool fills its page");
 
 struct thread_state {
 	EVP_CIPHER_CTX *ctx[ALG_END];
-	struct pool *pool; /* NULL when the kernel cannot wipe it on fork */
+	struct pool *pool;                 /* NULL when the kernel cannot wipe it on fork */
+	struct thread_state *next, **link; /* states_lock */
 };
+
+static pthread_mutex_t states_lock = PTHREAD_MUTEX_INITIALIZER; /* leaf */
+static struct thread_state *states;
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static pthread_key_t thread_key;
@@ -52,12 +56,33 @@ static EVP_CIPHER *ciphers[ALG_END]; /* NULL when libcrypto lacks it */
 static bool have_key;
 static __thread struct thread_state *mine;
 
+/* NULL-safe; clears the key schedules. */
+static void forget(struct thread_state *t)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(t->ctx); i++) {
+		EVP_CIPHER_CTX_free(t->ctx[i]);
+		t->ctx[i] = NULL;
+	}
+}
+
+void aead_forget(void)
+{
+	pthread_mutex_lock(&states_lock);
+	for (struct thread_state *t = states; t; t = t->next)
+		forget(t);
+	pthread_mutex_unlock(&states_lock);
+}
+
 static void thread_state_free(void *p)
 {
 	struct thread_state *t = p;
 
-	for (size_t i = 0; i < ARRAY_SIZE(t->ctx); i++)
-		EVP_CIPHER_CTX_free(t->ctx[i]); /* NULL-safe; clears the key schedule */
+	pthread_mutex_lock(&states_lock);
+	*t->link = t->next;
+	if (t->next)
+		t->next->link = t->link;
+	pthread_mutex_unlock(&states_lock);
+	forget(t);
 	if (t->pool)
 		munmap(t->pool, sizeof(*t->pool));
 	free(t);
@@ -103,6 +128,13 @@ static struct thread_state *thread_state(void)
 		return NULL;
 	}
 	t->pool = pool_new();
+	pthread_mutex_lock(&states_lock);
+	t->next = states;
+	t->link = &states;
+	if (states)
+		states->link = &t->next;
+	states = t;
+	pthread_mutex_unlock(&states_lock);
 	mine = t;
 	return t;
 }

@@ -13,7 +13,7 @@
  * Neither cipher commits to its key: key commitments are checked first (crypto/kdf.h).
  *
  * Threads: any; cipher contexts are per thread and wiped when it ends (aead_thread_done for
- * the main thread).
+ * the main thread), or all together when keys are to leave memory (aead_forget).
  */
 #ifndef CACHET_CRYPTO_AEAD_H
 #define CACHET_CRYPTO_AEAD_H
@@ -56,5 +56,7 @@ int aead_open(enum aead_alg alg, const uint8_t key[static AEAD_KEY_LEN], const u
 	const uint8_t tag[static AEAD_TAG_LEN], void *out) MUST_CHECK;
 
 void aead_thread_done(void);
+/* Wipes what the contexts of all threads hold. No other thread may be in a call of this file. */
+void aead_forget(void);
 
 #endif

@@ -87,6 +87,7 @@ static const struct member {
 	{ "limit_bytes", MEMBER_NUMBER, offsetof(struct config, limit_bytes) },
 	{ "deadline_ms", MEMBER_NUMBER, offsetof(struct config, deadline_ms) },
 	{ "scrub_rate", MEMBER_NUMBER, offsetof(struct config, scrub_rate) },
+	{ "lock_idle_ms", MEMBER_NUMBER, offsetof(struct config, lock_idle_ms) },
 };
 
 static const struct member *find_member(const char *key)

@@ -32,6 +32,7 @@ struct config {
 	uint64_t limit_bytes; /* 0 = default */
 	uint64_t deadline_ms; /* 0 = default */
 	uint64_t scrub_rate;  /* bytes a second verified in the background; 0 = none */
+	uint64_t lock_idle_ms; /* lock when nothing was asked for so long; 0 = never */
 };
 
 /* CE_USAGE unless `name` can be a file name here and a word on a command line. */

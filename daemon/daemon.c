@@ -19,6 +19,7 @@
 #include "daemon/daemon_priv.h"
 #include "daemon/exit_code.h"
 #include "daemon/holder.h"
+#include "daemon/locking.h"
 #include "daemon/mountpoint.h"
 #include "daemon/notify.h"
 #include "daemon/opening.h"
@@ -50,17 +51,10 @@ static void on_poke(void *arg)
 {
 	struct daemon *d = arg;
 
+	if (!locking_enter(d->state.locking))
+		return;
 	sync_poke(d->state.sync);
-}
-
-/* Keys that may not be used leave memory, and the kernel's pages with them: the mount ends. */
-static void on_keys(void *arg, int code)
-{
-	struct daemon *d = arg;
-
-	log_warning("the mount ends: %s", error_text(code));
-	if (d->state.fs)
-		fs_stop(d->state.fs);
+	locking_leave(d->state.locking);
 }
 
 /* The log file is opened before anything else is done, used once there is nothing left to say on
@@ -162,7 +156,6 @@ static int after_predecessor(struct daemon *d, int (*step)(struct daemon *), boo
 static int start(struct daemon *d)
 {
 	const struct daemon_options *o = d->o;
-	const struct opening_sync_options sync = { o->offline, on_keys, d };
 	bool left_a_mount = fs_is_stale(o->mountpoint);
 	int r = signals_block();
 
@@ -173,7 +166,9 @@ static int start(struct daemon *d)
 	if (!r)
 		r = after_predecessor(d, open_volume, left_a_mount);
 	if (!r)
-		r = opening_sync(o->config, d->state.volume, &sync, &d->state.sync, &d->error);
+		r = locking_new(&d->state, o->offline, &d->state.locking);
+	if (!r)
+		r = locking_sync(d->state.locking, &d->state.sync, &d->error);
 	/* Before the mount, which waits for the listing of a store that was never listed. */
 	if (!r) {
 		r = sync_start(d->state.sync);
@@ -181,7 +176,9 @@ static int start(struct daemon *d)
 	}
 	if (!r)
 		r = mount_it(d);
-	return r ? r : start_threads(d);
+	if (!r)
+		r = start_threads(d);
+	return r ? r : locking_watch(d->state.locking);
 }
 
 /* Leaves the terminal, then says that it is ready: whoever waited may go. */
@@ -237,12 +234,13 @@ static void warn_of_damage(struct volume *v)
  * pages over while everything still worked. */
 static void finish(struct daemon *d)
 {
+	locking_stop(d->state.locking);
 	if (d->state.fs && !d->served)
 		fs_stop(d->state.fs);
 	if (d->served)
 		daemon_send_last(&d->state);
 	/* Lets the requests go that wait for the origin, so that the control socket can end. */
-	if (d->sync_started)
+	if (d->sync_started && d->state.sync)
 		sync_stop(d->state.sync);
 	control_stop(d->control);
 	signals_stop(d->signals);
@@ -250,6 +248,7 @@ static void finish(struct daemon *d)
 	sync_free(d->state.sync);
 	if (d->state.volume)
 		volume_close(d->state.volume);
+	locking_free(d->state.locking);
 }
 
 static enum exit_code report_failure(struct daemon *d, int r)

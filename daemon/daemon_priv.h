@@ -1,5 +1,5 @@
 /* What the parts of the daemon share: the open volume and what runs on it. Not changed after the
- * start. */
+ * start, but by daemon/locking.h. */
 #ifndef CACHET_DAEMON_DAEMON_PRIV_H
 #define CACHET_DAEMON_DAEMON_PRIV_H
 
@@ -11,6 +11,8 @@
 #include "fs/fs.h"
 #include "sync/sync.h"
 
+struct locking;
+
 struct daemon_state {
 	const struct config *config;
 	struct volume *volume;
@@ -19,6 +21,7 @@ struct daemon_state {
 	const char *mountpoint; /* likewise */
 	bool read_only;
 	int64_t started_ns; /* wall time */
+	struct locking *locking; /* NULL: opened directly */
 };
 
 /* daemon.c: before the end, a second at most for what is not sent yet. */

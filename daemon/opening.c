@@ -79,6 +79,24 @@ int opening_volume(const struct config *c, const struct secret *kek, enum openin
 	return r;
 }
 
+int opening_unlock(const struct config *c, const struct secret *secret, bool offline,
+	struct volume *v, char **error)
+{
+	_cleanup_(carry_freep) struct carry *carry = NULL;
+	struct volume_options o = { .key_source = c->key_source, .secret = secret };
+	int r = offline ? 0 : opening_carry(c, &carry, error);
+
+	if (r)
+		return r;
+	if (carry)
+		o.link = carry_link(carry);
+	r = volume_unlock(v, &o, error);
+	if (r && !*error)
+		return config_say(
+			error, r, "the volume '%s' cannot be unlocked: %s", c->name, error_text(r));
+	return r;
+}
+
 int opening_sync(const struct config *c, struct volume *v, const struct opening_sync_options *how,
 	struct sync **out, char **error)
 {

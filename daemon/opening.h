@@ -21,6 +21,10 @@ enum opening_how {
 int opening_volume(const struct config *c, const struct secret *kek, enum opening_how how,
 	struct volume **out, char **error) MUST_CHECK;
 
+/* Opens a locked volume again, as opening_volume. `secret`: what the key source would give. */
+int opening_unlock(const struct config *c, const struct secret *secret, bool offline,
+	struct volume *v, char **error) MUST_CHECK;
+
 struct opening_sync_options {
 	bool offline;
 	void (*on_keys)(void *arg, int code); /* sync_options */

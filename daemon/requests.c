@@ -1,6 +1,7 @@
 #include "daemon/requests.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -15,9 +16,11 @@
 #include "cache/tree.h"
 #include "cache/verify.h"
 #include "daemon/daemon_priv.h"
+#include "daemon/locking.h"
 #include "daemon/opening.h"
 #include "daemon/report.h"
 
+#define KEY_LEN ((size_t)32)
 #define WAIT_SLICE_MIN_MS 2000
 #define WAIT_SLICE_MAX_MS 30000
 #define CHECK_MS 20000
@@ -262,12 +265,33 @@ static int do_exported(struct request *q)
 	return r ? r : volume_sync(q->d->volume);
 }
 
+/* What is known without the index. */
+static int do_locked_status(struct request *q)
+{
+	json_set_string(q->out, "name", q->d->config->name);
+	json_set_string(q->out, "origin", q->d->config->origin);
+	json_set_string(q->out, "store", q->d->config->store);
+	json_set_bool(q->out, "mounted", true);
+	report_text(q->out, "mountpoint", q->d->mountpoint);
+	json_set_u64(q->out, "pid", (uint64_t)getpid());
+	json_set_string(q->out, "state", "locked");
+	json_set_string(q->out, "last_error", locking_reason(q->d->locking));
+	json_set_bool(q->out, "locked", true);
+	return 0;
+}
+
 static int do_umount(struct request *q)
 {
-	int r;
+	struct locking *l = q->d->locking;
+	int r = 0;
 
+	if (!locking_enter(l)) {
+		fs_stop(q->d->fs);
+		return do_locked_status(q);
+	}
 	daemon_send_last(q->d);
 	r = report_status(q->d, q->out);
+	locking_leave(l);
 	if (!r)
 		fs_stop(q->d->fs);
 	return r;
@@ -298,6 +322,12 @@ static int explain_wait(struct request *q, int r)
 	return r;
 }
 
+/* The volume is being locked: its network is stopped already. */
+static bool is_wanted(const struct request *q)
+{
+	return q->d->locking && locking_is_wanted(q->d->locking);
+}
+
 /*
  * One wait, cut into longer and longer slices (each begins with a new poll of the origin, so short
  * ones would never end on a slow link), between which it is seen whether anybody still waits.
@@ -314,7 +344,7 @@ static int wait_slices(struct request *q, int64_t end_ms)
 			return say(q, -EINTR, "the daemon is ending");
 		r = sync_wait_idle(q->d->sync, (unsigned)MIN_OF(left, slice_ms));
 		slice_ms = MIN_OF(2 * slice_ms, WAIT_SLICE_MAX_MS);
-	} while (r == -ETIMEDOUT && clock_boot_ms() < end_ms);
+	} while (r == -ETIMEDOUT && clock_boot_ms() < end_ms && !is_wanted(q));
 	return r;
 }
 
@@ -332,7 +362,7 @@ static int wait_idle(struct request *q, uint64_t timeout_ms)
 		sync_status(q->d->sync, &s);
 		if (r != CE_OFFLINE || s.state == SYNC_FORCED || s.state == SYNC_AUTH_NEEDED)
 			break;
-		if (!timeout_ms || clock_boot_ms() + pause_ms > end_ms)
+		if (!timeout_ms || clock_boot_ms() + pause_ms > end_ms || is_wanted(q))
 			break;
 		usleep((useconds_t)(pause_ms * 1000));
 		pause_ms = MIN_OF(2 * pause_ms, PROBE_PAUSE_MAX_MS);
@@ -405,6 +435,8 @@ static int do_rotate(struct request *q)
 	struct volume_keys_status s;
 	int r = talk_of_keys(q, rotate);
 
+	if (q->d->locking && (r == CE_REVOKED || r == CE_UNTRUSTED))
+		locking_on_keys(q->d->locking, r);
 	if (r)
 		return r;
 	volume_keys_status(q->d->volume, &s);
@@ -509,7 +541,52 @@ static int do_job_result(struct request *q)
 	return r;
 }
 
-static const struct {
+static int do_lock(struct request *q)
+{
+	struct locking_result result;
+	int r = locking_lock(q->d->locking, "asked for", &result);
+
+	if (r)
+		return r;
+	json_set_u64(q->out, "kept", result.kept);
+	if (result.code)
+		json_set_string(q->out, "uncommitted", error_text(result.code));
+	return 0;
+}
+
+/* The key, when a person gave it: 32 bytes through a FIFO of the caller's, never in a message. */
+static int read_key(const char *path, struct secret **out)
+{
+	_cleanup_secret_ struct secret *key = NULL;
+	_cleanup_fd_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	size_t n = 0;
+	int r = fd < 0 ? -errno : secret_new(KEY_LEN, &key);
+
+	while (!r && n < KEY_LEN) {
+		ssize_t got = read(fd, secret_bytes(key) + n, KEY_LEN - n);
+
+		if (got <= 0)
+			r = got < 0 ? -errno : -ENODATA;
+		else
+			n += (size_t)got;
+	}
+	if (!r)
+		*out = steal_ptr(&key);
+	return r;
+}
+
+static int do_unlock(struct request *q)
+{
+	_cleanup_secret_ struct secret *kek = NULL;
+	const char *path;
+	int r = 0;
+
+	if (json_has(q->in, "key") && !json_get_string(q->in, "key", &path))
+		r = read_key(path, &kek);
+	return r ? r : locking_unlock(q->d->locking, kek, &q->error);
+}
+
+static const struct verb {
 	const char *name;
 	int (*run)(struct request *q);
 	bool needs_daemon;
@@ -538,6 +615,8 @@ static const struct {
 	{ "job-run", do_job_run, false },
 	{ "jobs", do_jobs, false },
 	{ "job-result", do_job_result, true },
+	{ "lock", do_lock, true },
+	{ "unlock", do_unlock, true },
 	{ "umount", do_umount, true },
 };
 
@@ -572,6 +651,37 @@ static struct json *answer(struct request *q, int (*run)(struct request *q))
 	return reply;
 }
 
+/* Those that may run while the volume is locked: they take care of that themselves. */
+static bool runs_locked(const char *name)
+{
+	static const char *const names[] = { "ping", "lock", "unlock", "umount" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (!strcmp(names[i], name))
+			return true;
+	return false;
+}
+
+static struct json *run_one(struct request *q, const struct verb *verb)
+{
+	struct locking *l = q->d->locking;
+	struct json *reply;
+
+	if (verb->needs_daemon && !l)
+		return requests_failure(EXIT_CODE_NOT_MOUNTED,
+			"the volume is not mounted; `cachet mount` mounts it");
+	if (!l || runs_locked(verb->name))
+		return answer(q, verb->run);
+	if (!locking_enter(l))
+		return !strcmp(verb->name, "status")
+			       ? answer(q, do_locked_status)
+			       : requests_failure(EXIT_CODE_KEY,
+					 "the volume is locked; `cachet unlock` opens it");
+	reply = answer(q, verb->run);
+	locking_leave(l);
+	return reply;
+}
+
 struct json *requests_answer(
 	struct daemon_state *d, const struct json *request, const struct requests_caller *caller)
 {
@@ -581,14 +691,9 @@ struct json *requests_answer(
 	if (!json_is_object(request) || json_get_string(request, "do", &name))
 		return requests_failure(
 			EXIT_CODE_USAGE, "a request is an object with the member 'do'");
-	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
-		if (strcmp(table[i].name, name) != 0)
-			continue;
-		if (table[i].needs_daemon && !d->sync)
-			return requests_failure(EXIT_CODE_NOT_MOUNTED,
-				"the volume is not mounted; `cachet mount` mounts it");
-		return answer(&q, table[i].run);
-	}
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++)
+		if (!strcmp(table[i].name, name))
+			return run_one(&q, &table[i]);
 	return requests_failure(EXIT_CODE_USAGE, "this daemon does not know that request");
 }
 

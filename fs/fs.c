@@ -40,6 +40,7 @@ int fs_new(const struct fs_options *o, struct fs **out, char **error)
 
 	if (!f)
 		return -ENOMEM;
+	gate_init(&f->gate);
 	pthread_mutex_init(&f->waits_lock, NULL);
 	pthread_mutex_init(&f->stop_lock, NULL);
 	pthread_cond_init(&f->stop_done, NULL);
@@ -107,6 +108,7 @@ void fs_free(struct fs *f)
 	pthread_cond_destroy(&f->stop_done);
 	pthread_mutex_destroy(&f->stop_lock);
 	node_table_free(f->nodes);
+	gate_done(&f->gate);
 	pthread_mutex_destroy(&f->waits_lock);
 	free(f->mountpoint);
 	free(f);
@@ -157,6 +159,7 @@ static int fs_session(struct fs *f)
 	ops_file_fill(&ops);
 	ops_name_fill(&ops);
 	ops_xattr_fill(&ops);
+	gate_fill(&ops);
 	fuse_set_log_func(fs_log);
 	r = fuse_opt_add_arg(&args, "cachet") ||
 	    fuse_opt_add_arg(&args, "-odefault_permissions,fsname=cachet,subtype=cachet,noatime") ||

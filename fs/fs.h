@@ -39,6 +39,20 @@ int fs_mount(struct fs *f, char **error) MUST_CHECK;
 int fs_run(struct fs *f) MUST_CHECK;
 /* Any thread, also from a signal-handling thread: unmounts and makes fs_run return. */
 void fs_stop(struct fs *f);
+
+/*
+ * Locking without unmounting (fs/gate.h):
+ *   fs_lock_begin   programs are refused (EACCES); the kernel's pages are dropped, dirty ones are taken first;
+ *                   how many files could not be laundered
+ *   fs_lock         waits for operations under way, then calls `lock`, which may do with volume and sync what it likes
+ *   fs_unlock       calls `unlock`; on success goes on with the sync it gives
+ */
+unsigned fs_lock_begin(struct fs *f);
+void fs_lock(struct fs *f, void (*lock)(void *arg), void *arg);
+int fs_unlock(struct fs *f, int (*unlock)(void *arg, struct sync **sync), void *arg) MUST_CHECK;
+/* Milliseconds since a program last asked for anything. */
+int64_t fs_idle_ms(const struct fs *f);
+
 void fs_free(struct fs *f);
 
 /* A mount whose daemon is gone. */

@@ -23,6 +23,7 @@
 #include "cache/file.h"
 #include "cache/tree.h"
 #include "fs/fs.h"
+#include "fs/gate.h"
 #include "fs/node.h"
 
 #define FS_TTL_FOREVER_S 1e8
@@ -65,6 +66,8 @@ struct fs {
 	pthread_t stopper;
 	atomic_bool coherent; /* as sync_status said at coherent_ms */
 	atomic_llong coherent_ms;
+
+	struct gate gate;
 
 	pthread_mutex_t waits_lock; /* leaf: guards the list, and a wait's membership */
 	struct fs_wait *waits;

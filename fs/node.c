@@ -201,6 +201,36 @@ size_t node_ids(struct node_table *t, uint64_t object, uint64_t *ids, size_t max
 	return n;
 }
 
+uint64_t *node_all(struct node_table *t, size_t *n)
+{
+	uint64_t *ids = NULL;
+	size_t cap = 0;
+
+	*n = 0;
+	for (size_t i = 0; i < NODE_SHARDS; i++) {
+		struct shard *s = &t->shards[i];
+
+		pthread_mutex_lock(&s->lock);
+		if (*n + s->count > cap || !ids) {
+			uint64_t *grown;
+
+			cap = 2 * (*n + s->count) + 16;
+			grown = reallocarray(ids, cap, sizeof(*ids));
+			if (!grown) {
+				pthread_mutex_unlock(&s->lock);
+				free(ids);
+				return NULL;
+			}
+			ids = grown;
+		}
+		for (size_t b = 0; s->buckets && b <= s->mask; b++)
+			for (struct node *at = s->buckets[b]; at && *n < cap; at = at->next)
+				ids[(*n)++] = (uintptr_t)at;
+		pthread_mutex_unlock(&s->lock);
+	}
+	return ids;
+}
+
 /* Either node_open sees the mark or this sees the handle. */
 static bool retire(struct node *n)
 {

@@ -49,6 +49,9 @@ void node_forget(struct node_table *t, struct node *n, uint64_t count);
  * the time it is used, which costs that node's cache and nothing else. */
 size_t node_ids(struct node_table *t, uint64_t object, uint64_t *ids, size_t max);
 
+/* Ids of all nodes: an array the caller frees, *n long; NULL without memory. */
+uint64_t *node_all(struct node_table *t, size_t *n);
+
 /*
  * The origin gave the object other attributes and the same content: no look-up finds its nodes any
  * more, the next one makes a new node, because the kernel takes times of a regular file with

@@ -200,8 +200,11 @@ static void notify_batch(struct notify *q, struct item *i, bool send)
 	while (i) {
 		struct item *next = i->next;
 
-		if (send && !atomic_load(&q->fs->stopping))
+		if (send && !atomic_load(&q->fs->stopping) &&
+			gate_enter(&q->fs->gate, GATE_PROGRAM)) {
 			notify_send(q->fs, i);
+			gate_leave(&q->fs->gate);
+		}
 		free(i);
 		i = next;
 	}

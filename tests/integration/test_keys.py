@@ -183,6 +183,18 @@ def test_a_lease_that_is_over_locks_and_loses_nothing(enrolled, keyserver):
     assert (enrolled.mnt / "x").read_bytes() == b"unsent or not"
 
 
+def test_a_mount_locks_itself_when_its_lease_ends_and_unlocks_at_the_next_contact(enrolled, keyserver):
+    keyserver.offline_ttl = 2
+    enrolled.mount()
+    (enrolled.mnt / "x").write_bytes(b"x")
+    enrolled.run("offline")
+    wait_for(lambda: enrolled.status()["state"] == "locked")
+    with pytest.raises(PermissionError):
+        (enrolled.mnt / "x").read_bytes()
+    enrolled.run("unlock")
+    assert (enrolled.mnt / "x").read_bytes() == b"x"
+
+
 def test_a_server_that_allows_no_lease_gets_none(enrolled, keyserver):
     keyserver.offline_ttl = 0
     enrolled.mount()
@@ -251,6 +263,7 @@ def test_a_revoked_device_with_nothing_unsent_is_erased_and_opens_nothing(enroll
     before = record(enrolled)
     revoke(keyserver)
     enrolled.run("rotate", check=False)
+    wait_for(lambda: enrolled.status()["state"] == "locked")
     after = record(enrolled)
     assert after["entries"] == [] and before["entries"]
     assert not {"deviceKeys", "token", "lease"} & set(after["device"])
@@ -269,6 +282,10 @@ def test_unsent_work_survives_a_revocation_and_is_sent_after_re_enrolment(enroll
     revoke(keyserver)
     enrolled.run("rotate", check=False)
     assert record(enrolled)["entries"], "the wraps of unsent work stay"
+    wait_for(lambda: enrolled.status()["state"] == "locked")
+    with pytest.raises(PermissionError):
+        (enrolled.mnt / "y").read_bytes()
+    fails(enrolled, 6, "unlock")
     enrolled.run("umount", str(enrolled.mnt), check=False)
     umounted(enrolled)
     fails(enrolled, 6, "mount", str(enrolled.mnt))
