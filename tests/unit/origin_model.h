@@ -42,6 +42,7 @@ struct origin_model {
 	} * past; /* every state of every file */
 	size_t n_past;
 	uint64_t random;
+	bool forgetful; /* an answer may be forgotten: what is sent again meets its own state */
 	unsigned lossy; /* per cent of requests whose request or answer is lost */
 	unsigned conflicts, refused, sent;
 };
@@ -287,7 +288,8 @@ static inline struct om_answer om_send(
 	struct om_answer a;
 
 	for (size_t i = 0; i < m->n_keys; i++)
-		if (!memcmp(m->keys[i].key, op->key, sizeof(op->key)))
+		if (!memcmp(m->keys[i].key, op->key, sizeof(op->key)) &&
+			!(m->forgetful && om_rand(m) % 2))
 			return m->keys[i].answer;
 	m->sent++;
 	a = op->kind == OUTBOX_PUT ? om_put(m, op, content) : om_change(m, op);

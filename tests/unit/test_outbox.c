@@ -279,6 +279,37 @@ static void a_symlink_in_flight_is_sent_again_as_it_was(void **state)
 	om_free(m);
 }
 
+/* The origin did it, the answer was lost, and the key with it: the 412 is met by our own change. */
+static void a_swap_sent_twice_over_a_lost_key_ends_swapped(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct origin_model *m = om_new(1);
+	uint64_t cursor = 0;
+	struct om_answer a;
+	struct batch b;
+
+	ok(tf_create(f, "a"));
+	ok(tf_write_object(f, tf_at(f, "a"), "A"));
+	ok(tf_create(f, "b"));
+	ok(tf_write_object(f, tf_at(f, "b"), "B"));
+	om_sync(f, m, &cursor, 10);
+	ok(tf_rename(f, "a", "b", RENAME_EXCHANGE));
+	next(f, &b);
+	assert_int_equal(b.n, 1);
+	assert_int_equal(b.ops[0].kind, OUTBOX_SWAP);
+	ok(outbox_begin(f->v, b.ops, 1));
+	assert_int_equal(om_send(m, &b.ops[0], "").status, 200);
+	m->n_keys = 0;
+	a = om_send(m, &b.ops[0], "");
+	assert_int_equal(a.status, 412);
+	ok(om_settle(f, m, &b.ops[0], &a));
+	done(&b);
+	om_sync(f, m, &cursor, 10);
+	assert_int_equal(om_compare(f, m), 2);
+	assert_string_equal(om_at(m, "root", "a")->content, "B");
+	om_free(m);
+}
+
 static void what_was_folded_away_meanwhile_is_not_begun(void **state)
 {
 	struct tree_fixture *f = *state;
@@ -541,6 +572,7 @@ int main(void)
 		tf_test(young_rows_wait),
 		tf_test(a_row_in_flight_is_sent_again_as_it_was),
 		tf_test(a_symlink_in_flight_is_sent_again_as_it_was),
+		tf_test(a_swap_sent_twice_over_a_lost_key_ends_swapped),
 		tf_test(what_was_folded_away_meanwhile_is_not_begun),
 		tf_test(an_answer_that_comes_twice_is_taken_once),
 		tf_test(a_dropped_creation_stays_local_with_all_inside),

@@ -203,6 +203,7 @@ static void one_run(struct tree_fixture *f, uint64_t seed)
 	ok(randombytes_set_implementation(&seeded));
 	memset(f->v->acked, 0, sizeof(f->v->acked)); /* what other seeds left */
 	m->lossy = om_rand(m) % 3 ? 0 : 30;
+	m->forgetful = m->lossy && seed % 4 == 3;
 	snprintf(name, sizeof(name), "run-%llu", (unsigned long long)seed);
 	tf_store(f, name);
 	for (int i = 0; i < steps; i++) {
