@@ -28,6 +28,7 @@ const struct command *const command_table[] = {
 	&command_conflicts,
 	&command_conflicts_ls,
 	&command_conflicts_show,
+	&command_conflicts_diff,
 	&command_conflicts_resolve,
 	&command_events,
 	&command_verify,

@@ -22,6 +22,7 @@ extern const struct command command_journal_export;
 extern const struct command command_conflicts;
 extern const struct command command_conflicts_ls;
 extern const struct command command_conflicts_show;
+extern const struct command command_conflicts_diff;
 extern const struct command command_conflicts_resolve;
 extern const struct command command_export;
 extern const struct command command_view;

@@ -1,7 +1,12 @@
 /* Conflicts: both sides were kept; a person says when it is settled. */
+#include <errno.h>
 #include <inttypes.h>
+#include <spawn.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "cli/commands.h"
 #include "cli/show.h"
@@ -21,6 +26,7 @@ static const struct option_def options[] = { COMMAND_COMMON, OPTION_END };
 
 static int run_ls(int argc, char **argv);
 static int run_show(int argc, char **argv);
+static int run_diff(int argc, char **argv);
 static int run_resolve(int argc, char **argv);
 
 #define LS_DETAILS                                                                                 \
@@ -53,6 +59,15 @@ const struct command command_conflicts_show = {
 	.summary = "Show one conflict and where its two sides are",
 	.options = options,
 	.run = run_show,
+};
+
+const struct command command_conflicts_diff = {
+	.name = "conflicts diff",
+	.usage = "[OPTIONS] ID [NAME|PATH]",
+	.summary = "Compare the two sides of one conflict",
+	.details = "Runs diff(1) on the two files; the volume is mounted.\n",
+	.options = options,
+	.run = run_diff,
 };
 
 const struct command command_conflicts_resolve = {
@@ -169,30 +184,91 @@ static void print_one(const struct json *o)
 	putchar('\n');
 }
 
-static int run_show(int argc, char **argv)
+static int find_one(const struct command_common *args, const struct target *t, uint64_t id,
+	struct json **reply, const struct json **out)
 {
-	_cleanup_json_ struct json *reply = NULL;
-	_cleanup_target_ struct target t = { 0 };
-	struct command_common args = { 0 };
 	const struct json *list, *o;
-	uint64_t id;
-	int r = parse_one(&command_conflicts_show, &args, &t, &id, argc, argv);
+	int r = ask(args, t, true, reply);
 
-	if (r == COMMAND_GO)
-		r = ask(&args, &t, true, &reply);
 	if (r != COMMAND_GO)
 		return r;
-	list = show_member(reply, "conflicts");
+	list = show_member(*reply, "conflicts");
 	for (o = list ? json_first(list) : NULL; o; o = json_next(o))
 		if (show_u64(o, "id") == id)
 			break;
 	if (!o)
 		return command_fail(
-			&args, EXIT_CODE_FAILED, "no conflict has the number %" PRIu64, id);
+			args, EXIT_CODE_FAILED, "no conflict has the number %" PRIu64, id);
+	*out = o;
+	return COMMAND_GO;
+}
+
+static int run_show(int argc, char **argv)
+{
+	_cleanup_json_ struct json *reply = NULL;
+	_cleanup_target_ struct target t = { 0 };
+	struct command_common args = { 0 };
+	const struct json *o;
+	uint64_t id;
+	int r = parse_one(&command_conflicts_show, &args, &t, &id, argc, argv);
+
+	if (r == COMMAND_GO)
+		r = find_one(&args, &t, id, &reply, &o);
+	if (r != COMMAND_GO)
+		return r;
 	if (args.json)
 		return show_json(o);
 	print_one(o);
 	return EXIT_CODE_OK;
+}
+
+/* diff's own exit: 0 and 1 have compared. */
+static int compare(const struct command_common *args, char *origin, char *local)
+{
+	char *argv[] = { "diff", "-u", "--label", "origin's", "--label", "yours", "--", origin,
+		local, NULL };
+	int status = 0;
+	pid_t child;
+
+	fflush(stdout);
+	if (posix_spawnp(&child, argv[0], NULL, NULL, argv, environ))
+		return command_fail(args, EXIT_CODE_FAILED, "diff cannot be run");
+	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+		;
+	if (!WIFEXITED(status) || WEXITSTATUS(status) > 1)
+		return command_fail(args, EXIT_CODE_FAILED, "the two sides cannot be compared");
+	return EXIT_CODE_OK;
+}
+
+static int run_diff(int argc, char **argv)
+{
+	_cleanup_json_ struct json *reply = NULL, *status = NULL;
+	_cleanup_free_ char *a = NULL, *b = NULL;
+	_cleanup_target_ struct target t = { 0 };
+	const char *origin, *local, *mountpoint;
+	struct command_common args = { 0 };
+	const struct json *o;
+	uint64_t id;
+	int r = parse_one(&command_conflicts_diff, &args, &t, &id, argc, argv);
+
+	if (r == COMMAND_GO)
+		r = find_one(&args, &t, id, &reply, &o);
+	if (r == COMMAND_GO)
+		r = target_do(&args, &t, "status", TARGET_DAEMON, &status);
+	if (r != COMMAND_GO)
+		return r;
+	if (args.json)
+		return show_json(o);
+	origin = show_string(o, "origin_path");
+	local = show_string(o, "local_path");
+	mountpoint = show_string(status, "mountpoint");
+	if (!origin || !local || !mountpoint || !strcmp(origin, local))
+		return command_fail(&args, EXIT_CODE_FAILED,
+			"this conflict has one side only: `cachet conflicts show` says why");
+	if (asprintf(&a, "%s/%s", mountpoint, origin) < 0 ||
+		asprintf(&b, "%s/%s", mountpoint, local) < 0)
+		return command_fail(&args, EXIT_CODE_FAILED, "out of memory");
+	return compare(&args, a, b);
 }
 
 static int run_resolve(int argc, char **argv)

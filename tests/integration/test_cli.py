@@ -558,6 +558,9 @@ def test_a_conflict_is_listed_shown_and_settled(server, make_client):
     (entry,) = json.loads(c.run("conflicts", "ls", "--json").stdout)["conflicts"]
     assert entry["origin_path"] == "cv.txt" and entry["local_path"].startswith("cv (conflict ")
     assert "changed here" in c.run("conflicts", "show", str(entry["id"])).stdout
+    compared = c.run("conflicts", "diff", str(entry["id"])).stdout
+    assert "-theirs" in compared and "+mine" in compared
+    fails(c, FAILED, "conflicts", "diff", "424242")
     c.run("conflicts", "resolve", str(entry["id"]))
     assert c.status()["conflicts"] == 0
     assert "no conflicts" in c.run("conflicts", "ls").stdout
