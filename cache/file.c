@@ -13,6 +13,8 @@ static bool is_read_only(struct volume *v, uint64_t store)
 	struct store_row s;
 	int r;
 
+	if (atomic_load(&v->old_seq))
+		return true;
 	db_read(v->db);
 	r = store_get(v->db, store, &s);
 	db_unlock(v->db);

@@ -144,6 +144,8 @@ int space_reserve(struct volume *v, uint64_t bytes)
 
 int space_begin(struct volume *v, bool adds)
 {
+	if (atomic_load(&v->old_seq))
+		return -EROFS;
 	return reserve(v, SPACE_ROWS_BYTES, adds ? SPACE_MARGIN_BYTES : SPACE_MARGIN_BYTES / 2);
 }
 

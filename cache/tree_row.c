@@ -94,6 +94,8 @@ int tree_row_dir_rw(struct volume *v, uint64_t object, struct object_row *out)
 		return r;
 	if (object == OBJECT_ROOT)
 		return -EPERM;
+	if (atomic_load(&v->old_seq))
+		return -EROFS;
 	r = store_get(v->db, out->store, &s);
 	if (r)
 		return r;

@@ -189,7 +189,7 @@ static int get_text(struct volume *v, const char *key, char **out)
  */
 static int mark_open(struct volume *v)
 {
-	uint64_t opened = 0, unclean = 0;
+	uint64_t opened = 0, unclean = 0, old_seq = 0;
 	size_t len = 0;
 	int r = setting_get(v->db, SETUP_DEVICE, v->device_id, sizeof(v->device_id) - 1, &len);
 
@@ -205,6 +205,10 @@ static int mark_open(struct volume *v)
 		r = setting_get_u64(v->db, SETUP_UNCLEAN, &unclean);
 	if (r && r != -ENOENT)
 		return r;
+	r = setting_get_u64(v->db, SETUP_OLD, &old_seq);
+	if (r && r != -ENOENT)
+		return r;
+	atomic_store(&v->old_seq, old_seq);
 	v->unclean = unclean;
 	atomic_store(&v->chunk_seq, (opened + 1) << SEQ_SHIFT);
 	r = setting_set_u64(v->db, SETUP_OPENED, opened + 1);

@@ -111,6 +111,14 @@ void volume_on_outbox(struct volume *v, void (*fn)(void *arg), void *arg);
 /* Small named texts of the sync code (key "sync.…"), kept in the index. get: -ENOENT when never set. As durable as a commit. */
 int volume_setting_get(struct volume *v, const char *key, char *out, size_t max) MUST_CHECK;
 int volume_setting_set(struct volume *v, const char *key, const char *value) MUST_CHECK;
+/*
+ * The origin saw operation `seq` of this volume, which the volume knows nothing of: it is an old copy, put back. From then on,
+ * also after it was opened anew, changes are refused (-EROFS), until somebody accepts it: then it goes on from there, with numbers
+ * that were never given; what is unsent in it is sent, conditionally as always.
+ */
+int volume_set_old(struct volume *v, uint64_t seq) MUST_CHECK;
+bool volume_is_old(struct volume *v);
+int volume_accept_old(struct volume *v) MUST_CHECK;
 /* The highest number ever given to an operation; 0 = none yet. */
 int volume_last_seq(struct volume *v, uint64_t *out) MUST_CHECK;
 

@@ -106,6 +106,7 @@ struct volume {
 	void *on_outbox_arg;
 
 	atomic_uint_fast64_t rolled_back, damaged;
+	atomic_uint_fast64_t old_seq; /* an old copy: the origin saw this operation of it; 0 = it is not */
 	atomic_uint_fast64_t beside[VOLUME_STORES_MAX / 64]; /* set of stores: queries.c */
 	uint64_t scrub_rate, scrub_after; /* bytes a second, 0 = off; the last map looked at (the keeper's) */
 	bool unclean, wal_damaged, index_lost;

@@ -188,8 +188,8 @@ static void print_damage(const struct json *o)
 			show_u64(o, "rolled_back_files"));
 	if (show_bool(o, "rolled_back_volume"))
 		printf("  WARNING     this is an old copy of the volume: the origin has seen later "
-		       "work of "
-		       "it\n");
+		       "work of it. Nothing can be changed and nothing is sent until you say "
+		       "`cachet sync --accept-old`\n");
 	if (show_bool(o, "restored_server"))
 		printf("  WARNING     the origin was restored or replaced: nothing is sent until "
 		       "you say "

@@ -6,7 +6,7 @@
 
 struct args {
 	struct command_common common;
-	bool wait, allow_deletes, accept_restored;
+	bool wait, allow_deletes, accept_restored, accept_old;
 	uint64_t timeout_ms;
 };
 
@@ -19,6 +19,8 @@ static const struct option_def options[] = {
 		.help = "confirm deletions that are held because they are so many" },
 	{ "accept-restored", 0, OPTION_FLAG, offsetof(struct args, accept_restored),
 		.help = "go on with a server that was restored from a backup or replaced" },
+	{ "accept-old", 0, OPTION_FLAG, offsetof(struct args, accept_old),
+		.help = "go on with this volume although it is an old copy that was put back" },
 	COMMAND_COMMON,
 	OPTION_END,
 };
@@ -54,6 +56,8 @@ static int run(int argc, char **argv)
 		r = target_do(&args.common, &t, "allow-deletes", TARGET_DAEMON, NULL);
 	if (r == COMMAND_GO && args.accept_restored)
 		r = target_do(&args.common, &t, "accept-restored", TARGET_DAEMON, NULL);
+	if (r == COMMAND_GO && args.accept_old)
+		r = target_do(&args.common, &t, "accept-old", TARGET_DAEMON, NULL);
 	if (r != COMMAND_GO)
 		return r;
 	json_set_string(request, "do", "sync");

@@ -224,6 +224,13 @@ static int do_allow_deletes(struct request *q)
 	return 0;
 }
 
+static int do_accept_old(struct request *q)
+{
+	sync_accept_old(q->d->sync);
+	sync_poke(q->d->sync);
+	return 0;
+}
+
 static int do_accept_restored(struct request *q)
 {
 	sync_accept_restored(q->d->sync);
@@ -610,6 +617,7 @@ static const struct verb {
 	{ "offline", do_offline, true },
 	{ "allow-deletes", do_allow_deletes, true },
 	{ "accept-restored", do_accept_restored, true },
+	{ "accept-old", do_accept_old, true },
 	{ "operation", do_operation, false },
 	{ "exported", do_exported, false },
 	{ "job-run", do_job_run, false },

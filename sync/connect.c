@@ -75,12 +75,14 @@ static void check_rollback(struct sync *s, uint64_t last_seq)
 
 	if (volume_last_seq(s->volume, &ours) || last_seq <= ours)
 		return;
+	if (volume_set_old(s->volume, last_seq))
+		sync_note(s, CE_HELD, "that this is an old copy could not be written down");
 	pthread_mutex_lock(&s->lock);
 	s->status.rolled_back_volume = true;
 	pthread_mutex_unlock(&s->lock);
 	sync_note(s, CE_HELD,
-		"this copy is older than what it sent once: nothing is sent until a person has "
-		"looked");
+		"this copy is older than what it sent once: nothing is sent and nothing can be "
+		"changed until a person has looked");
 }
 
 static bool is_remembered(const struct sync *s, const struct origin_caps *caps)

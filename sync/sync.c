@@ -232,6 +232,18 @@ static void poke(struct sync *s)
 	s->pause_ms = 0;
 }
 
+static void accept_old(struct sync *s)
+{
+	if (volume_accept_old(s->volume)) {
+		sync_note(s, CE_HELD, "the old copy could not be accepted: the disk is full or broken");
+		return;
+	}
+	pthread_mutex_lock(&s->lock);
+	s->status.rolled_back_volume = false;
+	pthread_mutex_unlock(&s->lock);
+	s->replay.again = true;
+}
+
 /* What other threads asked for since the last round. */
 static void take_asked(struct sync *s)
 {
@@ -241,7 +253,7 @@ static void take_asked(struct sync *s)
 	asked = s->asked;
 	s->asked.token = NULL;
 	s->asked.offline_set = s->asked.token_set = s->asked.poke = false;
-	s->asked.allow_deletes = s->asked.accept_restored = false;
+	s->asked.allow_deletes = s->asked.accept_restored = s->asked.accept_old = false;
 	pthread_mutex_unlock(&s->lock);
 	if (asked.offline_set && asked.offline != (s->link.state == SYNC_FORCED)) {
 		link_force(&s->link, asked.offline, sync_now_ms());
@@ -257,6 +269,8 @@ static void take_asked(struct sync *s)
 	}
 	if (asked.accept_restored && s->status.restored_server)
 		connect_accept(s);
+	if (asked.accept_old)
+		accept_old(s);
 }
 
 static uint64_t hurry_step(struct sync *s, uint64_t now_ms)
@@ -404,6 +418,7 @@ int sync_new(struct sync_options *o, struct sync **out, char **error)
 		s->verdict = link_verdict(&s->link);
 		s->probed_gen = s->probe_over_gen;
 		s->status.state = s->link.state;
+		s->status.rolled_back_volume = volume_is_old(o->volume);
 		s->check_identity = true;
 		s->deferred = true; /* what the last process left */
 		replay_init(s);
@@ -651,6 +666,14 @@ void sync_allow_deletes(struct sync *s)
 		sync_poke(s);
 	pthread_mutex_lock(&s->lock);
 	s->asked.allow_deletes = true;
+	pthread_mutex_unlock(&s->lock);
+	http_wake(s->http);
+}
+
+void sync_accept_old(struct sync *s)
+{
+	pthread_mutex_lock(&s->lock);
+	s->asked.accept_old = true;
 	pthread_mutex_unlock(&s->lock);
 	http_wake(s->http);
 }

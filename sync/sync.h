@@ -120,6 +120,8 @@ void sync_allow_deletes(struct sync *s);
  * remembered, every store is listed anew and compared; what was not sent yet is sent, conditionally
  * as always. */
 void sync_accept_restored(struct sync *s);
+/* A person says that this old copy of the volume is the one to go on with (volume_accept_old). */
+void sync_accept_old(struct sync *s);
 
 struct sync_status {
 	enum sync_state state;
