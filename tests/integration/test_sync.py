@@ -343,10 +343,10 @@ def test_an_old_copy_of_the_volume_sends_nothing(server, shell, tmp_path):
     os.rename(tmp_path / "old", tmp_path / "a")
     a = shell(server.url, server.token, "a")
     a.until(lambda s: s["rolledback"])
-    a("put notes/z three")
-    assert "held" in a("idle 3000", fails=True)
-    assert a.counts()["queued"] == 1
-    assert sorted(a("ls notes").split()) == ["x", "y", "z"]
+    assert "read-only" in a("put notes/z three", fails=True)
+    a("idle 3000", fails=True)
+    assert a.counts()["queued"] == 0
+    assert sorted(a("ls notes").split()) == ["x", "y"]
 
 
 # --- hostile servers ---
