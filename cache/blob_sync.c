@@ -1,12 +1,12 @@
 /*
  * Syncing one blob. `written` counts writes, `synced` is the count that a successful fdatasync
- * covered, so that a file's own fsync and the shared one do not sync twice. The chunks written since
- * are listed with all that their seal takes to verify: when fdatasync fails the kernel may mark
- * their pages clean and forget them, and a second fdatasync would succeed without them. The blob is
- * then `suspect` and every sync of it fails until blob_sync_rescue has read those chunks back,
- * opened them, and written the same bytes to the same place: that makes the pages dirty again, so
- * that the next fdatasync does write them. What a torn write of that can leave is what the failed
- * sync could.
+ * covered, so that a file's own fsync and the shared one do not sync twice. The chunks written
+ * since are listed with all that their seal takes to verify: when fdatasync fails the kernel may
+ * mark their pages clean and forget them, and a second fdatasync would succeed without them. The
+ * blob is then `suspect` and every sync of it fails until blob_sync_rescue has read those chunks
+ * back, opened them, and written the same bytes to the same place: that makes the pages dirty
+ * again, so that the next fdatasync does write them. What a torn write of that can leave is what
+ * the failed sync could.
  */
 #include "cache/blob.h"
 

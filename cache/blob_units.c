@@ -10,8 +10,8 @@
  * of durable.c).
  *
  * A second bitmap says which units are known to have blocks: those written or named since the blob
- * was loaded. A free unit with blocks is slack. It is counted as used and taken first: writing to it
- * costs the disk no allocation and its journal no commit, which is what an fsync of a small file
+ * was loaded. A free unit with blocks is slack. It is counted as used and taken first: writing to
+ * it costs the disk no allocation and its journal no commit, which is what an fsync of a small file
  * waits for. Blocks that are not known of (left by a crash) are found by measuring.
  */
 #include "cache/blob.h"
@@ -145,7 +145,8 @@ static int take_first(struct blob *b, uint64_t units, uint64_t *slot)
 	uint64_t start = find_run(b, units);
 	int r;
 
-	if (b->pack && (b->dead || start + units > BLOB_PACK_UNITS || b->seals >= BLOB_PACK_SEALS_MAX))
+	if (b->pack &&
+		(b->dead || start + units > BLOB_PACK_UNITS || b->seals >= BLOB_PACK_SEALS_MAX))
 		return -ENOBUFS;
 	r = start > UNIT_MAX - units ? -EFBIG : take_run(b, start, units);
 	if (r)

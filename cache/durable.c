@@ -40,8 +40,9 @@
  * that counts as free is written.
  *
  * fsync of one large file (file_sync): chunks, fdatasync, transaction without undo rows, sync; of a
- * file in a pack: chunks, transaction with undo rows, sync. Callers of durable_sync() share: one leader syncs for all who came before it began. What was only closed is
- * synced by the keeper within VOLUME_SYNC_INTERVAL_MS.
+ * file in a pack: chunks, transaction with undo rows, sync. Callers of durable_sync() share: one
+ * leader syncs for all who came before it began. What was only closed is synced by the keeper
+ * within VOLUME_SYNC_INTERVAL_MS.
  *
  * What this does not do: order two files among each other but by the WAL (a prefix survives);
  * detect a disk that lies about its cache.

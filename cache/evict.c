@@ -13,7 +13,8 @@
 
 #define BATCH 128
 
-/* Content that a file of this process reads stays. Index lock held, so it is not opened meanwhile. */
+/* Content that a file of this process reads stays. Index lock held, so it is not opened meanwhile.
+ */
 static int evict_one(struct volume *v, uint64_t map, bool *evicted)
 {
 	struct content_map m;

@@ -16,9 +16,9 @@ struct current {
 
 struct packs {
 	pthread_mutex_t lock;
-	struct current *stores;   /* lock */
+	struct current *stores;    /* lock */
 	pthread_mutex_t kept_lock; /* leaf */
-	struct blob *kept[KEPT];  /* kept_lock; by id */
+	struct blob *kept[KEPT];   /* kept_lock; by id */
 };
 
 int packs_new(struct volume *v)
