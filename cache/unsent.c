@@ -178,27 +178,6 @@ void unsent_content(struct volume *v, const struct content_map *m, struct chunkm
 		u->failed = true;
 }
 
-static int note_name(void *arg, const struct name_row *n, const struct object_row *o)
-{
-	unsent_note(arg, n->store, n->rid.text);
-	return 0;
-}
-
-void unsent_moved(struct volume *v, uint64_t map)
-{
-	struct unsent *u = v->unsent;
-	struct unsent_logged_map *l;
-	struct content_map m;
-
-	if (!u->on)
-		return;
-	HASH_FIND(hh, u->maps, &map, sizeof(map), l);
-	if (!l)
-		return;
-	unsent_frame_forget_map(u, map);
-	if (content_map_get(v->db, map, &m) || name_each_of(v->db, m.object, note_name, v) < 0)
-		u->failed = true;
-}
 static int append(struct unsent *u, struct unsent_log *log, struct buffer *b)
 {
 	uint64_t seq;

@@ -63,8 +63,6 @@ void unsent_ended(void *arg, bool committed);
 void unsent_note(struct volume *v, uint64_t store, const char *rid);
 /* A commit of content: what it changes in `m` is what is pending in `changes`. */
 void unsent_content(struct volume *v, const struct content_map *m, struct chunkmap *changes);
-/* Slots of the map changed in another way: the next frame has it whole. */
-void unsent_moved(struct volume *v, uint64_t map);
 
 /* What was appended before the call is durable after it. */
 int unsent_sync(struct volume *v) MUST_CHECK;
