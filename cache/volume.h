@@ -49,6 +49,12 @@ struct volume_create_options {
 /* Killed anywhere it leaves nothing that volume_open accepts, or a whole volume; run again it starts over. */
 int volume_create(const struct volume_create_options *o, char **error) MUST_CHECK;
 
+/*
+ * Destroys the volume in `dir`, unsent work included: its keys first, overwritten (after that nothing opens the
+ * rest), then its files. CE_INUSE while it is open. Killed in between, volume_open refuses what is left.
+ */
+int volume_wipe(const char *dir) MUST_CHECK;
+
 struct volume_options {
 	const char *dir;
 	const char *key_source;

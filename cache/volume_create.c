@@ -275,6 +275,47 @@ static int sync_parent(int dirfd)
 	return fd < 0 ? -errno : io_fsync_dir(fd);
 }
 
+/* As far as the file system lets: its blocks are overwritten in place. */
+static int erase_keyring(int dirfd)
+{
+	_cleanup_fd_ int fd = openat(dirfd, KEYRING_FILE, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+	static const char zeros[4096];
+	struct stat st;
+	int r = 0;
+
+	if (fd < 0)
+		return errno == ENOENT ? 0 : -errno;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	for (off_t at = 0; !r && at < st.st_size; at += (off_t)sizeof(zeros))
+		r = io_pwrite_full(fd, zeros, sizeof(zeros), at);
+	if (!r && fdatasync(fd) < 0)
+		r = -errno;
+	if (!r && unlinkat(dirfd, KEYRING_FILE, 0) < 0)
+		r = -errno;
+	return r ? r : io_fsync_dir(dirfd);
+}
+
+int volume_wipe(const char *dir)
+{
+	_cleanup_fd_ int dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), lock_fd = -1;
+	int r = dirfd < 0 ? -errno : io_lock_file(dirfd, SETUP_LOCK, &lock_fd);
+
+	if (!r)
+		r = write_marker(dirfd);
+	if (!r)
+		r = erase_keyring(dirfd);
+	if (!r)
+		r = FAILPOINT("wipe-erased");
+	if (!r)
+		r = empty_dir(dirfd, ".", 2);
+	if (r)
+		return r;
+	(void)!unlinkat(dirfd, SETUP_MARKER, 0);
+	(void)!unlinkat(dirfd, SETUP_LOCK, 0);
+	return rmdir(dir) < 0 ? -errno : 0;
+}
+
 int volume_create(const struct volume_create_options *o, char **error)
 {
 	_cleanup_fd_ int dirfd = -1, lock_fd = -1;

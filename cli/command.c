@@ -37,6 +37,7 @@ const struct command *const command_table[] = {
 	&command_import,
 	&command_lock,
 	&command_unlock,
+	&command_wipe,
 	&command_enroll,
 	&command_keys,
 	&command_rotate,

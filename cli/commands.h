@@ -29,6 +29,7 @@ extern const struct command command_view;
 extern const struct command command_import;
 extern const struct command command_lock;
 extern const struct command command_unlock;
+extern const struct command command_wipe;
 extern const struct command command_enroll;
 extern const struct command command_keys;
 extern const struct command command_rotate;

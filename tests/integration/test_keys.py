@@ -358,3 +358,26 @@ def test_a_rotation_killed_at_every_step_leaves_a_volume_that_opens(enrolled, ke
     (enrolled.mnt / "x").write_bytes(b"x")
     enrolled.sync()
     assert record(enrolled)["kid"] == keyserver.current
+
+
+# --- wipe ---
+
+def test_wipe_destroys_keys_data_and_configuration(client):
+    (client.mnt / "x").write_bytes(b"x")
+    client.sync()
+    fails(client, 8, "wipe", "default")
+    client.umount()
+    volume = client.volume
+    client.run("wipe", "default")
+    assert not volume.exists() and not (client.home / "config" / "cachet" / "default.json").exists()
+
+
+def test_wipe_refuses_while_work_is_unsent_unless_forced(client):
+    client.run("offline")
+    (client.mnt / "x").write_bytes(b"x")
+    client.umount()
+    before = Snapshot(client.volume)
+    assert "not sent" in fails(client, 9, "wipe", "default")
+    assert set(Snapshot(client.volume).files) >= {p for p in before.files if p.name == "keyring.json"}
+    client.run("wipe", "--force", "default")
+    assert not list((client.home / "state" / "cachet").iterdir())
