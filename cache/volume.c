@@ -518,21 +518,26 @@ static int count_store(void *arg, const struct store_row *s)
 	return r;
 }
 
-int volume_status(struct volume *v, struct volume_status *out)
+int volume_objects(struct volume *v, uint64_t *out)
 {
 	struct count c = { .v = v };
-	struct space_info space;
 	int r;
 
 	db_read(v->db);
 	r = store_each(v->db, count_store, &c);
 	db_unlock(v->db);
-	if (r < 0)
-		return r;
+	if (r >= 0)
+		*out = c.sum;
+	return MIN_OF(r, 0);
+}
+
+int volume_status(struct volume *v, struct volume_status *out)
+{
+	struct space_info space;
+
 	space_info(v, &space);
 	*out = (struct volume_status){ .limit_bytes = space.limit,
 		.used_bytes = space.used,
-		.objects = c.sum,
 		.unclean = v->unclean,
 		.rolled_back = atomic_load(&v->rolled_back),
 		.damaged = atomic_load(&v->damaged),

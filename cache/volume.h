@@ -138,7 +138,6 @@ int volume_event_verify(struct volume *v, uint64_t *bad_id) MUST_CHECK;
 
 struct volume_status {
 	uint64_t limit_bytes, used_bytes;
-	uint64_t objects;
 	bool unclean;          /* the last run did not close the volume */
 	uint64_t rolled_back;  /* files that fell back to an earlier committed state after power loss */
 	uint64_t damaged;      /* tampered or unreadable chunks seen since open */
@@ -151,5 +150,7 @@ struct volume_status {
 	uint64_t aside_bytes;       /* all that is in quarantine */
 };
 int volume_status(struct volume *v, struct volume_status *out) MUST_CHECK;
+/* Files and directories, counted one by one: for people who ask, not for statfs. */
+int volume_objects(struct volume *v, uint64_t *out) MUST_CHECK;
 
 #endif

@@ -100,15 +100,18 @@ static int add_cache(struct volume *v, struct json *o)
 {
 	struct volume_status s;
 	struct space_info space;
+	uint64_t objects = 0;
 	int r = volume_status(v, &s);
 
+	if (!r)
+		r = volume_objects(v, &objects);
 	if (r)
 		return r;
 	space_info(v, &space);
 	json_set_u64(o, "used_bytes", space.used);
 	json_set_u64(o, "limit_bytes", space.limit);
 	json_set_u64(o, "unfreeable_bytes", space.unsent);
-	json_set_u64(o, "objects", s.objects);
+	json_set_u64(o, "objects", objects);
 	json_set_u64(o, "damaged_chunks", s.damaged);
 	json_set_bool(o, "wal_damaged", s.wal_damaged);
 	json_set_u64(o, "rolled_back_files", s.rolled_back);
