@@ -39,6 +39,7 @@ struct enrolment_link;
 struct volume_create_options {
 	const char *dir;        /* absolute; made here, must not exist or be empty */
 	const char *key_source; /* crypto/keysource.h */
+	const struct secret *with_kek; /* the key itself, kept by the caller alone: no key source is used */
 	const char *origin;     /* URL, kept in the index */
 	const struct enrolment_link *link; /* key source server: how to reach it (cache/enrolment.h) */
 	const struct secret *token; /* bearer token, kept in the index; may be NULL */

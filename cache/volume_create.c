@@ -129,7 +129,8 @@ static int local_keyring(
 	struct keyring *k;
 	uint8_t random[8];
 	char kid[17];
-	int r = keysource_create(o->key_source, &made, &params, error);
+	int r = o->with_kek ? secret_new_copy(secret_cbytes(o->with_kek), secret_len(o->with_kek), &made)
+			    : keysource_create(o->key_source, &made, &params, error);
 
 	if (r)
 		return setup_fail(error, r, "the key source cannot make a key: %s", error_text(r));
@@ -164,7 +165,7 @@ static int make_keyring(const struct volume_create_options *o, const char *devic
 	const char *local;
 	int r;
 
-	if (keysource_is_server(o->key_source, &local))
+	if (!o->with_kek && keysource_is_server(o->key_source, &local))
 		r = enrolment_create(&s, device, o->token, &k, &kek, error);
 	else
 		r = local_keyring(o, &k, &kek, error);
@@ -320,7 +321,7 @@ int volume_create(const struct volume_create_options *o, char **error)
 {
 	_cleanup_fd_ int dirfd = -1, lock_fd = -1;
 	char *why = NULL;
-	int r = keysource_check(o->key_source, &why);
+	int r = o->with_kek ? 0 : keysource_check(o->key_source, &why);
 
 	if (!r)
 		r = io_mkdir_p(o->dir, 0700);

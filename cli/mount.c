@@ -11,15 +11,18 @@
 #include "base/json.h"
 #include "cli/commands.h"
 #include "cli/target.h"
+#include "cli/token.h"
 #include "daemon/config.h"
 #include "daemon/daemon.h"
+#include "daemon/memory.h"
 
 #define READY_LINE_MAX 65536
 
 struct args {
 	struct command_common common;
 	bool foreground, offline, allow_other, read_only;
-	const char *log_file, *fs_options;
+	bool memory_only;
+	const char *log_file, *fs_options, *token_file;
 };
 
 static const struct option_def options[] = {
@@ -32,6 +35,11 @@ static const struct option_def options[] = {
 			"/etc/fuse.conf)" },
 	{ "read-only", 'r', OPTION_FLAG, offsetof(struct args, read_only),
 		.help = "refuse every change" },
+	{ "memory-only", 0, OPTION_FLAG, offsetof(struct args, memory_only),
+		.help = "write nothing to a disk; the volume on the disk is left alone" },
+	{ "token-file", 0, OPTION_STRING, offsetof(struct args, token_file), .arg = "FILE",
+		.help = "memory-only: read the token from FILE, - for standard input (default: "
+			"ask)" },
 	{ "log-file", 0, OPTION_STRING, offsetof(struct args, log_file), .arg = "FILE",
 		.help = "append the log here (default: daemon.log in the volume)" },
 	{ "options", 'o', OPTION_STRING, offsetof(struct args, fs_options), .arg = "LIST",
@@ -47,16 +55,23 @@ const struct command command_mount = {
 	.name = "mount",
 	.usage = "[OPTIONS] [NAME] [MOUNTPOINT]",
 	.summary = "Mount a volume",
-	.details = "NAME may be left out when there is one volume, or one named default; "
-		   "MOUNTPOINT when `cachet init`\n"
-		   "was given one. A word with a '/' is the mount point. Returns when the files "
-		   "can be used; the daemon\n"
-		   "stays in the background. Works without a network: what was listed and read "
-		   "before is there.\n"
-		   "A dead mount that a killed daemon left there is replaced.\n\n"
-		   "Exit codes: 6 the key is wrong or missing, 7 the volume is damaged, 8 the "
-		   "volume or the mount\n"
-		   "point is in use.\n",
+	.details =
+		"NAME may be left out when there is one volume, or one named default; "
+		"MOUNTPOINT when `cachet init`\n"
+		"was given one. A word with a '/' is the mount point. Returns when the files "
+		"can be used; the daemon\n"
+		"stays in the background. Works without a network: what was listed and read "
+		"before is there.\n"
+		"A dead mount that a killed daemon left there is replaced.\n\n"
+		"With --memory-only, or when the command trust_check of the configuration fails, a "
+		"sealed volume of this\n"
+		"mount alone is made in memory and forgotten at the end, with what is not at the "
+		"origin by then; the\n"
+		"token is asked for. The volume on the disk is not touched; the next mount "
+		"resumes it.\n\n"
+		"Exit codes: 6 the key is wrong or missing, 7 the volume is damaged, 8 the "
+		"volume or the mount\n"
+		"point is in use.\n",
 	.options = options,
 	.mounts = true,
 	.run = run,
@@ -201,9 +216,32 @@ static int run_background(const struct args *args, struct daemon_options *o)
 	return report(args, o, ready);
 }
 
+/* On a machine that is not trusted, with the token of the person, not that of the disk. */
+static int prepare_memory(
+	struct args *args, struct config *c, struct daemon_options *o, struct secret **token)
+{
+	_cleanup_free_ char *error = NULL;
+	int r;
+
+	if (!args->memory_only && !memory_machine_is_trusted(c)) {
+		fprintf(stderr, "cachet: this machine is not trusted: memory only\n");
+		args->memory_only = true;
+	}
+	if (!args->memory_only)
+		return COMMAND_GO;
+	r = memory_prepare(c, &error);
+	if (!r)
+		r = token_read("token", args->token_file, token, &error);
+	o->memory_only = true;
+	o->token = *token;
+	return r ? command_fail(&args->common, exit_code_of(r), "%s", error ? error : error_text(r))
+		 : COMMAND_GO;
+}
+
 static int run_mount(struct args *args, const char *name, const char *place)
 {
 	_cleanup_(config_freep) struct config *config = NULL;
+	_cleanup_secret_ struct secret *token = NULL;
 	_cleanup_free_ char *error = NULL, *mountpoint = NULL, *log_file = NULL;
 	struct daemon_options o = { .ready_fd = -1 };
 	int r = config_load(name, &config, &error);
@@ -212,6 +250,8 @@ static int run_mount(struct args *args, const char *name, const char *place)
 		return command_fail(
 			&args->common, exit_code_of(r), "%s", error ? error : error_text(r));
 	r = resolve_place(args, config, place, &mountpoint);
+	if (r == COMMAND_GO)
+		r = prepare_memory(args, config, &o, &token);
 	if (r != COMMAND_GO)
 		return r;
 	if (args->log_file && target_absolute(args->log_file, &log_file))

@@ -20,13 +20,15 @@
 
 struct args {
 	struct command_common common;
-	bool lazy;
+	bool lazy, discard;
 };
 
 static const struct option_def options[] = {
 	{ "lazy", 'l', OPTION_FLAG, offsetof(struct args, lazy),
 		.help = "also when files are open: programs that have them open get errors from "
 			"then on" },
+	{ "discard", 0, OPTION_FLAG, offsetof(struct args, discard),
+		.help = "memory-only: give up what is not at the origin" },
 	COMMAND_COMMON,
 	OPTION_END,
 };
@@ -42,12 +44,28 @@ const struct command command_umount = {
 		   "is sent after the next mount; how much it is, is said. A dead mount that a "
 		   "killed daemon left is\n"
 		   "removed as well.\n\n"
-		   "Exit codes: 3 it is not mounted, 8 files on it are open, 10 the daemon did not "
+		   "Exit codes: 3 it is not mounted, 8 files on it are open, 9 it is memory-only "
+		   "and has "
+		   "unsent work, 10 the daemon did not "
 		   "end in a minute.\n",
 	.options = options,
 	.mounts = true,
 	.run = run,
 };
+
+/* What is in memory only would go with it. */
+static int guard_memory(const struct args *args, const struct json *status)
+{
+	uint64_t n = show_u64(status, "pending");
+	char count[SHOW_MAX];
+
+	if (args->discard || !n || !show_bool(status, "memory_only"))
+		return COMMAND_GO;
+	return command_fail(&args->common, EXIT_CODE_PENDING,
+		"%s in memory only and not at the origin; `cachet sync --wait` sends them, "
+		"--discard gives them up",
+		show_count(n, "change is", "changes are", count));
+}
 
 /* No daemon answers: what is left is a dead mount, or nothing. */
 static int unmount_dead(const struct args *args, const struct target *t, const char *word)
@@ -139,7 +157,9 @@ static int print(const struct args *args, const struct target *t, const struct j
 		return EXIT_CODE_OK;
 	}
 	printf("unmounted '%s'\n", t->config->name);
-	if (n)
+	if (n && show_bool(status, "memory_only"))
+		printf("%s given up\n", show_count(n, "change is", "changes are", count));
+	else if (n)
 		printf("%s not at the origin yet: kept on this disk, sealed, and sent after the "
 		       "next mount\n",
 			show_count(n, "change is", "changes are", count));
@@ -178,6 +198,8 @@ static int unmount(const struct args *args, const struct target *t, const struct
 			mountpoint ? mountpoint : "MOUNTPOINT");
 	pidfd = (int)syscall(SYS_pidfd_open, (pid_t)show_u64(ping, "pid"), 0);
 	r = send_last(args, t, &status);
+	if (r == COMMAND_GO)
+		r = guard_memory(args, status);
 	if (r == COMMAND_GO)
 		r = unmount_live(args, t, mountpoint);
 	if (r == COMMAND_GO)

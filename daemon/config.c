@@ -46,6 +46,8 @@ void config_free(struct config *c)
 	free(c->key_source);
 	free(c->mountpoint);
 	free(c->ca_file);
+	free(c->trust_check);
+	free(c->volume_dir);
 	free(c);
 }
 
@@ -83,6 +85,7 @@ static const struct member {
 	{ "key_source", MEMBER_TEXT, offsetof(struct config, key_source) },
 	{ "mountpoint", MEMBER_TEXT_OPTIONAL, offsetof(struct config, mountpoint) },
 	{ "ca_file", MEMBER_TEXT_OPTIONAL, offsetof(struct config, ca_file) },
+	{ "trust_check", MEMBER_TEXT_OPTIONAL, offsetof(struct config, trust_check) },
 	{ "allow_raw_kek", MEMBER_FLAG, offsetof(struct config, allow_raw_kek) },
 	{ "limit_bytes", MEMBER_NUMBER, offsetof(struct config, limit_bytes) },
 	{ "deadline_ms", MEMBER_NUMBER, offsetof(struct config, deadline_ms) },
@@ -149,6 +152,7 @@ static int check_values(const struct config *c, char **error)
 		{ !c->key_source[0], "key_source", "a key source, for example file:/path" },
 		{ c->mountpoint && c->mountpoint[0] != '/', "mountpoint", "an absolute path" },
 		{ c->ca_file && c->ca_file[0] != '/', "ca_file", "an absolute path" },
+		{ c->trust_check && !c->trust_check[0], "trust_check", "a command" },
 		{ c->deadline_ms > CONFIG_DEADLINE_MAX_MS, "deadline_ms", "at most 3600000" },
 		{ c->scrub_rate > CONFIG_SCRUB_RATE_MAX, "scrub_rate", "at most 1000000000" },
 	};
@@ -271,11 +275,12 @@ int config_volume_dir(const struct config *c, char **out)
 {
 	_cleanup_free_ char *dir = NULL;
 	char *path;
-	int r = io_dir_state(&dir);
+	int r = c->volume_dir ? 0 : io_dir_state(&dir);
 
 	if (r)
 		return r;
-	if (asprintf(&path, "%s/%s", dir, c->id) < 0)
+	if ((c->volume_dir ? asprintf(&path, "%s", c->volume_dir)
+			   : asprintf(&path, "%s/%s", dir, c->id)) < 0)
 		return -ENOMEM;
 	*out = path;
 	return 0;

@@ -29,6 +29,8 @@ struct config {
 	char *mountpoint;     /* default for `mount` and fstab, or NULL */
 	char *ca_file;        /* or NULL */
 	bool allow_raw_kek;   /* development: a server may send its key unwrapped */
+	char *trust_check;    /* command: is this machine trusted? or NULL (daemon/memory.h) */
+	char *volume_dir;     /* not of the file: where a memory-only mount is (daemon/memory.h) */
 	uint64_t limit_bytes; /* 0 = default */
 	uint64_t deadline_ms; /* 0 = default */
 	uint64_t scrub_rate;  /* bytes a second verified in the background; 0 = none */

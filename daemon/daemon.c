@@ -20,6 +20,7 @@
 #include "daemon/exit_code.h"
 #include "daemon/holder.h"
 #include "daemon/locking.h"
+#include "daemon/memory.h"
 #include "daemon/mountpoint.h"
 #include "daemon/notify.h"
 #include "daemon/opening.h"
@@ -37,6 +38,7 @@ struct daemon {
 	struct signals *signals;
 	int ready_fd, log_fd;
 	bool sync_started, served;
+	bool in_memory; /* to be removed at the end */
 	char *error;
 };
 
@@ -125,8 +127,20 @@ static int free_place(struct daemon *d)
 	return mountpoint_check(d->o->mountpoint, &d->error);
 }
 
+static int open_in_memory(struct daemon *d)
+{
+	const struct daemon_options *o = d->o;
+	_cleanup_secret_ struct secret *kek = NULL;
+	int r = memory_make(o->config, o->token, &kek, &d->error);
+
+	d->in_memory = !r;
+	return r ? r : opening_volume(o->config, kek, OPENING_OFFLINE, &d->state.volume, &d->error);
+}
+
 static int open_volume(struct daemon *d)
 {
+	if (d->o->memory_only)
+		return open_in_memory(d);
 	return opening_volume(d->o->config, NULL, d->o->offline ? OPENING_OFFLINE : OPENING_ASK,
 		&d->state.volume, &d->error);
 }
@@ -161,10 +175,13 @@ static int start(struct daemon *d)
 
 	if (!r)
 		r = after_predecessor(d, free_place, false);
-	if (!r)
+	/* The log lies in the volume's directory, which a memory-only mount makes first. */
+	if (!r && !o->memory_only)
 		r = open_log(d);
 	if (!r)
 		r = after_predecessor(d, open_volume, left_a_mount);
+	if (!r && o->memory_only)
+		r = open_log(d);
 	if (!r)
 		r = locking_new(&d->state, o->offline, &d->state.locking);
 	if (!r)
@@ -249,6 +266,8 @@ static void finish(struct daemon *d)
 	if (d->state.volume)
 		volume_close(d->state.volume);
 	locking_free(d->state.locking);
+	if (d->in_memory)
+		memory_remove(d->o->config);
 }
 
 static enum exit_code report_failure(struct daemon *d, int r)

@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "base/macros.h"
+#include "base/secret.h"
 #include "daemon/config.h"
 
 #define DAEMON_LOG_FILE "daemon.log"
@@ -30,6 +31,8 @@ struct daemon_options {
 	bool offline;
 	bool allow_other;
 	bool read_only;
+	bool memory_only;           /* config is of memory_prepare (daemon/memory.h) */
+	const struct secret *token; /* memory_only: the origin's */
 	const char *log_file; /* NULL: standard error in the foreground, VOLUME/daemon.log else */
 	/* One JSON line is written when mounted or failed, {"ok":true} or
 	 * {"ok":false,"code":NAME,"error":…}, names as exit_code_name(); -1: a failure is printed

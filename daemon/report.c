@@ -129,6 +129,7 @@ static void add_mount(struct daemon_state *d, struct json *out)
 {
 	json_set_string(out, "name", d->config->name);
 	json_set_string(out, "origin", d->config->origin);
+	json_set_bool(out, "memory_only", d->config->volume_dir);
 	json_set_string(out, "store", d->config->store);
 	json_set_bool(out, "mounted", d->fs != NULL);
 	report_text(out, "mountpoint", d->mountpoint);

@@ -551,8 +551,13 @@ static int do_job_result(struct request *q)
 static int do_lock(struct request *q)
 {
 	struct locking_result result;
-	int r = locking_lock(q->d->locking, "asked for", &result);
+	int r;
 
+	if (q->d->config->volume_dir)
+		return say(q, -ENOTSUP,
+			"a memory-only mount cannot be locked, its key is nowhere else; unmount "
+			"it");
+	r = locking_lock(q->d->locking, "asked for", &result);
 	if (r)
 		return r;
 	json_set_u64(q->out, "kept", result.kept);
