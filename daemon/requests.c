@@ -680,7 +680,7 @@ static struct json *run_one(struct request *q, const struct verb *verb)
 	struct locking *l = q->d->locking;
 	struct json *reply;
 
-	if (verb->needs_daemon && !l)
+	if (verb->needs_daemon && !l && !q->d->sync)
 		return requests_failure(EXIT_CODE_NOT_MOUNTED,
 			"the volume is not mounted; `cachet mount` mounts it");
 	if (!l || runs_locked(verb->name))
