@@ -186,6 +186,7 @@ static int try_again(struct settle *s)
 	int r = fold_row_renew(s->v, &s->op);
 
 	s->op.attempts = attempts;
+	s->op.status = 409;
 	return r ? r : op_update(s->v->db, &s->op);
 }
 
@@ -194,6 +195,8 @@ int settle_no_parent(struct settle *s)
 	struct object_row dir;
 	struct name_row parent;
 	struct row_rid rid;
+	/* Said once, it may have been said before the directory was made: two requests crossed. */
+	const bool said_before = s->op.status == 409;
 	int r;
 
 	if (!s->name.id)
@@ -216,7 +219,7 @@ int settle_no_parent(struct settle *s)
 		r = tree_row_name_of(s->v, s->name.parent, &parent);
 	if (!r)
 		r = object_get(s->v->db, parent.object, &dir);
-	if (r || !parent.etag.text[0])
+	if (r || !parent.etag.text[0] || !said_before)
 		return r;
 	return remote_park_revive(&s->pass, &parent, &dir);
 }
