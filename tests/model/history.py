@@ -181,7 +181,7 @@ class History:
         if words[0] in ("write", "unlink", "rename"):
             self.drop(out[2:].strip())
         if words[0] == "link":
-            self.linked.update(self.live)
+            self.linked.update(self.by_sha.values())  # a link of what another device has replaced may come later
         if words[0] == "write" and int(words[3]):
             self.live.add(word)
 
