@@ -1,6 +1,9 @@
 /*
  * Theory of operation: what survives.
  *
+ * "The WAL" stands here for what commits are written to: the redo log of the index and, for what has
+ * no record there, SQLite's WAL (meta/db.h).
+ *
  * A commit is a transaction in the WAL that nobody synced. The process may die then (the page cache
  * has slots and WAL) but not the power: after a power cut a prefix of the transactions since the
  * last sync is there, and of the slots they name any part. A sync makes both durable. These

@@ -8,7 +8,7 @@
  *     file_open → file_read / file_write ... → file_commit (FLUSH) or file_sync (FSYNC) → file_unref
  *
  * file_commit: one transaction with chunk map, size, times and journal row; survives SIGKILL when it returns.
- * file_sync: data first, then the transaction, then the WAL; survives power loss when it returns.
+ * file_sync: data first, then the transaction, then the redo log; survives power loss when it returns.
  * Uncommitted writes also commit by the keeper within a second (stray writes of the kernel), and under memory pressure their chunks are sealed
  * early without being committed.
  *

@@ -54,6 +54,8 @@ static int open_db(struct volume *v, const struct secret *key, bool create, stru
 		.wal_grown = keeper_wal_grown,
 		.wal_grown_arg = v,
 		.wal_mark_bytes = space_wal_mark(v),
+		/* Room for what comes until the keeper has emptied it. */
+		.log_bytes = space_wal_mark(v) / 4 * 5,
 		.op_changed = unsent_op_changed,
 		.before_commit = unsent_before_commit,
 		.ended = unsent_ended,

@@ -24,6 +24,7 @@
 #define KDF_LABEL_BLOB "cachet/blob/v1"
 #define KDF_LABEL_INDEX_PAGE "cachet/index/page/v1"
 #define KDF_LABEL_INDEX_WAL "cachet/index/wal/v1"
+#define KDF_LABEL_INDEX_REDO "cachet/index/redo/v1"
 #define KDF_LABEL_UNSENT "cachet/unsent/v1"
 #define KDF_LABEL_SERVER_KEK "cachet/server/kek/v1"
 #define KDF_LABEL_SERVER_SIGN "cachet/server/sign/v1"

@@ -12,8 +12,7 @@
  * Creating: the new index is made whole under another name, synced and renamed, so index.db is
  * never half made. What a crash leaves under the other name is removed by the next attempt.
  *
- * Locks: sync_mutex (one sync or checkpoint) before the index lock. db_sync() takes the index lock
- * only after a failed sync, to write the log again without a writer beside it.
+ * Transactions: db_txn.c; the transaction of SQLite that spans them: db_group.c; syncs: db_sync.c.
  */
 #include "meta/db.h"
 
@@ -36,9 +35,8 @@
 
 #define DB_NEW_FILE "index.db.new"
 #define DB_NEW_WAL_FILE "index.db.new-wal"
-#define CACHE_PAGES 4000
 
-_Static_assert(CACHE_PAGES < ARENA_PAGES, "the page cache must fit its arena");
+_Static_assert(DB_CACHE_PAGES < ARENA_PAGES, "the page cache must fit its arena");
 
 /* --- errors --- */
 
@@ -88,231 +86,6 @@ int db_exec(struct db *db, const char *sql)
 	return db_error(db, sqlite3_exec(db->handle, sql, NULL, NULL, NULL));
 }
 
-/* --- the index lock --- */
-
-static _Thread_local char self;
-
-static void broken(const char *what)
-{
-	fprintf(stderr, "cachet: index lock: %s\n", what);
-	abort();
-}
-
-static bool mine(const struct db *db)
-{
-	return atomic_load_explicit(&db->owner, memory_order_relaxed) == &self;
-}
-
-void db_read(struct db *db)
-{
-	if (mine(db))
-		broken("taken twice");
-	pthread_mutex_lock(&db->lock);
-	atomic_store_explicit(&db->owner, &self, memory_order_relaxed);
-}
-
-static void unlock(struct db *db)
-{
-	atomic_store_explicit(&db->owner, NULL, memory_order_relaxed);
-	pthread_mutex_unlock(&db->lock);
-}
-
-void db_unlock(struct db *db)
-{
-	db_assert_locked(db);
-	if (db->in_txn)
-		broken("released inside a transaction");
-	unlock(db);
-}
-
-void db_assert_locked(const struct db *db)
-{
-	if (!mine(db))
-		broken("not held");
-}
-
-void db_assert_txn(const struct db *db)
-{
-	db_assert_locked(db);
-	if (!db->in_txn)
-		broken("no transaction");
-}
-
-/* --- transactions --- */
-
-static int run(struct db *db, enum stmt_id id)
-{
-	_cleanup_stmt_ struct stmt s = stmt_use(db, id);
-	int r = stmt_row(&s);
-
-	return r < 0 ? r : 0;
-}
-
-int db_begin(struct db *db)
-{
-	int r;
-
-	db_read(db);
-	r = run(db, STMT_BEGIN);
-	if (r < 0) {
-		unlock(db);
-		return r;
-	}
-	db->in_txn = true;
-	db->savepoint = false;
-	return 0;
-}
-
-static void end_txn(struct db *db, bool committed)
-{
-	if (db->ended)
-		db->ended(db->journal_arg, committed);
-	db->in_txn = false;
-	unlock(db);
-}
-
-void db_rollback(struct db *db)
-{
-	db_assert_txn(db);
-	/* SQLite may have rolled back by itself. */
-	if (!sqlite3_get_autocommit(db->handle))
-		(void)!run(db, STMT_ROLLBACK);
-	end_txn(db, false);
-}
-
-int db_commit(struct db *db)
-{
-	int r;
-
-	db_assert_txn(db);
-	r = FAILPOINT("db-commit");
-	if (r == 0)
-		r = sqlite3_get_autocommit(db->handle) ? -EIO : 0;
-	if (r == 0 && db->before_commit)
-		r = db->before_commit(db->journal_arg);
-	if (r == 0)
-		r = run(db, STMT_COMMIT);
-	if (r < 0) {
-		db_rollback(db);
-		return r;
-	}
-	end_txn(db, true);
-	if (db->wal_grown && db_wal_bytes(db) > db->wal_mark_bytes)
-		db->wal_grown(db->wal_grown_arg);
-	return 0;
-}
-
-int db_savepoint(struct db *db)
-{
-	int r = 0;
-
-	db_assert_txn(db);
-	if (db->savepoint)
-		r = run(db, STMT_SAVEPOINT_RELEASE);
-	if (r == 0)
-		r = run(db, STMT_SAVEPOINT);
-	if (r == 0)
-		db->savepoint = true;
-	return r;
-}
-
-int db_savepoint_rollback(struct db *db)
-{
-	db_assert_txn(db);
-	return db->savepoint ? run(db, STMT_SAVEPOINT_ROLLBACK) : -EINVAL;
-}
-
-int db_savepoint_release(struct db *db)
-{
-	int r;
-
-	db_assert_txn(db);
-	if (!db->savepoint)
-		return 0;
-	r = run(db, STMT_SAVEPOINT_RELEASE);
-	if (r == 0)
-		db->savepoint = false;
-	return r;
-}
-
-/* --- durability --- */
-
-static void sync_enter(struct db *db)
-{
-	if (mine(db))
-		broken("held at a sync");
-	pthread_mutex_lock(&db->sync_mutex);
-}
-
-int db_sync(struct db *db)
-{
-	bool suspect;
-	int r;
-
-	sync_enter(db);
-	suspect = vfs_wal_suspect(db->vfs);
-	if (suspect)
-		db_read(db);
-	r = FAILPOINT("db-sync");
-	if (r == 0)
-		r = vfs_wal_sync(db->vfs);
-	if (suspect)
-		unlock(db);
-	pthread_mutex_unlock(&db->sync_mutex);
-	return r;
-}
-
-/*
- * Syncs, then takes both locks: with the index lock not held while the blobs are synced. When
- * commits went by in between, SQLite would run the hook again under the lock; some tries make that
- * rare.
- */
-static int sync_then_lock(struct db *db)
-{
-	for (int tries = 0;; tries++) {
-		int r = db_sync(db);
-
-		if (r < 0)
-			return r;
-		sync_enter(db);
-		db_read(db);
-		if (tries == 3 || !vfs_wal_dirty(db->vfs))
-			return 0;
-		unlock(db);
-		pthread_mutex_unlock(&db->sync_mutex);
-	}
-}
-
-int db_checkpoint(struct db *db, bool truncate)
-{
-	int mode = truncate ? SQLITE_CHECKPOINT_TRUNCATE : SQLITE_CHECKPOINT_PASSIVE;
-	int r = sync_then_lock(db);
-
-	if (r < 0)
-		return r;
-	r = FAILPOINT("db-checkpoint");
-	if (r == 0)
-		r = db_error(db, sqlite3_wal_checkpoint_v2(db->handle, NULL, mode, NULL, NULL));
-	unlock(db);
-	pthread_mutex_unlock(&db->sync_mutex);
-	return r;
-}
-
-uint64_t db_bytes(const struct db *db)
-{
-	return vfs_main_bytes(db->vfs) + vfs_wal_bytes(db->vfs);
-}
-
-uint64_t db_bytes_bound(const struct db *db)
-{
-	return vfs_main_bytes_bound(db->vfs) + vfs_wal_bytes(db->vfs);
-}
-
-uint64_t db_wal_bytes(const struct db *db)
-{
-	return vfs_wal_bytes(db->vfs);
-}
-
 int db_integrity_check(struct db *db)
 {
 	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_INTEGRITY);
@@ -332,6 +105,8 @@ int db_integrity_check(struct db *db)
 static void close_handle(struct db *db)
 {
 	stmt_finalize_all(db);
+	redo_free(db->redo);
+	db->redo = NULL;
 	sqlite3_close(db->handle);
 	vfs_free(db->vfs);
 	db->handle = NULL;
@@ -415,7 +190,7 @@ static int open_handle(struct db *db, const char *dir, const char *file, int fla
 	snprintf(pragmas, sizeof(pragmas),
 		"PRAGMA temp_store = MEMORY; PRAGMA secure_delete = ON; PRAGMA cache_size = %d;"
 		"PRAGMA wal_autocheckpoint = 0; PRAGMA cell_size_check = ON",
-		CACHE_PAGES);
+		DB_CACHE_PAGES);
 	rc = db_exec(db, pragmas);
 	return rc < 0 ? rc : set_limits(db);
 }
@@ -455,7 +230,8 @@ static int create(struct db *db, const struct db_options *o)
 	int r;
 
 	if (faccessat(db->dirfd, DB_FILE, F_OK, AT_SYMLINK_NOFOLLOW) == 0 ||
-		faccessat(db->dirfd, DB_WAL_FILE, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+		faccessat(db->dirfd, DB_WAL_FILE, F_OK, AT_SYMLINK_NOFOLLOW) == 0 ||
+		faccessat(db->dirfd, REDO_FILE, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
 		return -EEXIST;
 	unlinkat(db->dirfd, DB_NEW_FILE, 0);
 	unlinkat(db->dirfd, DB_NEW_WAL_FILE, 0);
@@ -498,6 +274,31 @@ static int check_mode(struct db *db)
 	return r;
 }
 
+/* A step of the schema is durable before anything is logged that needs it. */
+static int migrate(struct db *db)
+{
+	int r = db_settle(db);
+
+	if (r == 0)
+		r = schema_apply(db);
+	return r < 0 ? r : vfs_wal_sync(db->vfs);
+}
+
+/* The log is replayed on the schema it was written for. */
+static int bring_up(struct db *db, const struct db_options *o, struct db_recovery *rec)
+{
+	int version = 0;
+	int r = schema_version(db, &version);
+
+	if (r == 0 && version >= SCHEMA_VERSION_REDO)
+		r = db_group_recover(db, o, rec);
+	if (r == 0 && version < SCHEMA_VERSION)
+		r = migrate(db);
+	if (r == 0 && version < SCHEMA_VERSION_REDO)
+		r = db_group_recover(db, o, rec);
+	return r;
+}
+
 static int open_existing(struct db *db, const struct db_options *o, struct db_recovery *rec)
 {
 	struct vfs_options v = {
@@ -523,7 +324,7 @@ static int open_existing(struct db *db, const struct db_options *o, struct db_re
 	if (r == 0)
 		r = check_mode(db);
 	if (r == 0)
-		r = schema_apply(db);
+		r = bring_up(db, o, rec);
 	if (r == 0)
 		r = stmt_prepare_all(db);
 	/* The log may be a new file. */

@@ -7,26 +7,33 @@
  * across network, FUSE replies or kernel notifications, and nobody takes another lock of the cache
  * but those documented as leaves while holding it.
  *
- * Durability. A commit writes the WAL and does not sync it: SIGKILL loses nothing, power loss may
- * lose the newest commits, in order, never a middle one. db_sync() makes all commits that ended
- * before the call durable. SQLite itself syncs the WAL only in db_checkpoint() and db_close();
- * before any sync of the WAL, ours or SQLite's, the `before_sync` hook runs: the owner of the blobs
- * syncs there what unsynced commits name. db_sync() needs no lock and may run beside transactions,
- * never beside another db_sync or db_checkpoint (it serialises itself); the caller must not hold
- * the index lock. When nothing was committed since the last sync it only runs the hook.
+ * Durability. A commit appends what it changed to the redo log (meta/redo.h) as one sealed record
+ * and does not sync it: SIGKILL loses nothing, power loss may lose the newest commits, in order,
+ * never a middle one. One transaction of SQLite stays open over many of ours and is committed by
+ * db_checkpoint(): pages are sealed and written once for all of them. Opening replays the records
+ * that SQLite has not. What is too long for a record, and everything when there is no log
+ * (log_bytes), is committed by SQLite at once.
+ *
+ * db_sync() makes all commits that ended before the call durable, by one sync of the log; what was
+ * committed without a record, by one of the WAL. Before any sync of log or WAL, ours or SQLite's,
+ * the `before_sync` hook runs: the owner of the blobs syncs there what unsynced commits name.
+ * db_sync() needs no lock and may run beside transactions, never beside another db_sync or
+ * db_checkpoint (it serialises itself); the caller must not hold the index lock. When nothing was
+ * committed since the last sync it only runs the hook.
  *
  * The hook runs without the index lock in db_sync(), and may run with it when SQLite syncs
  * (checkpoint, close): it takes neither the index lock nor calls db_*. A commit that ends while the
  * hook or the sync runs may become durable without the hook having seen it: what it names must be
- * checked after an unclean boot (undo rows, meta/content.h). The header of a fresh log is synced
+ * checked after an unclean boot (undo rows, meta/content.h). The header of a fresh WAL is synced
  * without the hook: nothing of ours is in it.
  *
- * The log grows until db_checkpoint(); nothing here calls that but db_close(). `wal_grown` tells the
- * owner when it is time.
+ * Log and WAL grow until db_checkpoint(); nothing here calls that but db_close(). `wal_grown` tells
+ * the owner when it is time. A checkpoint that fails leaves the log as it was.
  *
  * A failed commit is rolled back: db_commit then returns the error and the state before db_begin
- * stands. An error of a row function may have ended the transaction already (full disk, I/O error):
- * further changes then fail, and so does db_commit. The connection must not be carried across fork.
+ * stands. An error of a row function may have ended SQLite's transaction already (full disk, I/O
+ * error): the rest of ours then fails, db_commit too; what was answered before is made again from
+ * the log when the lock is taken next, and as long as that fails so does every call. The connection must not be carried across fork.
  *
  * Errors: CE_WRONG_KEY, CE_TAMPER (a page fails authentication), CE_CORRUPT, CE_FORMAT (newer
  * schema), CE_INUSE, -ENOSPC, -EIO... Crash: see meta/vfs.h.
@@ -66,14 +73,16 @@ struct db_options {
 	int (*before_commit)(void *arg);
 	void (*ended)(void *arg, bool committed);
 	void *journal_arg;
+	/* Room laid out for the redo log; 0: none, each transaction is one of SQLite's. */
+	uint64_t log_bytes;
 	const char *base_vfs; /* SQLite VFS beneath the sealed one; NULL = "unix-excl". For tests of
 				 crashes. */
 };
 
 /* What opening found; the caller reports it. */
 struct db_recovery {
-	bool wal_damaged;  /* an authentic commit follows a bad frame: commits are lost (after power
-			      loss: unsynced ones) */
+	bool wal_damaged;  /* an authentic commit follows a bad frame or record: commits are lost
+			      (after power loss: unsynced ones) */
 	bool durable_lost; /* and one of them had been synced: not power loss, but a bad disk or
 			      tampering */
 	char quarantine[256]; /* where index and WAL were copied to before going on, relative to
@@ -87,10 +96,6 @@ void db_close(struct db *db);
 int db_begin(struct db *db) MUST_CHECK;
 int db_commit(struct db *db) MUST_CHECK;
 void db_rollback(struct db *db);
-/* Inside a transaction: one mark (setting it again moves it), undo to it (it stays), forget it. */
-int db_savepoint(struct db *db) MUST_CHECK;
-int db_savepoint_rollback(struct db *db) MUST_CHECK;
-int db_savepoint_release(struct db *db) MUST_CHECK;
 
 void db_read(struct db *db);
 void db_unlock(struct db *db);
@@ -98,13 +103,14 @@ void db_assert_locked(const struct db *db);
 void db_assert_txn(const struct db *db);
 
 int db_sync(struct db *db) MUST_CHECK;
-/* Moves the WAL into the main file; `truncate` empties it. -EBUSY never happens with one
+/* Commits, moves the WAL into the main file, starts the log over; `truncate` empties the WAL. -EBUSY never happens with one
  * connection. */
 int db_checkpoint(struct db *db, bool truncate) MUST_CHECK;
-/* Bytes of the main file and the WAL now. Any thread, no lock. */
+/* Bytes of the main file, the WAL and the redo log now. Any thread, no lock. */
 uint64_t db_bytes(const struct db *db);
 /* The same as it may become by the next checkpoint, while the log is still there. */
 uint64_t db_bytes_bound(const struct db *db);
+/* Of the WAL and of the records in the log: what a checkpoint empties. */
 uint64_t db_wal_bytes(const struct db *db);
 /* SQLite's own check over everything. */
 int db_integrity_check(struct db *db) MUST_CHECK;

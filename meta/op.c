@@ -128,24 +128,33 @@ int op_by_key(struct db *db, const uint8_t key[static ROW_KEY_LEN], struct op_ro
 	return op_one(&s, out);
 }
 
-int op_delete(struct db *db, uint64_t seq)
+static int op_record(struct db *db, uint64_t seq, uint64_t *store, struct row_rid *rid)
 {
-	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_OP_DELETE);
-	struct row_rid rid;
-	uint64_t store;
+	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_OP_RECORD);
 	int r;
 
-	db_assert_txn(db);
 	stmt_bind_u64(&s, seq);
 	r = stmt_one(&s);
 	if (r < 0)
 		return r;
-	store = stmt_u64(&s);
-	stmt_rid(&s, &rid);
-	r = s.error ? s.error : stmt_row(&s);
+	*store = stmt_u64(&s);
+	stmt_rid(&s, rid);
+	return s.error;
+}
+
+int op_delete(struct db *db, uint64_t seq)
+{
+	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_OP_DELETE);
+	struct row_rid rid;
+	uint64_t store = 0;
+	int r = op_record(db, seq, &store, &rid);
+
+	stmt_bind_u64(&s, seq);
+	if (r == 0)
+		r = stmt_run_one(&s);
 	if (r == 0)
 		tell(db, store, rid.text);
-	return r < 0 ? r : 0;
+	return r;
 }
 
 static int each(struct stmt *s, op_fn *fn, void *arg)

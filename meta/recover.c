@@ -11,6 +11,7 @@
 #include "base/failpoint.h"
 #include "base/io.h"
 #include "meta/page.h"
+#include "meta/redo.h"
 #include "meta/walscan.h"
 
 #define QUARANTINE_DIR "quarantine"
@@ -105,17 +106,32 @@ static int make_quarantine(int dirfd, char *path, size_t size, int *out)
 	return 0;
 }
 
-static int quarantine(int dirfd, int main_fd, int wal_fd, struct db_recovery *rec)
+/* A file that is not there is not copied. */
+static int copy_named(int dirfd, const char *name, int to)
+{
+	_cleanup_fd_ int fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return errno == ENOENT ? 0 : -errno;
+	return copy_into(fd, to, name);
+}
+
+int recover_quarantine(int dirfd, int main_fd, struct db_recovery *rec)
 {
 	_cleanup_fd_ int parent = -1;
 	_cleanup_fd_ int fd = -1;
 	char path[sizeof(rec->quarantine)];
-	int r = make_quarantine(dirfd, path, sizeof(path), &fd);
+	int r;
 
+	if (rec->quarantine[0])
+		return 0;
+	r = make_quarantine(dirfd, path, sizeof(path), &fd);
 	if (r == 0)
 		r = copy_into(main_fd, fd, DB_FILE);
 	if (r == 0)
-		r = copy_into(wal_fd, fd, DB_WAL_FILE);
+		r = copy_named(dirfd, DB_WAL_FILE, fd);
+	if (r == 0)
+		r = copy_named(dirfd, REDO_FILE, fd);
 	if (r == 0)
 		r = io_fsync_dir(fd);
 	if (r < 0)
@@ -165,7 +181,7 @@ int recover_prepare(int dirfd, int main_fd, const struct secret *key, struct db_
 	rec->wal_damaged = scan.damaged;
 	rec->durable_lost = scan.durable_lost;
 	if (scan.damaged)
-		r = quarantine(dirfd, main_fd, wal_fd, rec);
+		r = recover_quarantine(dirfd, main_fd, rec);
 	if (r == 0)
 		r = cut_log(wal_fd, &scan);
 	if (r == 0)

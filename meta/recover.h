@@ -25,5 +25,7 @@
 /* `main_fd`: index.db, open and locked. *page1_in_wal: for struct vfs_options. */
 int recover_prepare(int dirfd, int main_fd, const struct secret *key, struct db_recovery *rec,
 	bool *page1_in_wal) MUST_CHECK;
+/* Copies index, WAL and redo log to quarantine/ and names the place in `rec`, unless that was done. */
+int recover_quarantine(int dirfd, int main_fd, struct db_recovery *rec) MUST_CHECK;
 
 #endif

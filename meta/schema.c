@@ -109,6 +109,14 @@ static const char tables_1[] =
 		"id INTEGER PRIMARY KEY AUTOINCREMENT, time_ns INTEGER NOT NULL,"
 		"kind TEXT NOT NULL, detail TEXT NOT NULL, hash BLOB NOT NULL"
 	") STRICT;";
+
+static const char tables_2[] =
+	"CREATE TABLE redo("
+		"one INTEGER PRIMARY KEY CHECK (one = 1), number INTEGER NOT NULL,"
+		"at INTEGER NOT NULL, salt BLOB NOT NULL, next BLOB NOT NULL"
+	") STRICT;"
+	"INSERT INTO redo(one, number, at, salt, next)"
+	" VALUES(1, 0, 0, randomblob(8), randomblob(8));";
 /* clang-format on */
 
 /* The root belongs to who makes the volume. (The table of statements is prepared after the schema.) */
@@ -137,10 +145,15 @@ static int to_version_1(struct db *db)
 	return r < 0 ? r : make_root(db);
 }
 
-/* steps[v] leads from version v to v + 1. */
-static int (*const steps[SCHEMA_VERSION])(struct db *db) = { to_version_1 };
+static int to_version_2(struct db *db)
+{
+	return db_exec(db, tables_2);
+}
 
-static int read_version(struct db *db, int *out)
+/* steps[v] leads from version v to v + 1. */
+static int (*const steps[SCHEMA_VERSION])(struct db *db) = { to_version_1, to_version_2 };
+
+int schema_version(struct db *db, int *out)
 {
 	sqlite3_stmt *q = NULL;
 	int rc = sqlite3_prepare_v2(db->handle, "PRAGMA user_version", -1, &q, NULL);
@@ -150,7 +163,9 @@ static int read_version(struct db *db, int *out)
 	if (rc == SQLITE_ROW)
 		*out = sqlite3_column_int(q, 0);
 	sqlite3_finalize(q);
-	return rc == SQLITE_ROW ? 0 : db_error(db, rc);
+	if (rc != SQLITE_ROW)
+		return db_error(db, rc);
+	return *out < 0 || *out > SCHEMA_VERSION ? CE_FORMAT : 0;
 }
 
 static int step_from(struct db *db, int version)
@@ -174,13 +189,9 @@ static int step_from(struct db *db, int version)
 int schema_apply(struct db *db)
 {
 	int version = 0;
-	int r = read_version(db, &version);
+	int r = schema_version(db, &version);
 
-	if (r < 0)
-		return r;
-	if (version < 0 || version > SCHEMA_VERSION)
-		return CE_FORMAT;
-	for (; version < SCHEMA_VERSION && r == 0; version++)
+	for (; r == 0 && version < SCHEMA_VERSION; version++)
 		r = step_from(db, version);
 	return r;
 }

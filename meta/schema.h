@@ -47,6 +47,9 @@
  *           (store, rid, reason 0 parent unknown 1 object busy 2 held, parent_rid, entry TEXT) PRIMARY KEY(store, rid) WITHOUT ROWID, index (store, parent_rid)
  * conflict  (id INTEGER PRIMARY KEY AUTOINCREMENT, store, kind, object  of the kept copy, rid  at the origin,
  *            path BLOB, other_path BLOB, created_ns, resolved_ns)                        [truth]
+ * redo      one row: the mark up to which the index has what the redo log has (meta/redo.h).       [truth]
+ *           (one INTEGER PRIMARY KEY, number  of the last record, at  where its epoch goes on,
+ *            salt BLOB 8  of the epoch, next BLOB 8  salt of the epoch after it)
  * event     (id INTEGER PRIMARY KEY AUTOINCREMENT, time_ns, kind TEXT, detail TEXT  JSON without names, hash BLOB 32)
  */
 #ifndef CACHET_META_SCHEMA_H
@@ -54,10 +57,14 @@
 
 #include "base/macros.h"
 
-#define SCHEMA_VERSION 1
+#define SCHEMA_VERSION 2
+/* Since this one the index has a redo log. */
+#define SCHEMA_VERSION_REDO 2
 
 struct db;
 
+/* CE_FORMAT when the index is newer than this program. */
+int schema_version(struct db *db, int *out) MUST_CHECK;
 /* Makes or migrates the tables; CE_FORMAT when the index is newer than this program. */
 int schema_apply(struct db *db) MUST_CHECK;
 

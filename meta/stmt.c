@@ -59,10 +59,24 @@ void stmt_end(struct stmt *s)
 	s->db->stmts[s->id].busy = false;
 }
 
+const char *stmt_sql(enum stmt_id id)
+{
+	return texts[id];
+}
+
 static void keep(struct stmt *s, int rc)
 {
 	if (rc != SQLITE_OK && !s->error)
 		s->error = db_error(s->db, rc);
+}
+
+/* Remembers the value for the log. */
+static int bound(struct stmt *s, struct redo_value_ref v)
+{
+	if (s->bound >= REDO_VALUES_MAX)
+		db_broken("too many values for a statement");
+	s->values[s->bound] = v;
+	return ++s->bound;
 }
 
 void stmt_bind_u64(struct stmt *s, uint64_t v)
@@ -72,12 +86,19 @@ void stmt_bind_u64(struct stmt *s, uint64_t v)
 
 void stmt_bind_i64(struct stmt *s, int64_t v)
 {
-	keep(s, sqlite3_bind_int64(s->q, ++s->bound, v));
+	int i = bound(s, (struct redo_value_ref){ .type = REDO_INTEGER, .i = v });
+
+	keep(s, sqlite3_bind_int64(s->q, i, v));
 }
 
 void stmt_bind_text(struct stmt *s, const char *v)
 {
-	keep(s, sqlite3_bind_text(s->q, ++s->bound, v, -1, SQLITE_STATIC));
+	struct redo_value_ref ref = {
+		.type = v ? REDO_TEXT : REDO_NULL, .bytes = v, .len = v ? strlen(v) : 0
+	};
+	int i = bound(s, ref);
+
+	keep(s, sqlite3_bind_text(s->q, i, v, (int)ref.len, SQLITE_STATIC));
 }
 
 void stmt_bind_text_or_null(struct stmt *s, const char *v)
@@ -87,10 +108,15 @@ void stmt_bind_text_or_null(struct stmt *s, const char *v)
 
 void stmt_bind_blob(struct stmt *s, const void *v, size_t len)
 {
+	struct redo_value_ref ref = {
+		.type = v ? REDO_BLOB : REDO_NULL, .bytes = v, .len = v ? len : 0
+	};
+	int i = bound(s, ref);
+
 	if (v && len == 0)
-		keep(s, sqlite3_bind_zeroblob(s->q, ++s->bound, 0));
+		keep(s, sqlite3_bind_zeroblob(s->q, i, 0));
 	else
-		keep(s, sqlite3_bind_blob64(s->q, ++s->bound, v, len, SQLITE_STATIC));
+		keep(s, sqlite3_bind_blob64(s->q, i, v, len, SQLITE_STATIC));
 }
 
 void stmt_bind_filename(struct stmt *s, const struct row_filename *f)
@@ -98,7 +124,7 @@ void stmt_bind_filename(struct stmt *s, const struct row_filename *f)
 	stmt_bind_blob(s, f->len ? f->bytes : NULL, f->len);
 }
 
-int stmt_row(struct stmt *s)
+static int step(struct stmt *s)
 {
 	int rc;
 
@@ -111,6 +137,31 @@ int stmt_row(struct stmt *s)
 	return rc == SQLITE_DONE ? 0 : db_error(s->db, rc);
 }
 
+/* SQLite gives a transaction up by itself on some errors: what is read then is not what was
+ * answered, and what follows must not commit alone. */
+static int refused(const struct db *db)
+{
+	if (!db_group_lost(db))
+		return 0;
+	return db->lost ? db->lost : -EIO;
+}
+
+int stmt_row(struct stmt *s)
+{
+	int r = refused(s->db);
+
+	if (!s->error && !sqlite3_stmt_readonly(s->q))
+		db_broken("a change that is not logged");
+	return r < 0 ? r : step(s);
+}
+
+int stmt_control(struct stmt *s)
+{
+	int r = step(s);
+
+	return r < 0 ? r : 0;
+}
+
 int stmt_one(struct stmt *s)
 {
 	int r = stmt_row(s);
@@ -120,17 +171,34 @@ int stmt_one(struct stmt *s)
 	return r < 0 ? r : 0;
 }
 
+/* What changed nothing need not be done again. */
+static void record(struct stmt *s)
+{
+	struct db *db = s->db;
+	uint64_t changes = (uint64_t)sqlite3_changes(db->handle);
+
+	db->touched += changes;
+	if (changes && db->redo)
+		redo_run(db->redo, s->id, texts[s->id], s->values, (unsigned)s->bound, changes,
+			sqlite3_last_insert_rowid(db->handle));
+}
+
 int stmt_run(struct stmt *s)
 {
-	int r;
+	int r = refused(s->db);
 
-	db_assert_txn(s->db);
-	/* SQLite ends a transaction by itself on some errors; what follows must not commit alone.
-	 */
-	if (sqlite3_get_autocommit(s->db->handle))
-		return -EIO;
-	r = stmt_row(s);
-	return r < 0 ? r : 0;
+	if (r == 0)
+		r = db_txn_write(s->db);
+	if (r < 0)
+		return r;
+	sqlite3_set_last_insert_rowid(s->db->handle, 0);
+	r = step(s);
+	if (r == CE_TAMPER || r == CE_CORRUPT)
+		s->db->doubtful = true;
+	if (r < 0)
+		return r;
+	record(s);
+	return 0;
 }
 
 int stmt_run_one(struct stmt *s)

@@ -9,7 +9,9 @@
  *
  * Binding errors are kept and come out of stmt_row/stmt_run. The end of the scope resets the
  * statement on every path. Texts and blobs are bound without a copy: they must live as long as the
- * scope. A statement that is still in use (a callback that asks again) is prepared a second time
+ * scope. A change is gathered for the redo log as it is made, values and all: it has to do the same
+ * when it is run again on the same state, so no time, no chance, no LIMIT without an order. A
+ * statement that is still in use (a callback that asks again) is prepared a second time
  * for the nested use.
  */
 #ifndef CACHET_META_STMT_PRIV_H
@@ -20,6 +22,7 @@
 #include <stdint.h>
 
 #include "base/macros.h"
+#include "meta/redo.h"
 #include "meta/row.h"
 #include "meta/stmt_table.h"
 
@@ -44,11 +47,15 @@ struct stmt {
 	int bound, column;
 	int error;
 	bool spare;
+	struct redo_value_ref values[REDO_VALUES_MAX];
 };
+
+_Static_assert(STMT_COUNT <= REDO_IDS_MAX, "the log knows each statement by its number");
 
 int stmt_prepare_all(struct db *db) MUST_CHECK;
 void stmt_finalize_all(struct db *db);
 
+const char *stmt_sql(enum stmt_id id);
 struct stmt stmt_use(struct db *db, enum stmt_id id);
 void stmt_end(struct stmt *s);
 #define _cleanup_stmt_ _cleanup_(stmt_end)
@@ -66,6 +73,8 @@ void stmt_bind_blob(struct stmt *s, const void *v, size_t len);
 int stmt_row(struct stmt *s) MUST_CHECK;
 /* As stmt_row, but no row is -ENOENT: 0 or < 0. */
 int stmt_one(struct stmt *s) MUST_CHECK;
+/* A savepoint. */
+int stmt_control(struct stmt *s) MUST_CHECK;
 /* A change, inside a transaction. */
 int stmt_run(struct stmt *s) MUST_CHECK;
 /* The same; -ENOENT when it touched no row. */

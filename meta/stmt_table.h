@@ -16,12 +16,9 @@
 
 #define STMT_TABLE(STMT)                                                                           \
 	/* transactions */                                                                         \
-	STMT(BEGIN, "BEGIN IMMEDIATE")                                                             \
-	STMT(COMMIT, "COMMIT")                                                                     \
-	STMT(ROLLBACK, "ROLLBACK")                                                                 \
-	STMT(SAVEPOINT, "SAVEPOINT mark")                                                          \
-	STMT(SAVEPOINT_ROLLBACK, "ROLLBACK TO mark")                                               \
-	STMT(SAVEPOINT_RELEASE, "RELEASE mark")                                                    \
+	STMT(SAVEPOINT, "SAVEPOINT txn")                                                           \
+	STMT(SAVEPOINT_ROLLBACK, "ROLLBACK TO txn")                                                \
+	STMT(SAVEPOINT_RELEASE, "RELEASE txn")                                                     \
 	/* object, xattr */                                                                        \
 	STMT(OBJECT_INSERT,                                                                        \
 		"INSERT INTO object(store, version, mode, uid, gid, rdev, nlink, size, atime_ns,"  \
@@ -187,7 +184,8 @@
 		" map = ?, attempts = ?, next_try_ms = ?, status = ?, error = ?, created_ns = ?"   \
 		" WHERE seq = ?")                                                                  \
 	STMT(OP_GET, "SELECT " STMT_OP_COLUMNS " FROM op WHERE seq = ?")                           \
-	STMT(OP_DELETE, "DELETE FROM op WHERE seq = ? RETURNING store, rid")                       \
+	STMT(OP_RECORD, "SELECT store, rid FROM op WHERE seq = ?")                                 \
+	STMT(OP_DELETE, "DELETE FROM op WHERE seq = ?")                                            \
 	STMT(OP_EACH, "SELECT " STMT_OP_COLUMNS " FROM op WHERE seq > ? ORDER BY seq")             \
 	STMT(OP_EACH_OF_RID,                                                                       \
 		"SELECT " STMT_OP_COLUMNS " FROM op INDEXED BY op_rid WHERE rid = ? AND store = ?" \
@@ -239,6 +237,7 @@
 	STMT(EVENT_EACH,                                                                           \
 		"SELECT id, time_ns, kind, detail, hash FROM event WHERE id > ? ORDER BY id")      \
 	/* checks */                                                                               \
+	STMT(PAGE_COUNT, "PRAGMA page_count")                                                      \
 	STMT(INTEGRITY, "PRAGMA integrity_check(1)")
 
 #endif

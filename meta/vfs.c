@@ -34,10 +34,17 @@ static struct vfs *vfs_of(sqlite3_vfs *v)
 int vfs_refuse(struct vfs *v)
 {
 	atomic_store(&v->tampered, true);
-	return SQLITE_CORRUPT;
+	return VFS_REFUSED;
 }
 
 /* --- methods of both kinds of file --- */
+
+int vfs_file_read(struct vfs_file *f, void *buf, int len, uint64_t at)
+{
+	int rc = f->real->pMethods->xRead(f->real, buf, len, (sqlite3_int64)at);
+
+	return rc == SQLITE_IOERR_CORRUPTFS ? VFS_REFUSED : rc;
+}
 
 int vfs_file_close(sqlite3_file *file)
 {
@@ -127,7 +134,7 @@ int vfs_file_characteristics(sqlite3_file *file)
 static int main_read_page(struct vfs_file *f, uint32_t pgno, uint8_t *plain)
 {
 	sqlite3_int64 at = (sqlite3_int64)(pgno - 1) * PAGE_SIZE_BYTES;
-	int rc = f->real->pMethods->xRead(f->real, f->staged, PAGE_SIZE_BYTES, at);
+	int rc = vfs_file_read(f, f->staged, PAGE_SIZE_BYTES, (uint64_t)at);
 
 	if (rc == SQLITE_IOERR_SHORT_READ)
 		return atomic_load(&f->vfs->main_bytes) == 0 ? rc : vfs_refuse(f->vfs);
@@ -161,7 +168,7 @@ static int main_read_part(struct vfs_file *f, uint8_t *buf, int len, sqlite3_int
 	if (from + (size_t)len > PAGE_SIZE_BYTES)
 		return SQLITE_IOERR_READ;
 	rc = main_read_page(f, pgno, plain);
-	if (rc == SQLITE_CORRUPT && at == 0 && len == 100 && f->vfs->page1_in_wal) {
+	if (rc == VFS_REFUSED && at == 0 && len == 100 && f->vfs->page1_in_wal) {
 		make_up_header(plain);
 		atomic_store(&f->vfs->tampered, was_tampered);
 		rc = SQLITE_OK;

@@ -63,6 +63,12 @@ bool vfs_wal_suspect(const struct vfs *v);
 /* Frames were written that no sync covers yet. */
 bool vfs_wal_dirty(const struct vfs *v);
 
+/* The hook alone. */
+int vfs_before_sync(struct vfs *v) MUST_CHECK;
+/* While set, syncs go without the hook: it has run after all that will be committed. Under the lock
+ * of the owner, with no sync running. */
+void vfs_hook_has_run(struct vfs *v, bool yes);
+
 /* Sizes of the files now. */
 uint64_t vfs_main_bytes(const struct vfs *v);
 uint64_t vfs_wal_bytes(const struct vfs *v);

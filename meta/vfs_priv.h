@@ -29,6 +29,7 @@ struct vfs {
 	bool page1_in_wal;
 	int (*before_sync)(void *arg);
 	void *before_sync_arg;
+	bool hook_has_run;
 
 	struct vfs_file *wal; /* while open */
 	_Atomic uint64_t main_bytes, wal_bytes;
@@ -57,6 +58,8 @@ static inline struct vfs_file *vfs_file_of(sqlite3_file *file)
 	return (struct vfs_file *)file;
 }
 
+/* A read of a bad sector is told as VFS_REFUSED too: SQLite takes it for plain corruption. */
+int vfs_file_read(struct vfs_file *f, void *buf, int len, uint64_t at);
 int vfs_file_close(sqlite3_file *file);
 int vfs_file_size(sqlite3_file *file, sqlite3_int64 *size);
 int vfs_file_lock(sqlite3_file *file, int level);
@@ -65,7 +68,14 @@ int vfs_file_check_reserved(sqlite3_file *file, int *out);
 int vfs_file_control(sqlite3_file *file, int op, void *arg);
 int vfs_file_sector_size(sqlite3_file *file);
 int vfs_file_characteristics(sqlite3_file *file);
-/* Remembers the tampering; returns SQLITE_CORRUPT. */
+/*
+ * What SQLite is told of a page or frame that does not authenticate. Plain SQLITE_CORRUPT inside a
+ * transaction makes it refuse all changes until that is rolled back; ours is long, and other files
+ * are not to suffer. (Who changes something must roll back when it fails with this.)
+ */
+#define VFS_REFUSED SQLITE_CORRUPT_INDEX
+
+/* Remembers the tampering; returns VFS_REFUSED. */
 int vfs_refuse(struct vfs *v);
 
 #endif

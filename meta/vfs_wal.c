@@ -14,7 +14,7 @@
  *
  * Reads: recovery reads frames whole. One that does not authenticate is returned with its salts
  * inverted, which SQLite takes for the end of the log, as it does with a wrong checksum. Any
- * other read is of a frame in use: failure is SQLITE_CORRUPT.
+ * other read is of a frame in use: failure is VFS_REFUSED.
  *
  * Syncs run beside writes: `state` guards the counters, `sync_lock` lets one sync at a time pass.
  * What a sync covers is what was counted before its hook began. A restart of the log in the middle
@@ -64,7 +64,7 @@ void vfs_wal_init(struct vfs_file *f)
 /* The frame at `at`, opened into `plain`. */
 static int load_frame(struct vfs_file *f, uint64_t at, uint8_t *plain, bool *authentic)
 {
-	int rc = f->real->pMethods->xRead(f->real, f->staged, PAGE_FRAME_LEN, (sqlite3_int64)at);
+	int rc = vfs_file_read(f, f->staged, PAGE_FRAME_LEN, at);
 
 	if (rc != SQLITE_OK)
 		return rc;
@@ -328,9 +328,14 @@ static int sync_covered(struct vfs_file *f, const struct covered *c, int flags)
 	return rc;
 }
 
-static int run_hook(struct vfs *v)
+int vfs_before_sync(struct vfs *v)
 {
-	return v->before_sync ? v->before_sync(v->before_sync_arg) : 0;
+	return v->before_sync && !v->hook_has_run ? v->before_sync(v->before_sync_arg) : 0;
+}
+
+void vfs_hook_has_run(struct vfs *v, bool yes)
+{
+	v->hook_has_run = yes;
 }
 
 static int wal_sync(sqlite3_file *file, int flags)
@@ -339,7 +344,7 @@ static int wal_sync(sqlite3_file *file, int flags)
 	struct covered c = cover(f->vfs);
 	/* A sync of a fresh log header makes no commit durable, and comes in the middle of a
 	 * transaction. */
-	int r = c.frames ? run_hook(f->vfs) : 0;
+	int r = c.frames ? vfs_before_sync(f->vfs) : 0;
 
 	if (r < 0) {
 		atomic_store(&f->vfs->hook_error, r);
@@ -351,7 +356,7 @@ static int wal_sync(sqlite3_file *file, int flags)
 int vfs_wal_sync(struct vfs *v)
 {
 	struct covered c = cover(v);
-	int r = run_hook(v);
+	int r = vfs_before_sync(v);
 
 	if (r < 0 || !v->wal || !c.frames)
 		return r < 0 ? r : 0;
@@ -360,7 +365,7 @@ int vfs_wal_sync(struct vfs *v)
 		return 0;
 	case SQLITE_FULL:
 		return -ENOSPC;
-	case SQLITE_CORRUPT:
+	case VFS_REFUSED:
 		return CE_TAMPER;
 	default:
 		return -EIO;

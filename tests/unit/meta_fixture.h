@@ -22,7 +22,11 @@
 #include "base/secret.h"
 #include "meta/db.h"
 #include "meta/object.h"
+#include "meta/redo.h"
 #include "meta/store.h"
+
+/* What fixture_init() asks for: with a redo log or, as long as it is 0, without. */
+static uint64_t fixture_log_bytes;
 
 struct fixture {
 	char dir[64];
@@ -37,7 +41,9 @@ static inline void fixture_init(struct fixture *f)
 	assert_non_null(mkdtemp(f->dir));
 	assert_int_equal(secret_new(32, &f->key), 0);
 	memset(secret_bytes(f->key), 0x5a, 32);
-	f->options = (struct db_options){ .dir = f->dir, .key = f->key };
+	f->options = (struct db_options){
+		.dir = f->dir, .key = f->key, .log_bytes = fixture_log_bytes
+	};
 }
 
 static inline void fixture_done(struct fixture *f)
@@ -121,27 +127,36 @@ static inline void fixture_flip(const struct fixture *f, const char *name, size_
 /* The files of an index whose daemon was killed now: copied while it is open, the open one goes on.
  */
 struct image {
-	struct bytes main, wal;
+	struct bytes main, wal, redo;
 };
 
 static inline struct image fixture_image(const struct fixture *f)
 {
-	return (struct image){ fixture_read(f, DB_FILE), fixture_read(f, DB_WAL_FILE) };
+	return (struct image){ fixture_read(f, DB_FILE), fixture_read(f, DB_WAL_FILE),
+		fixture_read(f, REDO_FILE) };
+}
+
+static inline void fixture_restore_file(
+	const struct fixture *f, const char *name, const struct bytes *b)
+{
+	if (b->data)
+		fixture_write(f, name, b->data, b->len);
+	else
+		unlink(fixture_path(f, name));
 }
 
 static inline void fixture_restore(const struct fixture *f, const struct image *i)
 {
-	fixture_write(f, DB_FILE, i->main.data, i->main.len);
-	if (i->wal.data)
-		fixture_write(f, DB_WAL_FILE, i->wal.data, i->wal.len);
-	else
-		unlink(fixture_path(f, DB_WAL_FILE));
+	fixture_restore_file(f, DB_FILE, &i->main);
+	fixture_restore_file(f, DB_WAL_FILE, &i->wal);
+	fixture_restore_file(f, REDO_FILE, &i->redo);
 }
 
 static inline void image_done(struct image *i)
 {
 	free(i->main.data);
 	free(i->wal.data);
+	free(i->redo.data);
 }
 
 /* One transaction that sets the counter to n and rewrites a text that depends on it. */

@@ -19,9 +19,11 @@
 
 enum record_kind { RECORD_WRITE, RECORD_TRUNCATE, RECORD_SYNC, RECORD_SYNC_FAILED };
 
+enum record_which { RECORD_MAIN, RECORD_WAL, RECORD_REDO };
+
 struct record_op {
 	enum record_kind kind;
-	bool wal;
+	enum record_which which;
 	uint64_t at;
 	size_t len;
 	uint8_t *data;
@@ -34,13 +36,13 @@ static struct {
 	size_t n, room;
 	bool on;
 	int64_t budget;     /* bytes that may still be written; < 0: no limit */
-	int fail_wal_syncs; /* how many of the next ones fail */
+	int fail_wal_syncs; /* how many of the next ones fail, of the WAL or the redo log */
 	int fail_in;        /* the call that many from now fails, once; 0: none */
 } record;
 
 struct record_file {
 	sqlite3_file base;
-	bool wal;
+	enum record_which which;
 	sqlite3_file *real;
 };
 
@@ -63,7 +65,7 @@ static void record_add(
 	}
 	op = &record.ops[record.n++];
 	*op = (struct record_op){
-		.kind = kind, .wal = ((struct record_file *)f)->wal, .at = at, .len = len
+		.kind = kind, .which = ((struct record_file *)f)->which, .at = at, .len = len
 	};
 	if (data) {
 		op->data = malloc(len);
@@ -122,7 +124,7 @@ static int record_sync(sqlite3_file *f, int flags)
 		record_add(f, RECORD_SYNC_FAILED, NULL, 0, 0);
 		return SQLITE_IOERR_FSYNC;
 	}
-	if (((struct record_file *)f)->wal && record.fail_wal_syncs > 0) {
+	if (((struct record_file *)f)->which != RECORD_MAIN && record.fail_wal_syncs > 0) {
 		record.fail_wal_syncs--;
 		record_add(f, RECORD_SYNC_FAILED, NULL, 0, 0);
 		return SQLITE_IOERR_FSYNC;
@@ -196,7 +198,9 @@ static int record_open(sqlite3_vfs *v, const char *name, sqlite3_file *f, int fl
 	struct record_file *r = (struct record_file *)f;
 	int rc;
 
-	r->wal = flags & SQLITE_OPEN_WAL;
+	r->which = RECORD_MAIN;
+	if (flags & SQLITE_OPEN_WAL)
+		r->which = strstr(name, "/" REDO_FILE) ? RECORD_REDO : RECORD_WAL;
 	r->real = (sqlite3_file *)(r + 1);
 	rc = record.real->xOpen(record.real, name, r->real, flags, out);
 	f->pMethods = rc == SQLITE_OK ? &record_methods : NULL;
@@ -206,6 +210,8 @@ static int record_open(sqlite3_vfs *v, const char *name, sqlite3_file *f, int fl
 /* Registers "record"; nothing is recorded before record_start(). */
 static inline void record_register(void)
 {
+	if (record.real)
+		return;
 	record.real = sqlite3_vfs_find("unix-excl");
 	record.vfs = *record.real;
 	record.vfs.zName = "record";
@@ -258,14 +264,15 @@ static void record_apply_write(struct bytes *b, const struct record_op *op, unsi
 }
 
 /* The file after a power loss behind op `crash`; `b` starts as it was when recording began. */
-static inline void record_replay(struct bytes *b, bool wal, size_t crash, unsigned percent)
+static inline void record_replay(
+	struct bytes *b, enum record_which which, size_t crash, unsigned percent)
 {
 	size_t synced = 0, lost_from = 0, lost_to = 0;
 
 	for (size_t i = 0; i < crash; i++) {
 		const struct record_op *op = &record.ops[i];
 
-		if (op->wal != wal)
+		if (op->which != which)
 			continue;
 		if (op->kind == RECORD_SYNC)
 			synced = i;
@@ -280,7 +287,7 @@ static inline void record_replay(struct bytes *b, bool wal, size_t crash, unsign
 			    i < lost_to; /* clean but never written: only a new write helps */
 		unsigned p = lost ? 0 : i < synced ? 100 : percent;
 
-		if (op->wal != wal)
+		if (op->which != which)
 			continue;
 		if (op->kind == RECORD_WRITE)
 			record_apply_write(b, op, p);

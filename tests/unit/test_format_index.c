@@ -2,12 +2,15 @@
  * The worked examples of the page on the format of the index are recomputed with libsodium alone,
  * and what that gives is opened by the program: page and program cannot drift apart.
  */
+#include <fcntl.h>
 #include <sodium.h>
+#include <unistd.h>
 
 #include "base/bytes.h"
 #include "base/io.h"
 #include "base/secret.h"
 #include "meta/page.h"
+#include "meta/redo.h"
 
 #include "unit.h"
 
@@ -147,12 +150,68 @@ static void test_a_frame_sealed_by_the_description_opens(void **state)
 	page_keys_done(&k);
 }
 
+static void test_a_record_sealed_by_the_description_opens(void **state)
+{
+	static const uint8_t salt[] = { 0xa1, 0xa2, 0xa3, 0xa4, 0xa5, 0xa6, 0xa7, 0xa8 };
+	char dir[] = "/tmp/cachet-format-XXXXXX", path[64];
+	uint8_t key[32], aad[44], plain[512], file[4096 + 128] = { 0 };
+	uint8_t *record = file + 4096;
+	size_t len = example("index-redo-payload", plain), got = 0;
+	struct redo_mark mark = { .number = 4, .at = 4096 };
+	struct redo_options o = { .dir = mkdtemp(dir) };
+	const uint8_t *payload;
+	struct redo_place place;
+	struct secret *s;
+	struct redo *r;
+	int fd;
+
+	derive("cachet/index/redo/v1", key);
+	example_is("index-redo-key", key, 32);
+	memcpy(mark.salt, salt, 8);
+	memcpy(record, salt, 8);
+	store_le64(record + 8, 5);
+	store_le64(record + 16, 4);
+	store_le32(record + 24, (uint32_t)len);
+	memcpy(aad, "cIR1", 4);
+	memcpy(aad + 4, record, 32);
+	store_le64(aad + 36, 4096);
+	example_is("index-redo-aad", aad, sizeof(aad));
+	assert_int_equal(example("index-redo-nonce", record + 32), 24);
+	crypto_aead_xchacha20poly1305_ietf_encrypt_detached(record + 72, record + 56, NULL, plain,
+		len, aad, sizeof(aad), NULL, record + 32, key);
+	example_is("index-redo-first", record + 72, 16);
+	example_is("index-redo-tag", record + 56, 16);
+
+	assert_int_equal(secret_new(32, &s), 0);
+	assert_int_equal(example("index-key", secret_bytes(s)), 32);
+	o.key = s;
+	o.dirfd = open(dir, O_RDONLY | O_DIRECTORY);
+	fd = openat(o.dirfd, REDO_FILE, O_WRONLY | O_CREAT, 0600);
+	assert_int_equal(write(fd, file, sizeof(file)), sizeof(file));
+	close(fd);
+	assert_int_equal(redo_open(&o, &r), 0);
+	assert_int_equal(redo_locate(r, &mark, &place), 0);
+	assert_true(redo_next(r, &place, &payload, &got));
+	assert_int_equal(got, len);
+	assert_memory_equal(payload, plain, len);
+	assert_int_equal(place.number, 5);
+	assert_int_equal(place.at, 4096 + 120);
+	assert_false(redo_next(r, &place, &payload, &got));
+	redo_free(r);
+	secret_free(s);
+	close(o.dirfd);
+	snprintf(path, sizeof(path), "%s/" REDO_FILE, dir);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(rmdir(dir), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_keys_are_those_of_the_page),
 		cmocka_unit_test(test_a_page_sealed_by_the_description_opens),
 		cmocka_unit_test(test_a_frame_sealed_by_the_description_opens),
+		cmocka_unit_test(test_a_record_sealed_by_the_description_opens),
 	};
 
 	return cmocka_run_group_tests(tests, read_page, free_page);

@@ -99,7 +99,7 @@ static void test_sigkill_loses_nothing_acknowledged(void **state)
 		for (unsigned i = 0; i < KILL_FILES; i++)
 			newest = MAX_OF(newest, last[i].seed);
 		cf_open(&f);
-		assert_true(f.v->unclean);
+		assert_true(f.v->unclean || newest == 0); /* killed before it was open */
 		assert_int_equal(atomic_load(&f.v->rolled_back), 0);
 		for (unsigned i = 0; i < KILL_FILES; i++) {
 			struct file *file = cf_file(&f, objects[i]);

@@ -11,6 +11,8 @@
 
 #include <sys/syscall.h>
 
+#include "meta/redo.h"
+
 #define FILES 8
 #define SMALL_MAX_BYTES 70000 /* now and then more than fits into a pack */
 #define STATES_MAX 200
@@ -82,7 +84,7 @@ static struct disk_file *rec_file(int fd)
 	path[MAX_OF(n, 0)] = 0;
 	if (strncmp(path, rec.dir, strlen(rec.dir)) ||
 		(!strstr(path, "/blobs/") && !strstr(path, "/" DB_FILE) &&
-			!strstr(path, "/unsent.log")))
+			!strstr(path, "/" REDO_FILE) && !strstr(path, "/unsent.log")))
 		return NULL;
 	d = calloc(1, sizeof(*d));
 	d->dev = st.st_dev;

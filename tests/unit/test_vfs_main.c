@@ -351,7 +351,7 @@ static void test_page_1_torn_by_a_checkpoint_costs_nothing(void **state)
 	db_close(db);
 	after = fixture_image(&f);
 	for (size_t torn = 512; torn < PAGE_SIZE_BYTES; torn += 512) {
-		struct image i = { fixture_read(&f, DB_FILE), before.wal };
+		struct image i = { .main = fixture_read(&f, DB_FILE), .wal = before.wal };
 
 		i.main.len = before.main.len;
 		memcpy(i.main.data, after.main.data, torn);

@@ -360,7 +360,7 @@ static void test_whatever_is_done_to_the_log_a_whole_commit_comes_back(void **st
 
 	make_history(&f, &h, true);
 	srand(fixture_times("CACHET_TEST_SEED", 1));
-	i = (struct image){ h.image.main, { malloc(h.image.wal.len), 0 } };
+	i = (struct image){ .main = h.image.main, .wal = { malloc(h.image.wal.len), 0 } };
 	for (unsigned n = 0; n < rounds; n++) {
 		struct db_recovery rec;
 		int64_t there;

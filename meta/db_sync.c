@@ -1,0 +1,178 @@
+/*
+ * Theory of operation: durability.
+ *
+ * db_sync() runs the hook and syncs the log: all records appended before it began are durable then,
+ * wherever the WAL is. The WAL is synced in its stead, or besides, for commits that have no record.
+ *
+ * db_checkpoint() commits the group with its mark, moves the WAL into the main file (the WAL is
+ * synced before), and only then starts the log over.
+ *
+ * After a sync that failed the log is not believed any more: the next sync commits the group, syncs
+ * the WAL and starts the log over, with no writer beside it.
+ *
+ * Locks: sync_mutex (one sync or checkpoint) before the index lock.
+ */
+#include <errno.h>
+
+#include "base/error.h"
+#include "base/failpoint.h"
+#include "meta/db_priv.h"
+
+static void sync_enter(struct db *db)
+{
+	if (db_mine(db))
+		db_broken("held at a sync");
+	pthread_mutex_lock(&db->sync_mutex);
+}
+
+static void sync_leave(struct db *db)
+{
+	pthread_mutex_unlock(&db->sync_mutex);
+}
+
+static void leave_both(struct db *db)
+{
+	db_unlock(db);
+	sync_leave(db);
+}
+
+/* With the hook; commits without a record are durable then. */
+static int sync_wal(struct db *db)
+{
+	int r;
+
+	atomic_store(&db->wal_needed, false);
+	r = vfs_wal_sync(db->vfs);
+	if (r < 0)
+		atomic_store(&db->wal_needed, true);
+	return r;
+}
+
+int db_settle(struct db *db)
+{
+	int r = db_group_commit(db, false);
+
+	if (r == 0)
+		r = sync_wal(db);
+	if (r == 0 && db->redo)
+		redo_restart(db->redo);
+	return r;
+}
+
+static int sync_covered(struct db *db)
+{
+	uint64_t number = db->redo ? redo_number(db->redo) : 0;
+	int r = FAILPOINT("db-sync");
+
+	if (r == 0)
+		r = !db->redo || atomic_load(&db->wal_needed) ? sync_wal(db)
+							      : vfs_before_sync(db->vfs);
+	return r == 0 && db->redo ? redo_sync(db->redo, number) : r;
+}
+
+static int sync_suspect(struct db *db)
+{
+	int r;
+
+	db_read(db);
+	r = db->redo && redo_suspect(db->redo) ? db_settle(db) : sync_covered(db);
+	db_unlock(db);
+	return r;
+}
+
+int db_sync(struct db *db)
+{
+	int r;
+
+	sync_enter(db);
+	if (vfs_wal_suspect(db->vfs) || (db->redo && redo_suspect(db->redo)))
+		r = sync_suspect(db);
+	else
+		r = sync_covered(db);
+	sync_leave(db);
+	return r;
+}
+
+static bool dirty(const struct db *db)
+{
+	if (!db->redo || atomic_load(&db->wal_needed))
+		return vfs_wal_dirty(db->vfs);
+	return redo_number(db->redo) != redo_synced(db->redo);
+}
+
+/*
+ * Syncs, then takes both locks: with the index lock not held while the blobs are synced. When
+ * commits went by in between, SQLite runs the hook again under the lock; some tries make that rare.
+ */
+static int sync_then_lock(struct db *db)
+{
+	for (int tries = 0;; tries++) {
+		int r = db_sync(db);
+
+		if (r < 0)
+			return r;
+		sync_enter(db);
+		db_read(db);
+		if (!dirty(db))
+			vfs_hook_has_run(db->vfs, true);
+		if (tries == 3 || !dirty(db))
+			return 0;
+		leave_both(db);
+	}
+}
+
+static int checkpoint_locked(struct db *db, bool truncate)
+{
+	int mode = truncate ? SQLITE_CHECKPOINT_TRUNCATE : SQLITE_CHECKPOINT_PASSIVE;
+	int r = FAILPOINT("db-checkpoint");
+
+	if (r == 0)
+		r = db_group_commit(db, false);
+	if (r == 0)
+		r = db_error(db, sqlite3_wal_checkpoint_v2(db->handle, NULL, mode, NULL, NULL));
+	if (r == 0 && vfs_wal_dirty(db->vfs))
+		r = vfs_wal_sync(db->vfs);
+	if (r == 0)
+		atomic_store(&db->wal_needed, false);
+	if (r == 0 && db->redo)
+		redo_restart(db->redo);
+	return r;
+}
+
+int db_checkpoint(struct db *db, bool truncate)
+{
+	int r = sync_then_lock(db);
+
+	if (r < 0)
+		return r;
+	r = checkpoint_locked(db, truncate);
+	vfs_hook_has_run(db->vfs, false);
+	leave_both(db);
+	return r;
+}
+
+/* --- sizes --- */
+
+static uint64_t log_bytes(const struct db *db)
+{
+	return db->redo ? redo_bytes(db->redo) : 0;
+}
+
+uint64_t db_bytes(const struct db *db)
+{
+	return vfs_main_bytes(db->vfs) + vfs_wal_bytes(db->vfs) + log_bytes(db);
+}
+
+uint64_t db_bytes_bound(const struct db *db)
+{
+	uint64_t group = atomic_load(&db->group_bytes);
+	uint64_t main_bytes =
+		MAX_OF(vfs_main_bytes_bound(db->vfs), atomic_load(&db->logical_bytes));
+
+	return main_bytes + vfs_wal_bytes(db->vfs) + group + log_bytes(db);
+}
+
+uint64_t db_wal_bytes(const struct db *db)
+{
+	return vfs_wal_bytes(db->vfs) + (db->redo ? redo_used(db->redo) : 0);
+}
