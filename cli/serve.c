@@ -2,9 +2,11 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "base/io.h"
+#include "base/log.h"
 #include "cli/commands.h"
 #include "cli/target.h"
 #include "daemon/notify.h"
@@ -63,8 +65,9 @@ const struct command command_serve = {
 	.summary = "Serve the records kept in DIR to cachet volumes",
 	.details = "DIR is made if it is missing; one server at a time has it. Stays in the "
 		   "foreground until SIGTERM or\n"
-		   "SIGINT, then answers what is under way and ends. Make a token first: cachet "
-		   "serve token add.\n"
+		   "SIGINT, then answers what is under way and ends. SIGHUP reads certificate and key "
+		   "again, without\n"
+		   "dropping a connection. Make a token first: cachet serve token add.\n"
 		   "A DIR with the name of such a verb (token, store, audit ...) is written "
 		   "./token and so on.\n\n"
 		   "Exit codes: 8 another server has DIR, or the address is taken.\n",
@@ -105,6 +108,31 @@ static void announce(const struct args *args, const char *address, uint16_t port
 	notify_ready();
 }
 
+static void reload(struct server *s)
+{
+	_cleanup_free_ char *error = NULL;
+
+	notify_reloading();
+	if (server_reload(s, &error))
+		log_warning("not reloaded: %s", error ? error : "the certificate stays");
+	notify_ready();
+}
+
+/* SIGHUP reloads; with a terminal it is that going away. */
+static int until_stopped(struct server *s)
+{
+	bool foreground = isatty(STDIN_FILENO), hangup = false;
+	int r = 0;
+
+	while (!r) {
+		r = signals_wait(&hangup);
+		if (r || !hangup || foreground)
+			break;
+		reload(s);
+	}
+	return r;
+}
+
 static int serve(
 	const struct args *args, const struct server_options *o, struct server *s, char **error)
 {
@@ -118,7 +146,7 @@ static int serve(
 	if (r)
 		return r;
 	announce(args, o->listen, port);
-	r = signals_wait();
+	r = until_stopped(s);
 	notify_stopping();
 	return r;
 }

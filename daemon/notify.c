@@ -19,6 +19,11 @@ void notify_ready(void)
 	tell("READY=1");
 }
 
+void notify_reloading(void)
+{
+	tell("RELOADING=1");
+}
+
 void notify_stopping(void)
 {
 	tell("STOPPING=1");

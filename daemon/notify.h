@@ -4,6 +4,8 @@
 #define CACHET_DAEMON_NOTIFY_H
 
 void notify_ready(void);
+/* Until the next notify_ready(). */
+void notify_reloading(void);
 void notify_stopping(void);
 
 #endif

@@ -34,13 +34,16 @@ int signals_block(void)
 	return -pthread_sigmask(SIG_BLOCK, &set, NULL);
 }
 
-int signals_wait(void)
+int signals_wait(bool *hangup)
 {
 	sigset_t set;
-	int which;
+	int which, r;
 
 	signal_set(&set);
-	return -sigwait(&set, &which);
+	r = -sigwait(&set, &which);
+	if (!r)
+		*hangup = which == SIGHUP;
+	return r;
 }
 
 static void handle(struct signals *s)

@@ -26,7 +26,8 @@ int signals_start(const struct signals_calls *calls, struct signals **out) MUST_
 /* Joins the thread. NULL-safe. */
 void signals_stop(struct signals *s);
 
-/* For a program without other work: returns at SIGTERM, SIGINT or SIGHUP (blocked before). */
-int signals_wait(void) MUST_CHECK;
+/* For a program without other work: returns at SIGTERM, SIGINT or SIGHUP (blocked before);
+ * *hangup: it was SIGHUP. */
+int signals_wait(bool *hangup) MUST_CHECK;
 
 #endif

@@ -170,6 +170,13 @@ static void refuse_method(struct request *r, const char *allowed)
 	server_answer_header(&r->answer, MHD_HTTP_HEADER_ALLOW, "%s", allowed);
 }
 
+/* Every address with a route, and * for all, says what it takes. */
+static void answer_options(struct request *r, const char *allowed)
+{
+	r->answer.status = MHD_HTTP_NO_CONTENT;
+	server_answer_header(&r->answer, MHD_HTTP_HEADER_ALLOW, "%s", allowed);
+}
+
 static void find_route(struct request *r, const char *method, const char *url, char *store)
 {
 	char allowed[ANSWER_VALUE_SIZE] = "";
@@ -186,10 +193,14 @@ static void find_route(struct request *r, const char *method, const char *url, c
 			r->route = route;
 			return;
 		}
-		snprintf(allowed + used, sizeof(allowed) - used, "%s%s%s", used ? ", " : "",
+		snprintf(allowed + used, sizeof(allowed) - used, "%s%s%s", used ? ", " : "OPTIONS, ",
 			route->method, strcmp(route->method, "GET") != 0 ? "" : ", HEAD");
 	}
-	if (*allowed)
+	if (!strcmp(method, MHD_HTTP_METHOD_OPTIONS) && !strcmp(url, "*"))
+		answer_options(r, "OPTIONS, GET, HEAD, PUT, PATCH, DELETE, POST");
+	else if (*allowed && !strcmp(method, MHD_HTTP_METHOD_OPTIONS))
+		answer_options(r, allowed);
+	else if (*allowed)
 		refuse_method(r, allowed);
 	else
 		server_http_refuse(r, PROBLEM_NO_RESOURCE, NULL);

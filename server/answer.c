@@ -2,6 +2,11 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
+
+#include "server/gzip.h"
+
+#define PACK_MIN 1024 /* less fits into a packet or two as it is */
 
 void server_answer_init(struct answer *a)
 {
@@ -69,6 +74,25 @@ void server_answer_problem(struct answer *a, const char *instance, enum problem 
 void server_answer_error(struct answer *a, const char *instance, int code)
 {
 	server_answer_problem(a, instance, server_problem_of(code), NULL, NULL);
+}
+
+static bool has_etag(const struct answer *a)
+{
+	for (unsigned i = 0; i < a->n_headers; i++)
+		if (!strcmp(a->headers[i].name, MHD_HTTP_HEADER_ETAG))
+			return true;
+	return false;
+}
+
+void server_answer_pack(struct answer *a, const char *accept_encoding)
+{
+	if (a->status != MHD_HTTP_OK || !a->type || strcmp(a->type, ANSWER_JSON) != 0 ||
+		a->text.len < PACK_MIN || has_etag(a))
+		return;
+	server_answer_header(a, MHD_HTTP_HEADER_VARY, MHD_HTTP_HEADER_ACCEPT_ENCODING);
+	/* What cannot be coded goes out as it is. */
+	if (server_gzip_accepted(accept_encoding) && !server_gzip_pack(&a->text))
+		server_answer_header(a, MHD_HTTP_HEADER_CONTENT_ENCODING, "gzip");
 }
 
 /* Never asked for anything: there is no body in a 304. */

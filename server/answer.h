@@ -56,6 +56,9 @@ void server_answer_problem(struct answer *a, const char *instance, enum problem 
 	const char *detail, const struct record *record);
 /* For an internal error code. */
 void server_answer_error(struct answer *a, const char *instance, int code);
+/* Codes a larger JSON text with gzip if the client takes it; `accept_encoding` may be NULL. An
+ * answer with an ETag stays as it is: that names these bytes, and ranges count them. */
+void server_answer_pack(struct answer *a, const char *accept_encoding);
 /* Takes the text and the descriptor out of the answer; NULL when memory is short. */
 struct MHD_Response *server_answer_build(struct answer *a, const char *instance);
 

@@ -29,20 +29,20 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/io.h"
-#include "base/secret.h"
 #include "server/admit.h"
 #include "server/listen.h"
 #include "server/tasks.h"
+#include "server/tls.h"
 
 #define DRAIN_MAX (256u << 10)
 #define CONNECTIONS_MAX 2000u
 #define CONNECTION_MEMORY (64u << 10)
 #define MIN_BYTES_PER_MS 8u        /* slower bodies are ended after the grace */
 #define JSON_BUDGET (256ULL << 20) /* all JSON bodies in memory at one time */
-#define PEM_MAX (256u << 10)
 
 struct connection {
 	struct connection *prev, *next;
+	struct http *http;
 	int fd;
 	bool busy;        /* has a request past its header */
 	int64_t since_ms; /* not busy since */
@@ -50,8 +50,7 @@ struct connection {
 
 struct http {
 	struct MHD_Daemon *mhd;
-	struct secret *tls_key;
-	char *tls_cert;
+	struct tls *tls; /* or NULL */
 	atomic_uint requests; /* under way */
 	atomic_uint_fast64_t json_reserved;
 	pthread_mutex_t lock;          /* guards the list and its members; a leaf */
@@ -198,9 +197,15 @@ static void free_request(struct request *r)
 
 static enum MHD_Result send_answer(struct request *r)
 {
-	struct MHD_Response *response = server_answer_build(&r->answer, r->s->instance);
+	struct MHD_Response *response;
 	enum MHD_Result ok;
 
+	server_answer_pack(&r->answer,
+		MHD_lookup_connection_value(
+			r->conn, MHD_HEADER_KIND, MHD_HTTP_HEADER_ACCEPT_ENCODING));
+	if (atomic_load(&r->s->stopping))
+		server_answer_header(&r->answer, MHD_HTTP_HEADER_CONNECTION, "close");
+	response = server_answer_build(&r->answer, r->s->instance);
 	if (!response)
 		return MHD_NO;
 	ok = MHD_queue_response(r->conn, r->answer.status, response);
@@ -399,6 +404,7 @@ static void opened(struct http *h, struct MHD_Connection *conn, void **context)
 
 	if (!c)
 		return;
+	c->http = h;
 	c->fd = info->connect_fd;
 	c->since_ms = clock_boot_ms();
 	pthread_mutex_lock(&h->lock);
@@ -477,45 +483,51 @@ static void raise_descriptor_limit(void)
 	setrlimit(RLIMIT_NOFILE, &l);
 }
 
-static int read_pem(const char *path, char **out, size_t *len)
+/*
+ * GnuTLS asks at each handshake. What it hands over of ours is the session's pointer, which is
+ * libmicrohttpd's connection.
+ */
+static int retrieve(gnutls_session_t session, const gnutls_datum_t *names, int n_names,
+	const gnutls_pk_algorithm_t *algorithms, int n_algorithms, gnutls_pcert_st **chain,
+	unsigned *length, gnutls_privkey_t *key)
 {
-	return io_read_file(AT_FDCWD, path, PEM_MAX, out, len);
+	struct MHD_Connection *conn = gnutls_session_get_ptr(session);
+	struct connection *c = conn ? connection_of(conn) : NULL;
+	const struct tls_pair *pair = c ? server_tls_now(c->http->tls) : NULL;
+
+	(void)names;
+	(void)n_names;
+	(void)algorithms;
+	(void)n_algorithms;
+	if (!pair)
+		return -1;
+	/* It only reads them, and they live as long as the server. */
+	*chain = (gnutls_pcert_st *)(uintptr_t)pair->chain;
+	*length = pair->length;
+	*key = pair->key;
+	return 0;
 }
 
-static int load_tls(struct server *s, char **error)
+int server_http_reload(struct server *s, char **error)
 {
-	struct http *h = s->http;
-	char *key = NULL;
-	size_t len;
-	int r = read_pem(s->tls_cert, &h->tls_cert, &len);
-
-	if (!r)
-		r = read_pem(s->tls_key, &key, &len);
-	if (!r)
-		r = secret_new_copy(key, len + 1, &h->tls_key);
-	if (key)
-		secret_wipe(key, len);
-	free(key);
-	if (!r && !MHD_is_feature_supported(MHD_FEATURE_SSL))
-		r = -EOPNOTSUPP;
-	if (r && asprintf(error, "cannot load the certificate and its key: %s", error_text(r)) < 0)
-		*error = NULL;
-	return r;
+	if (!s->tls_cert)
+		return 0;
+	if (!MHD_is_feature_supported(MHD_FEATURE_SSL))
+		return -EOPNOTSUPP;
+	return server_tls_load(&s->http->tls, s->tls_cert, s->tls_key, error);
 }
 
 static struct MHD_Daemon *start_daemon(struct server *s, int fd)
 {
-	struct http *h = s->http;
 	unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME |
 			 MHD_USE_ERROR_LOG | MHD_USE_TURBO;
 	struct MHD_OptionItem tls[] = {
-		{ MHD_OPTION_HTTPS_MEM_CERT, 0, h->tls_cert },
-		{ MHD_OPTION_HTTPS_MEM_KEY, 0, h->tls_key ? secret_bytes(h->tls_key) : NULL },
+		{ MHD_OPTION_HTTPS_CERT_CALLBACK, 0, (void *)retrieve },
 		{ MHD_OPTION_HTTPS_PRIORITIES, 0, "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2" },
 		{ MHD_OPTION_END, 0, NULL },
 	};
 
-	if (!h->tls_cert)
+	if (!s->tls_cert)
 		tls[0].option = MHD_OPTION_END;
 	else
 		flags |= MHD_USE_TLS;
@@ -550,16 +562,14 @@ int server_http_start(struct server *s, uint16_t *port, char **error)
 	if (r)
 		return r;
 	raise_descriptor_limit();
-	if (s->tls_cert)
-		r = load_tls(s, error);
+	r = server_http_reload(s, error);
 	if (!r)
 		r = server_listen_open(s->listen, s->tls_cert == NULL, &fd, port, error);
 	if (r)
 		return r;
 	s->http->mhd = start_daemon(s, fd);
 	if (!s->http->mhd) {
-		if (asprintf(error, "cannot start serving%s",
-			    s->tls_cert ? ": is the certificate valid?" : "") < 0)
+		if (asprintf(error, "cannot start serving") < 0)
 			*error = NULL;
 		return -EINVAL;
 	}
@@ -590,8 +600,7 @@ void server_http_stop(struct server *s)
 		return;
 	if (h->mhd)
 		MHD_stop_daemon(h->mhd);
-	secret_free(h->tls_key);
-	free(h->tls_cert);
+	server_tls_free(h->tls);
 	pthread_mutex_destroy(&h->lock);
 	free(h);
 	s->http = NULL;

@@ -114,6 +114,9 @@ struct request {
 };
 
 int server_http_start(struct server *s, uint16_t *port, char **error) MUST_CHECK;
+/* Reads certificate and key again: new connections get them, old ones go on. On failure nothing
+ * changes. Nothing to do without TLS. */
+int server_http_reload(struct server *s, char **error) MUST_CHECK;
 /* No new connections, no new requests. */
 void server_http_quiesce(struct server *s);
 /* Waits until no request is under way, or the time is over. */

@@ -23,18 +23,59 @@ void server_range_date(time_t t, char out[RANGE_DATE_LEN])
 		(unsigned)tm.tm_min % 100, (unsigned)tm.tm_sec % 100);
 }
 
-bool server_range_parse_date(const char *text, time_t *out)
+/* Year, month ... of a date that is written as `form`; timegm() must not have to put it right. */
+static bool parse_form(const char *text, const char *form, struct tm *tm, time_t *out)
 {
-	struct tm tm = { 0 };
-	char again[RANGE_DATE_LEN];
-	const char *end = strptime(text, "%a, %d %b %Y %H:%M:%S GMT", &tm);
-	time_t t;
+	struct tm given;
+	const char *end;
 
+	*tm = (struct tm){ 0 };
+	end = strptime(text, form, tm);
 	if (!end || *end)
 		return false;
-	t = timegm(&tm);
-	server_range_date(t, again);
-	if (strcmp(again, text))
+	given = *tm;
+	*out = timegm(tm);
+	return given.tm_mday == tm->tm_mday && given.tm_sec == tm->tm_sec &&
+	       given.tm_wday == tm->tm_wday;
+}
+
+static bool parse_fixdate(const char *text, time_t *out)
+{
+	char again[RANGE_DATE_LEN];
+	struct tm tm;
+
+	if (!parse_form(text, "%a, %d %b %Y %H:%M:%S GMT", &tm, out))
+		return false;
+	server_range_date(*out, again);
+	return !strcmp(again, text);
+}
+
+/* "Sunday, 06-Nov-94 08:49:37 GMT": strptime() takes 69 to 99 for the century before. */
+static bool parse_rfc850(const char *text, time_t *out)
+{
+	time_t now = time(NULL);
+	char full[64];
+	size_t at = strcspn(text, "-"), len = strlen(text);
+	struct tm tm, today;
+	int year;
+
+	if (len >= sizeof(full) - 2 || len < at + 8 || !gmtime_r(&now, &today) ||
+		sscanf(text + at + 5, "%2d", &year) != 1 || year < 0)
+		return false;
+	year += (today.tm_year + 1900) / 100 * 100;
+	if (year > today.tm_year + 1900 + 50)
+		year -= 100;
+	snprintf(full, sizeof(full), "%.*s%04d%s", (int)at + 5, text, year, text + at + 7);
+	return parse_form(full, "%A, %d-%b-%Y %H:%M:%S GMT", &tm, out);
+}
+
+bool server_range_parse_date(const char *text, time_t *out)
+{
+	struct tm tm;
+	time_t t;
+
+	if (!parse_fixdate(text, &t) && !parse_rfc850(text, &t) &&
+		!parse_form(text, "%a %b %e %H:%M:%S %Y", &tm, &t))
 		return false;
 	*out = t;
 	return true;

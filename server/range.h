@@ -39,7 +39,8 @@ enum range_verdict server_range_evaluate(const struct range_request *q, const ch
 #define RANGE_DATE_LEN 30
 /* IMF-fixdate (RFC 9110 section 5.6.7), e.g. "Sun, 06 Nov 1994 08:49:37 GMT". */
 void server_range_date(time_t t, char out[RANGE_DATE_LEN]);
-/* IMF-fixdate only; the two obsolete forms are treated as no date. */
+/* Also the two obsolete forms (RFC 9110 section 5.6.7); a year of two digits is at most 50 years
+ * ahead. */
 bool server_range_parse_date(const char *text, time_t *out);
 
 #endif

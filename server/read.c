@@ -226,7 +226,10 @@ static bool select_part(struct request *r, const struct record *record, const ch
 		.if_modified_since = record ? r->headers[HEADER_IF_MODIFIED_SINCE] : NULL,
 		.if_unmodified_since = record ? r->headers[HEADER_IF_UNMODIFIED_SINCE] : NULL,
 		.if_range = r->headers[HEADER_IF_RANGE],
-		.range = record && record->kind == RECORD_DIR ? NULL : r->headers[HEADER_RANGE],
+		/* RFC 9110 section 14.2: a range is of GET only. */
+		.range = r->head || (record && record->kind == RECORD_DIR)
+				 ? NULL
+				 : r->headers[HEADER_RANGE],
 	};
 
 	switch (server_range_evaluate(

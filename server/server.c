@@ -316,6 +316,12 @@ int server_start(struct server *s, char **error)
 	return r ? explain(error, r, "cannot start serving") : 0;
 }
 
+int server_reload(struct server *s, char **error)
+{
+	*error = NULL;
+	return server_http_reload(s, error);
+}
+
 uint16_t server_port(const struct server *s)
 {
 	return s->port;

@@ -47,6 +47,9 @@ struct server_options {
 
 int server_open(const struct server_options *o, struct server **out, char **error) MUST_CHECK;
 int server_start(struct server *s, char **error) MUST_CHECK;
+/* Reads certificate and key again (SIGHUP); no connection is dropped. On failure those before stay
+ * in force. */
+int server_reload(struct server *s, char **error) MUST_CHECK;
 /* The port it listens on, after server_start. */
 uint16_t server_port(const struct server *s);
 /* Waits at most `grace_ms` for what is under way. */

@@ -1,6 +1,9 @@
 """TLS to the origin: a certificate that is not trusted is never talked to, a trusted one works from end to end."""
 import datetime
+import http.client
 import ipaddress
+import signal
+import ssl
 import subprocess
 
 import pytest
@@ -97,3 +100,40 @@ def test_records_travel_over_tls(home, tls_server):
         assert c.status()["state"] == "online" and c.status()["pending"] == 0
     finally:
         c.close()
+
+
+def test_a_new_certificate_is_served_at_sighup_and_no_connection_is_dropped(tls_server):
+    s = tls_server
+    old = s.certificate.read_text()
+
+    def connect(trusted):
+        c = http.client.HTTPSConnection("127.0.0.1", s.port, timeout=10, context=ssl.create_default_context(cadata=trusted))
+        ask(c)
+        return c
+
+    def ask(c):
+        c.request("GET", "/v1", headers={"Authorization": "Bearer " + s.token})
+        r = c.getresponse()
+        assert r.status == 200 and r.read()
+
+    def served():
+        return ssl.get_server_certificate(("127.0.0.1", s.port))
+
+    before = connect(old)
+    make_certificate(s.certificate.parent, "localhost")
+    new = s.certificate.read_text()
+    s.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: served() == new)
+    ask(before)
+    after = connect(new)
+    # What does not load, or does not belong together, changes nothing.
+    good = s.key.read_text()
+    for cert, key in (("junk", good), (old, good), (new, "junk")):
+        s.certificate.write_text(cert)
+        s.key.write_text(key)
+        said = s.log.read_text().count("not reloaded")
+        s.process.send_signal(signal.SIGHUP)
+        wait_for(lambda said=said: s.log.read_text().count("not reloaded") > said)
+        assert served() == new
+    ask(before)
+    ask(after)

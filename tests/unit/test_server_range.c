@@ -115,11 +115,24 @@ static void dates_go_both_ways(void **state)
 	server_range_date(INT64_MAX, text);
 }
 
+static void the_obsolete_dates_are_read(void **state)
+{
+	time_t t = 0;
+
+	assert_true(server_range_parse_date("Sunday, 06-Nov-94 08:49:37 GMT", &t));
+	assert_int_equal(t, CHANGED);
+	t = 0;
+	assert_true(server_range_parse_date("Sun Nov  6 08:49:37 1994", &t));
+	assert_int_equal(t, CHANGED);
+}
+
 static void other_dates_are_no_dates(void **state)
 {
 	static const char *const bad[] = { "", "now", "Mon, 06 Nov 1994 08:49:37 GMT",
 		"Sun, 06 Nov 1994 08:49:37", "Sun, 06 Nov 1994 08:49:37 CET",
-		"Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994",
+		"Monday, 06-Nov-94 08:49:37 GMT", "Sunday, 06-Nov-94", "-", "Sun, 06-Nov-1994-",
+		"Sunday, 06-Nov-xx 08:49:37 GMT", "Mon Nov  6 08:49:37 1994",
+		"Sun Nov 31 08:49:37 1994", "Sun Nov  6 08:49:37 1994 GMT",
 		"Sun, 6 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 1994 08:49:37 GMT " };
 	time_t t = 5;
 
@@ -208,6 +221,7 @@ int main(void)
 		cmocka_unit_test(if_range_needs_the_strong_tag),
 		cmocka_unit_test(conditions_have_their_precedence),
 		cmocka_unit_test(dates_go_both_ways),
+		cmocka_unit_test(the_obsolete_dates_are_read),
 		cmocka_unit_test(other_dates_are_no_dates),
 		cmocka_unit_test(ids_are_of_their_alphabet),
 		cmocka_unit_test(percent_decoding_is_strict_and_bounded),
