@@ -42,7 +42,8 @@ static const struct option_def options[] = {
 	{ "store", 's', OPTION_STRING, offsetof(struct args, store), .arg = "STORE",
 		.help = "mount only this store of the origin (default: all, one directory each)" },
 	{ "key", 'k', OPTION_STRING, offsetof(struct args, key), .arg = "SPEC",
-		.help = "key source: server[:SPEC], file:PATH, passphrase: or command:COMMAND" },
+		.help = "key source: server[:SPEC], file:PATH, passphrase:, command:COMMAND, "
+			"secret-service:NAME, systemd-creds:NAME or kernel:NAME" },
 	{ "token-file", 0, OPTION_STRING, offsetof(struct args, token_file), .arg = "FILE",
 		.help = "read the bearer token from FILE, or from standard input if -" },
 	{ "cache-size", 0, OPTION_BYTES, offsetof(struct args, cache_bytes),
@@ -78,7 +79,12 @@ const struct command command_init = {
 		   "A plain file is the weakest source: who reads it opens the volume. passphrase: "
 		   "asks at each mount;\n"
 		   "command:COMMAND takes the standard output of a program, for example of a "
-		   "password store. server: the\n"
+		   "password store;\n"
+		   "secret-service:NAME keeps it in the desktop's key ring; systemd-creds:NAME is "
+		   "file NAME in\n"
+		   "$CREDENTIALS_DIRECTORY; kernel:NAME is a key of type user in the kernel's user "
+		   "keyring: these two must\n"
+		   "be there, the one of the kernel after each restart. server: the\n"
 		   "server holds the key and this machine is enrolled there; the source behind it "
 		   "(default: the file) keeps\n"
 		   "the device secret. The owner of the server can revoke the machine.\n\n"

@@ -9,12 +9,18 @@
 #include "base/error.h"
 #include "crypto/keysource_priv.h"
 
-enum driver { DRIVER_FILE, DRIVER_COMMAND, DRIVER_PASSPHRASE, DRIVER_END };
-
-static const char *const prefixes[DRIVER_END] = {
-	[DRIVER_FILE] = "file:",
-	[DRIVER_COMMAND] = "command:",
-	[DRIVER_PASSPHRASE] = "passphrase:",
+/* create NULL: this source makes no key, it is fetched the first time as well. */
+static const struct driver {
+	const char *prefix;
+	int (*create)(const char *arg, struct secret **kek, struct json **params, char **error);
+	int (*fetch)(const char *arg, const struct json *params, struct secret **kek, char **error);
+} drivers[] = {
+	{ "file:", keysource_file_create, keysource_file_fetch },
+	{ "command:", NULL, keysource_command_fetch },
+	{ "passphrase:", keysource_passphrase_create, keysource_passphrase_fetch },
+	{ "kernel:", NULL, keysource_kernel_fetch },
+	{ "systemd-creds:", NULL, keysource_credential_fetch },
+	{ "secret-service:", keysource_secret_service_create, keysource_secret_service_fetch },
 };
 
 int keysource_fail(char **error, int code, const char *fmt, ...)
@@ -69,54 +75,50 @@ bool keysource_is_server(const char *spec, const char **local)
 }
 
 /* Which driver, and what stands behind its prefix. */
-static int parse(const char *spec, enum driver *driver, const char **arg, char **error)
+static int parse(const char *spec, const struct driver **driver, const char **arg, char **error)
 {
 	(void)keysource_is_server(spec, &spec);
-	for (int i = 0; i < DRIVER_END; i++) {
-		size_t n = strlen(prefixes[i]);
+	for (size_t i = 0; i < ARRAY_SIZE(drivers); i++) {
+		const struct driver *d = &drivers[i];
+		size_t n = strlen(d->prefix);
 
-		if (strncmp(spec, prefixes[i], n) != 0)
+		if (strncmp(spec, d->prefix, n) != 0)
 			continue;
-		if (i == DRIVER_PASSPHRASE && keysource_passphrase_check(spec + n, error))
-			return CE_USAGE;
-		if (i != DRIVER_PASSPHRASE && !spec[n])
+		if (d->fetch == keysource_passphrase_fetch) {
+			if (keysource_passphrase_check(spec + n, error))
+				return CE_USAGE;
+		} else if (!spec[n]) {
 			return keysource_fail(error, CE_USAGE,
-				"the key source %s needs something "
-				"behind the colon",
-				prefixes[i]);
-		*driver = (enum driver)i;
+				"the key source %s needs something behind the colon", d->prefix);
+		}
+		*driver = d;
 		*arg = spec + n;
 		return 0;
 	}
 	return keysource_fail(error, CE_USAGE,
-		"there is no such key source; use file:PATH, command:COMMAND or passphrase:, or "
-		"one "
-		"of them behind server:");
+		"there is no such key source; use file:PATH, command:COMMAND, passphrase:, "
+		"kernel:NAME, systemd-creds:NAME or secret-service:NAME, or one of them behind "
+		"server:");
 }
 
 int keysource_check(const char *spec, char **error)
 {
-	enum driver driver;
-	const char *arg = NULL;
+	const struct driver *driver;
+	const char *arg;
 
 	return parse(spec, &driver, &arg, error);
 }
 
 int keysource_create(const char *spec, struct secret **kek, struct json **params, char **error)
 {
-	enum driver driver = DRIVER_END;
+	const struct driver *driver;
 	struct json *made = NULL;
-	const char *arg = NULL;
+	const char *arg;
 	int r = parse(spec, &driver, &arg, error);
 
-	if (r)
-		return r;
-	if (driver == DRIVER_FILE)
-		r = keysource_file_create(arg, kek, error);
-	else if (driver == DRIVER_COMMAND)
-		r = keysource_command_fetch(arg, kek, error);
-	else
-		r = keysource_passphrase_create(arg, kek, &made, error);
+	if (!r)
+		r = driver->create ? driver->create(arg, kek, &made, error)
+				   : driver->fetch(arg, NULL, kek, error);
 	if (r)
 		return r;
 	if (params)
@@ -128,15 +130,9 @@ int keysource_create(const char *spec, struct secret **kek, struct json **params
 
 int keysource_fetch(const char *spec, const struct json *params, struct secret **kek, char **error)
 {
-	enum driver driver = DRIVER_END;
-	const char *arg = NULL;
+	const struct driver *driver;
+	const char *arg;
 	int r = parse(spec, &driver, &arg, error);
 
-	if (r)
-		return r;
-	if (driver == DRIVER_FILE)
-		return keysource_file_fetch(arg, kek, error);
-	if (driver == DRIVER_COMMAND)
-		return keysource_command_fetch(arg, kek, error);
-	return keysource_passphrase_fetch(arg, params, kek, error);
+	return r ? r : driver->fetch(arg, params, kek, error);
 }

@@ -38,29 +38,26 @@ static int set_attributes(posix_spawnattr_t *attr)
 	return -r;
 }
 
-static int spawn(const char *command, int out_fd, pid_t *pid)
+static int spawn(const char *const *argv, int out_fd, pid_t *pid)
 {
-	char *argv[] = { (char *)"sh", (char *)"-c", NULL, NULL };
-	_cleanup_free_ char *text = strdup(command);
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attr;
 	int r;
 
-	if (!text || posix_spawn_file_actions_init(&actions))
+	if (posix_spawn_file_actions_init(&actions))
 		return -ENOMEM;
 	if (posix_spawnattr_init(&attr)) {
 		posix_spawn_file_actions_destroy(&actions);
 		return -ENOMEM;
 	}
-	argv[2] = text;
 	r = set_attributes(&attr);
 	if (!r)
 		r = -posix_spawn_file_actions_addopen(
 			&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
 	if (!r)
 		r = -posix_spawn_file_actions_adddup2(&actions, out_fd, STDOUT_FILENO);
-	if (!r)
-		r = -posix_spawn(pid, "/bin/sh", &actions, &attr, argv, environ);
+	if (!r) /* its prototype is older than const */
+		r = -posix_spawn(pid, argv[0], &actions, &attr, (char *const *)argv, environ);
 	posix_spawnattr_destroy(&attr);
 	posix_spawn_file_actions_destroy(&actions);
 	return r;
@@ -112,7 +109,7 @@ static int reap(pid_t pid, int64_t deadline_ms, int *status)
 	return -ETIMEDOUT;
 }
 
-static int run(const char *command, struct secret *text, size_t *len, int *status)
+int keysource_command_run(const char *const *argv, struct secret *text, size_t *len, int *status)
 {
 	int64_t deadline_ms = clock_boot_ms() + LIMIT_MS;
 	int pipe_fds[2], r, reaped;
@@ -120,7 +117,7 @@ static int run(const char *command, struct secret *text, size_t *len, int *statu
 
 	if (pipe2(pipe_fds, O_CLOEXEC) < 0)
 		return -errno;
-	r = spawn(command, pipe_fds[1], &pid);
+	r = spawn(argv, pipe_fds[1], &pid);
 	close(pipe_fds[1]);
 	if (r) {
 		close(pipe_fds[0]);
@@ -132,8 +129,10 @@ static int run(const char *command, struct secret *text, size_t *len, int *statu
 	return r ? r : reaped;
 }
 
-int keysource_command_fetch(const char *command, struct secret **kek, char **error)
+int keysource_command_fetch(
+	const char *command, const struct json *params, struct secret **kek, char **error)
 {
+	const char *const argv[] = { "/bin/sh", "-c", command, NULL };
 	_cleanup_secret_ struct secret *text = NULL;
 	size_t len = 0;
 	int status = 0, r;
@@ -141,7 +140,7 @@ int keysource_command_fetch(const char *command, struct secret **kek, char **err
 	r = secret_new(KEYSOURCE_KEY_TEXT_MAX, &text);
 	if (r)
 		return keysource_fail(error, r, "no locked memory for the key (%s)", error_text(r));
-	r = run(command, text, &len, &status);
+	r = keysource_command_run(argv, text, &len, &status);
 	if (r == -ETIMEDOUT)
 		return keysource_fail(
 			error, r, "the key command did not end within %d seconds", LIMIT_MS / 1000);

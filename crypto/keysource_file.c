@@ -17,8 +17,9 @@
 
 #define TEXT_LEN (2 * KEYSOURCE_KEY_LEN + 1) /* hex and an end of line */
 
-static int check_private(int fd, const char *path, char **error)
+static int check_private(int fd, const char *path, bool given, char **error)
 {
+	mode_t others = given ? 07 : 077;
 	struct stat st;
 
 	if (fstat(fd, &st) < 0)
@@ -26,10 +27,10 @@ static int check_private(int fd, const char *path, char **error)
 	if (!S_ISREG(st.st_mode))
 		return keysource_fail(
 			error, CE_USAGE, "the key file %s is not a regular file", path);
-	if (st.st_uid != geteuid())
+	if (st.st_uid != geteuid() && !(given && st.st_uid == 0))
 		return keysource_fail(
 			error, CE_USAGE, "the key file %s belongs to another user", path);
-	if (st.st_mode & 077)
+	if (st.st_mode & others)
 		return keysource_fail(error, CE_USAGE,
 			"the key file %s can be read by others (mode %04o); run: chmod 600 %s",
 			path, (unsigned int)(st.st_mode & 07777), path);
@@ -65,7 +66,7 @@ static int read_key(int fd, const char *path, struct secret **kek, char **error)
 	return 0;
 }
 
-int keysource_file_fetch(const char *path, struct secret **kek, char **error)
+static int fetch(const char *path, bool given, struct secret **kek, char **error)
 {
 	/* Not blocking: opening a FIFO must not wait for a writer. */
 	_cleanup_fd_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
@@ -76,8 +77,19 @@ int keysource_file_fetch(const char *path, struct secret **kek, char **error)
 	if (fd < 0)
 		return keysource_fail(error, -errno, "the key file %s cannot be opened (%s)", path,
 			error_text(-errno));
-	r = check_private(fd, path, error);
+	r = check_private(fd, path, given, error);
 	return r ? r : read_key(fd, path, kek, error);
+}
+
+int keysource_file_fetch(
+	const char *path, const struct json *params, struct secret **kek, char **error)
+{
+	return fetch(path, false, kek, error);
+}
+
+int keysource_file_fetch_given(const char *path, struct secret **kek, char **error)
+{
+	return fetch(path, true, kek, error);
 }
 
 static int write_key(int dirfd, const char *tmp, const struct secret *kek)
@@ -141,19 +153,19 @@ static int make_file(const char *path, const struct secret *kek)
 	return io_fsync_dir(dirfd);
 }
 
-int keysource_file_create(const char *path, struct secret **kek, char **error)
+int keysource_file_create(const char *path, struct secret **kek, struct json **params, char **error)
 {
 	_cleanup_secret_ struct secret *made = NULL;
 	int r;
 
 	if (access(path, F_OK) == 0)
-		return keysource_file_fetch(path, kek, error);
+		return fetch(path, false, kek, error);
 	r = secret_new_random(KEYSOURCE_KEY_LEN, &made);
 	if (r)
 		return keysource_fail(error, r, "no locked memory for the key (%s)", error_text(r));
 	r = make_file(path, made);
 	if (r == -EEXIST)
-		return keysource_file_fetch(path, kek, error);
+		return fetch(path, false, kek, error);
 	if (r)
 		return keysource_fail(
 			error, r, "the key file %s cannot be made (%s)", path, error_text(r));

@@ -6,8 +6,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/keyctl.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <termios.h>
 
 #include "base/bytes.h"
@@ -232,9 +234,11 @@ static void a_command_that_closes_its_output_and_stays_is_killed(void **state)
 static void a_spec_that_names_no_driver_is_one_clear_sentence(void **state)
 {
 	static const char *const bad[] = { "", "file", "file:", "command:", "FILE:x", "keyfile:x",
-		"passphrase", "passphrase:secret", "passphrase:fd=", "passphrase:fd=-1",
-		"passphrase:fd=x", "passphrase:fd=3x", "passphrase:fd=99999999999", "/etc/key" };
-	static const char *const good[] = { "file:x", "command:true",
+		"passphrase", "passphrase:hunter2", "passphrase:fd=", "passphrase:fd=-1",
+		"passphrase:fd=x", "kernel:", "systemd-creds:", "secret-service:", "server:kernel:",
+		"passphrase:fd=3x", "passphrase:fd=99999999999", "/etc/key" };
+	static const char *const good[] = { "file:x", "command:true", "kernel:x", "systemd-creds:x",
+		"secret-service:x", "server:kernel:x", "server:systemd-creds:x",
 		"passphrase:", "passphrase:fd=3" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
@@ -244,7 +248,7 @@ static void a_spec_that_names_no_driver_is_one_clear_sentence(void **state)
 		assert_non_null(error);
 		assert_null(strchr(error, '\n'));
 		assert_null(
-			strstr(error, "secret")); /* a passphrase given here is not shown again */
+			strstr(error, "hunter2")); /* a passphrase given here is not shown again */
 		free(error);
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(good); i++)
@@ -462,6 +466,103 @@ static void without_a_terminal_nothing_is_asked(void **state)
 	assert_int_equal(status, 0);
 }
 
+/* --- kernel: in a session keyring of this process alone --- */
+
+static long add_kernel_key(const char *name, const char *data, size_t len)
+{
+	long id = -1;
+
+	if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL, 0, 0, 0) >= 0)
+		id = syscall(SYS_add_key, "user", name, data, len, KEY_SPEC_SESSION_KEYRING);
+	if (id < 0) {
+		print_message(
+			"skipped: this kernel or container has no keyrings: %s\n", strerror(errno));
+		skip();
+	}
+	return id;
+}
+
+static void a_key_of_the_kernel_is_found_by_its_name(void **state)
+{
+	(void)add_kernel_key("cachet-test-a", HEX "\n", 65);
+	assert_gives_count("kernel:cachet-test-a");
+	assert_gives_count("server:kernel:cachet-test-a");
+	assert_refused("kernel:cachet-test-none", -ENOENT, "keyctl padd");
+}
+
+static void a_key_of_the_kernel_open_to_others_is_refused(void **state)
+{
+	static const unsigned int open_to[] = { 0x3f010200, 0x3f010002, 0x3f010808 };
+
+	for (size_t i = 0; i < ARRAY_SIZE(open_to); i++) {
+		long id = add_kernel_key("cachet-test-b", HEX, 64);
+
+		assert_int_equal(syscall(SYS_keyctl, KEYCTL_SETPERM, id, open_to[i], 0, 0), 0);
+		assert_refused("kernel:cachet-test-b", CE_USAGE, "open to others");
+	}
+}
+
+static void what_is_no_key_in_the_kernel_is_refused(void **state)
+{
+	static char big[200];
+	long id;
+
+	memset(big, 'a', sizeof(big));
+	(void)add_kernel_key("cachet-test-c", HEX, 63);
+	assert_refused("kernel:cachet-test-c", CE_USAGE, "neither");
+	(void)add_kernel_key("cachet-test-c", big, sizeof(big));
+	assert_refused("kernel:cachet-test-c", CE_USAGE, "neither");
+	id = add_kernel_key("cachet-test-c", HEX, 64);
+	assert_int_equal(syscall(SYS_keyctl, KEYCTL_REVOKE, id, 0, 0, 0), 0);
+	assert_refused("kernel:cachet-test-c", -ENOENT, "revoked");
+}
+
+static void a_source_that_makes_no_key_makes_none(void **state)
+{
+	struct secret *kek = NULL;
+	struct json *params = NULL;
+	char *error = NULL;
+
+	(void)add_kernel_key("cachet-test-d", HEX, 64);
+	assert_int_equal(keysource_create("kernel:cachet-test-e", &kek, &params, &error), -ENOENT);
+	assert_null(kek);
+	free(error);
+	assert_int_equal(keysource_create("kernel:cachet-test-d", &kek, &params, &error), 0);
+	assert_null(params);
+	secret_free(kek);
+}
+
+/* --- systemd-creds --- */
+
+static void a_credential_is_a_private_file_of_the_directory(void **state)
+{
+	struct unit_dir *d = *state;
+
+	put_file(d, HEX "\n", 65, 0400);
+	assert_int_equal(setenv("CREDENTIALS_DIRECTORY", d->path, 1), 0);
+	assert_gives_count("systemd-creds:key");
+	put_file(d, HEX "\n", 65, 0440); /* the mask of an access list */
+	assert_gives_count("systemd-creds:key");
+	put_file(d, HEX "\n", 65, 0404);
+	assert_refused("systemd-creds:key", CE_USAGE, "read by others");
+	assert_refused("systemd-creds:none", -ENOENT, "not there");
+	unsetenv("CREDENTIALS_DIRECTORY");
+}
+
+static void a_credential_is_never_outside_the_directory(void **state)
+{
+	struct unit_dir *d = *state;
+
+	put_file(d, HEX, 64, 0400);
+	assert_int_equal(setenv("CREDENTIALS_DIRECTORY", d->path, 1), 0);
+	assert_refused("systemd-creds:../key", CE_USAGE, "not a path");
+	assert_refused("systemd-creds:..", CE_USAGE, "not a path");
+	assert_int_equal(setenv("CREDENTIALS_DIRECTORY", ".", 1), 0);
+	assert_refused("systemd-creds:key", CE_USAGE, "LoadCredentialEncrypted=key");
+	unsetenv("CREDENTIALS_DIRECTORY");
+	assert_refused("systemd-creds:key", CE_USAGE, "LoadCredentialEncrypted=key");
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -486,6 +587,12 @@ int main(void)
 		cmocka_unit_test(two_different_answers_are_refused),
 		cmocka_unit_test(ctrl_c_ends_the_question_and_restores_the_terminal),
 		cmocka_unit_test(without_a_terminal_nothing_is_asked),
+		cmocka_unit_test(a_key_of_the_kernel_is_found_by_its_name),
+		cmocka_unit_test(a_key_of_the_kernel_open_to_others_is_refused),
+		cmocka_unit_test(what_is_no_key_in_the_kernel_is_refused),
+		cmocka_unit_test(a_source_that_makes_no_key_makes_none),
+		TEST(a_credential_is_a_private_file_of_the_directory),
+		TEST(a_credential_is_never_outside_the_directory),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
