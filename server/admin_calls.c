@@ -118,6 +118,16 @@ void server_admin_account_close(struct request *r)
 	server_call_submit(r, close_account);
 }
 
+static int list_stores(struct call *c, struct store_db *db)
+{
+	return server_tokens_stores(db, c->out);
+}
+
+void server_admin_stores(struct request *r)
+{
+	server_call_read(r, list_stores);
+}
+
 static int grant(struct call *c, struct store_db *db)
 {
 	const char *account;

@@ -164,23 +164,28 @@ static bool match_path(const char *pattern, const char *path, char *store, char 
 	return !*pattern && !*path;
 }
 
-static void refuse_method(struct request *r, const char *allowed)
+/* No route: every address that has one, and * for all, says what it takes. */
+static void answer_methods(
+	struct request *r, const char *method, const char *url, const char *allowed)
 {
-	server_http_refuse(r, PROBLEM_METHOD, NULL);
-	server_answer_header(&r->answer, MHD_HTTP_HEADER_ALLOW, "%s", allowed);
+	bool options = !strcmp(method, MHD_HTTP_METHOD_OPTIONS);
+
+	if (options && !strcmp(url, "*"))
+		allowed = "OPTIONS, GET, HEAD, PUT, PATCH, DELETE, POST";
+	if (!*allowed)
+		server_http_refuse(r, PROBLEM_NO_RESOURCE, NULL);
+	else if (options)
+		r->answer.status = MHD_HTTP_NO_CONTENT;
+	else
+		server_http_refuse(r, PROBLEM_METHOD, NULL);
+	if (*allowed)
+		server_answer_header(&r->answer, MHD_HTTP_HEADER_ALLOW, "%s", allowed);
 }
 
-/* Every address with a route, and * for all, says what it takes. */
-static void answer_options(struct request *r, const char *allowed)
+/* Without a route `allowed` has the methods of the address; none: there is no such address. */
+static void find_route(struct request *r, const char *method, const char *url, char *store,
+	char allowed[static ANSWER_VALUE_SIZE])
 {
-	r->answer.status = MHD_HTTP_NO_CONTENT;
-	server_answer_header(&r->answer, MHD_HTTP_HEADER_ALLOW, "%s", allowed);
-}
-
-static void find_route(struct request *r, const char *method, const char *url, char *store)
-{
-	char allowed[ANSWER_VALUE_SIZE] = "";
-
 	r->head = !strcmp(method, "HEAD");
 	if (r->head)
 		method = "GET";
@@ -193,17 +198,9 @@ static void find_route(struct request *r, const char *method, const char *url, c
 			r->route = route;
 			return;
 		}
-		snprintf(allowed + used, sizeof(allowed) - used, "%s%s%s", used ? ", " : "OPTIONS, ",
+		snprintf(allowed + used, ANSWER_VALUE_SIZE - used, "%s%s%s", used ? ", " : "OPTIONS, ",
 			route->method, strcmp(route->method, "GET") != 0 ? "" : ", HEAD");
 	}
-	if (!strcmp(method, MHD_HTTP_METHOD_OPTIONS) && !strcmp(url, "*"))
-		answer_options(r, "OPTIONS, GET, HEAD, PUT, PATCH, DELETE, POST");
-	else if (*allowed && !strcmp(method, MHD_HTTP_METHOD_OPTIONS))
-		answer_options(r, allowed);
-	else if (*allowed)
-		refuse_method(r, allowed);
-	else
-		server_http_refuse(r, PROBLEM_NO_RESOURCE, NULL);
 }
 
 /* A token that is scoped does not learn which other stores there are. */
@@ -271,11 +268,13 @@ static void check_length(struct request *r, uint64_t length)
 static void check_rights(
 	struct request *r, struct store_db *db, const char *method, const char *url)
 {
-	char store[WIRE_ID_MAX + 1] = "";
+	char store[WIRE_ID_MAX + 1] = "", allowed[ANSWER_VALUE_SIZE] = "";
 
-	check_token(r, db);
-	if (!r->answer.status)
-		find_route(r, method, url, store);
+	find_route(r, method, url, store, allowed);
+	if (!r->route || !(r->route->flags & ROUTE_PUBLIC))
+		check_token(r, db);
+	if (!r->answer.status && !r->route)
+		answer_methods(r, method, url, allowed);
 	if (!r->answer.status && strstr(r->route->path, "{id}") && !r->id[0])
 		server_http_refuse(r, PROBLEM_BAD_REQUEST,
 			"a record id has 1 to 64 characters of A-Z a-z 0-9 _ -");

@@ -144,6 +144,15 @@ static struct MHD_Response *build_body(struct answer *a)
 	return response;
 }
 
+/* A page runs nothing but its own script, in no frame, and tells other sites nothing. */
+static void add_policy(struct MHD_Response *response, const char *policy)
+{
+	MHD_add_response_header(response, "Content-Security-Policy", policy);
+	MHD_add_response_header(response, "X-Frame-Options", "DENY");
+	MHD_add_response_header(response, "Referrer-Policy", "no-referrer");
+	MHD_add_response_header(response, "Cross-Origin-Opener-Policy", "same-origin");
+}
+
 struct MHD_Response *server_answer_build(struct answer *a, const char *instance)
 {
 	struct MHD_Response *response = build_body(a);
@@ -155,6 +164,8 @@ struct MHD_Response *server_answer_build(struct answer *a, const char *instance)
 	MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "private, no-cache");
 	if (a->type)
 		MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, a->type);
+	if (a->policy)
+		add_policy(response, a->policy);
 	if (a->record.len)
 		MHD_add_response_header(response, "Cachet-Record", a->record.data);
 	for (unsigned i = 0; i < a->n_headers; i++)

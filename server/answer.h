@@ -23,6 +23,7 @@
 struct answer {
 	unsigned status; /* 0: none yet */
 	const char *type;
+	const char *policy; /* of a page: Content-Security-Policy and what goes with it */
 	struct buffer text;
 	struct buffer record; /* value of Cachet-Record */
 	int fd;               /* or -1 */

@@ -29,8 +29,12 @@ void server_admin_token_revoke(struct request *r);
 void server_admin_accounts(struct request *r);
 void server_admin_account_add(struct request *r);
 void server_admin_account_close(struct request *r);
+void server_admin_stores(struct request *r);
 void server_admin_grant(struct request *r);
 void server_admin_audit(struct request *r);
+
+/* page.c: the administration page. */
+void server_page_get(struct request *r);
 
 /* device_calls.c; {id} is a dkid. Resumed in server_call_answer() likewise. */
 void server_device_enrol(struct request *r);

@@ -58,6 +58,7 @@ enum body_kind {
 #define ROUTE_ADMIN 4u /* needs an admin token */
 #define ROUTE_DEVICE 8u /* {id} is a dkid of the token's account; admin tokens: of any */
 #define ROUTE_OWN 16u   /* an admin token is refused */
+#define ROUTE_PUBLIC 64u  /* no token is asked for, and one that is sent is not looked at */
 #define ROUTE_REVOKED 32u /* a revoked device's header is let in: the answer says what it needs */
 
 struct request;

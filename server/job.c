@@ -525,7 +525,7 @@ int server_jobs_each(struct jobs *jobs, int64_t account, server_jobs_fn *fn, voi
 	for (struct job *job = jobs->first; job && !r; job = job->next) {
 		struct job_view v = { .ttl = job->ttl };
 
-		if (job->account != account)
+		if (account && job->account != account)
 			continue;
 		memcpy(v.id, job->id, sizeof(v.id));
 		memcpy(v.type, job->type->name, sizeof(v.type));

@@ -105,7 +105,7 @@ struct job_view {
 void server_jobs_view(struct job *job, struct job_view *out);
 /* Of a job that is not in memory; -ENOENT. */
 int server_jobs_row(struct jobs *jobs, const char *id, struct job_view *out) MUST_CHECK;
-/* Calls fn for each job of the account. */
+/* Calls fn for each job of the account; 0: of all. */
 typedef int server_jobs_fn(void *arg, const struct job_view *v);
 int server_jobs_each(struct jobs *jobs, int64_t account, server_jobs_fn *fn, void *arg) MUST_CHECK;
 

@@ -173,7 +173,8 @@ void server_job_list(struct request *r)
 	int rc = buffer_printf(l.b, "{\"jobs\":[");
 
 	if (!rc)
-		rc = server_jobs_each(r->s->jobs, r->access.account, print_one, &l);
+		rc = server_jobs_each(
+			r->s->jobs, r->access.admin ? 0 : r->access.account, print_one, &l);
 	if (!rc)
 		rc = buffer_append(l.b, "]}", 2);
 	server_http_json(r, rc);

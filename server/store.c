@@ -50,6 +50,10 @@ static const char *const texts[SQL_COUNT] = {
 	[SQL_STORE_LIST_OPEN] =
 		"SELECT n, id, seq, purged_seq, records, bytes FROM stores s WHERE" STORE_OPEN_TO("?1")
 		" ORDER BY id",
+	[SQL_STORE_LIST_GRANTS] =
+		"SELECT s.id, s.records, s.bytes, s.open, (SELECT group_concat(a.name, char(10))"
+		" FROM grants g JOIN accounts a ON a.n = g.account WHERE g.store = s.n)"
+		" FROM stores s ORDER BY s.id",
 	[SQL_STORE_ADD] = "INSERT OR IGNORE INTO stores (id, created_at) VALUES (?, ?)",
 	[SQL_STORE_SAVE] = "UPDATE stores SET seq = ?2, purged_seq = ?3, records = ?4, bytes = ?5 "
 			   "WHERE n = ?1",
@@ -60,7 +64,7 @@ static const char *const texts[SQL_COUNT] = {
 		"SELECT a.name, a.created_at, (SELECT count(*) FROM tokens t WHERE t.account = a.n"
 		" AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?1)),"
 		" (SELECT count(*) FROM enrolled e WHERE e.account = a.n AND e.state <> 2),"
-		" (SELECT group_concat(s.id) FROM grants g JOIN stores s ON s.n = g.store"
+		" (SELECT group_concat(s.id, char(10)) FROM grants g JOIN stores s ON s.n = g.store"
 		" WHERE g.account = a.n) FROM accounts a ORDER BY a.name",
 	[SQL_STORE_CLOSE] = "UPDATE stores SET open = 0 WHERE n = ?",
 	[SQL_STORE_ALLOWED] = "SELECT 1 FROM stores s WHERE s.n = ?1 AND" STORE_OPEN_TO("?2"),
@@ -75,7 +79,7 @@ static const char *const texts[SQL_COUNT] = {
 	[SQL_TOKEN_SCOPE] = "INSERT OR IGNORE INTO token_stores (token, store) VALUES (?, ?)",
 	[SQL_TOKEN_LIST] =
 		"SELECT t.n, a.name, t.read_only, t.admin, t.created_at, t.expires_at, t.revoked_at,"
-		" t.scoped, (SELECT group_concat(s.id) FROM token_stores ts JOIN stores s"
+		" t.scoped, (SELECT group_concat(s.id, char(10)) FROM token_stores ts JOIN stores s"
 		" ON s.n = ts.store WHERE ts.token = t.n)"
 		" FROM tokens t JOIN accounts a ON a.n = t.account ORDER BY t.n",
 	[SQL_TOKEN_REVOKE] = "UPDATE tokens SET revoked_at = ?2 WHERE n = ?1 AND revoked_at IS NULL",

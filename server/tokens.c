@@ -183,19 +183,40 @@ int server_tokens_grant(
 			   db, who, "store-grant", "store %s to account %s", store, account);
 }
 
-/* Store ids have no comma. NULL: an empty list. */
-static void print_stores(struct json *o, const char *ids)
+/* A list with a line end, which no id and no account's name has, between two. NULL: an empty one.
+ */
+static void print_names(struct json *o, const char *key, const unsigned char *text)
 {
-	struct json *list = json_set_array(o, "stores");
+	struct json *list = json_set_array(o, key);
+	const char *names = (const char *)text;
 
-	while (ids && *ids) {
-		char id[WIRE_ID_MAX + 1];
-		size_t len = strcspn(ids, ",");
+	while (names && *names) {
+		char name[WIRE_NAME_MAX + 1];
+		size_t len = strcspn(names, "\n");
 
-		snprintf(id, sizeof(id), "%.*s", (int)len, ids);
-		json_append_string(list, id);
-		ids += len + (ids[len] == ',');
+		snprintf(name, sizeof(name), "%.*s", (int)len, names);
+		json_append_string(list, name);
+		names += len + (names[len] == '\n');
 	}
+}
+
+int server_tokens_stores(struct store_db *db, struct json *out)
+{
+	sqlite3_stmt *q = server_store_statement(db, SQL_STORE_LIST_GRANTS);
+	struct json *list = json_set_array(out, "stores");
+	int r;
+
+	while ((r = server_store_step(db, q)) == 1) {
+		struct json *o = json_append_object(list);
+
+		json_set_string(o, "id", (const char *)sqlite3_column_text(q, 0));
+		json_set_i64(o, "records", sqlite3_column_int64(q, 1));
+		json_set_i64(o, "bytes", sqlite3_column_int64(q, 2));
+		json_set_bool(o, "open", sqlite3_column_int(q, 3));
+		print_names(o, "accounts", sqlite3_column_text(q, 4));
+	}
+	server_store_reset(q);
+	return r;
 }
 
 int server_tokens_accounts(struct store_db *db, struct json *out)
@@ -212,7 +233,7 @@ int server_tokens_accounts(struct store_db *db, struct json *out)
 		json_set_i64(o, "createdAt", sqlite3_column_int64(q, 1) / NS_PER_SEC);
 		json_set_i64(o, "tokens", sqlite3_column_int64(q, 2));
 		json_set_i64(o, "devices", sqlite3_column_int64(q, 3));
-		print_stores(o, (const char *)sqlite3_column_text(q, 4));
+		print_names(o, "stores", sqlite3_column_text(q, 4));
 	}
 	server_store_reset(q);
 	return r;
@@ -382,7 +403,7 @@ int server_tokens_list(struct store_db *db, struct json *out)
 		set_time(o, "expiresAt", q, 5);
 		set_time(o, "revokedAt", q, 6);
 		if (sqlite3_column_int(q, 7))
-			print_stores(o, (const char *)sqlite3_column_text(q, 8));
+			print_names(o, "stores", sqlite3_column_text(q, 8));
 	}
 	server_store_reset(q);
 	return r;

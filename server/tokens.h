@@ -55,5 +55,7 @@ int server_tokens_grant(
 	struct store_db *db, const char *who, const char *store, const char *account) MUST_CHECK;
 /* Sets `accounts` in `out`. */
 int server_tokens_accounts(struct store_db *db, struct json *out) MUST_CHECK;
+/* Sets `stores` in `out`: all there are, and whom each is open to. */
+int server_tokens_stores(struct store_db *db, struct json *out) MUST_CHECK;
 
 #endif

@@ -145,6 +145,11 @@ def test_jobs_of_another_account_are_not_there(server, client):
     eventually(lambda: state(client, job) == "done")
     other = server.client(server.new_token(account="other"))
     assert other.call("GET", "/v1/jobs").json == {"jobs": []}
+    root = server.client(server.new_token("--admin", account="root"))
+    assert client.call("GET", "/v1/jobs").json == root.call("GET", "/v1/jobs").json
+    assert len(root.call("GET", "/v1/jobs").json["jobs"]) == 1
+    assert root.call("GET", f"/v1/jobs/{job}/result").status in (404, 410)
+    root.close()
     assert other.call("GET", f"/v1/jobs/{job}/result").status in (404, 410)
     assert other.call("DELETE", f"/v1/jobs/{job}").status == 404
     assert client.call("GET", f"/v1/jobs/{job}/result").status == 200

@@ -225,13 +225,18 @@ static void a_token_that_is_no_more_gets_nothing(void **state)
 
 	FOR_ROUTES
 	{
+		if (route->flags & ROUTE_PUBLIC)
+			continue;
 		assert_int_equal(call_route(f, NULL, route, out), 401);
 		assert_non_null(strstr(out, "WWW-Authenticate: Bearer"));
 	}
 	FOR_ROUTES
 	{
-		int status = call_route(f, f->revoked, route, out);
+		int status;
 
+		if (route->flags & ROUTE_PUBLIC)
+			continue;
+		status = call_route(f, f->revoked, route, out);
 		assert_true(status == 401 || status == 429);
 		status = call_route(f, f->expired, route, out);
 		assert_true(status == 401 || status == 429);
