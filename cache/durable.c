@@ -24,7 +24,8 @@
  *     The row of a pack goes when no map and no undo row names the pack.
  * I4  Before any sync of the WAL (ours, a checkpoint, close) every blob with data that is not
  *     synced is synced, and so is the directory of each new one: durable_before_sync() is the hook
- *     of the index. So all that the WAL named when the sync began is on disk when it ends; what was
+ *     of the index. (The redo log is synced beside the hook: until both are done its new records
+ *     are as what was committed meanwhile, below.) So all that the WAL named when the sync began is on disk when it ends; what was
  *     committed meanwhile may become durable by the same sync without its data, and has its undo
  *     rows.
  * I5  The generation grows under the index lock, at the start of each sync, and in each transaction
@@ -54,6 +55,7 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "base/beside.h"
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "base/error.h"
@@ -328,12 +330,18 @@ static void put_back(struct durable *d, struct blob_list *l, bool failed)
 	free(l->blobs);
 }
 
+static int sync_unsent(void *arg)
+{
+	return unsent_sync(arg);
+}
+
 int durable_before_sync(void *arg)
 {
 	struct volume *v = arg;
 	struct durable *d = v->durable;
+	struct beside unsent;
 	struct blob_list l;
-	int r;
+	int r, e;
 
 	pthread_mutex_lock(&d->lock);
 	l = d->noted;
@@ -343,11 +351,12 @@ int durable_before_sync(void *arg)
 		blob_ref(l.blobs[i]); /* while its descriptor is used: see blob_park */
 	}
 	pthread_mutex_unlock(&d->lock);
+	beside_start(&unsent, sync_unsent, v);
 	r = sync_blobs(&l);
 	if (!r)
 		r = sync_dirs(v);
-	if (!r)
-		r = unsent_sync(v);
+	e = beside_wait(&unsent);
+	r = r ? r : e;
 	for (size_t i = 0; i < l.n; i++)
 		blob_unref(l.blobs[i]);
 	put_back(d, &l, r);

@@ -28,7 +28,8 @@ struct unsent_log {
 	struct secret *key;
 	uint64_t seq; /* of the next frame */
 	off_t end, size;
-	bool published; /* before that no room is taken ahead */
+	atomic_llong bytes;           /* the larger of the two, for any thread */
+	bool published;               /* before that no room is taken ahead */
 	atomic_uint_fast64_t written; /* frames; what sync has to reach */
 	uint64_t synced;
 };
@@ -78,6 +79,7 @@ int unsent_log_make(int dirfd, const struct secret *key, struct unsent_log **out
 	memcpy(header + UNSENT_MAGIC_LEN, l->id, sizeof(l->id));
 	l->seq = 1;
 	l->end = l->size = UNSENT_HEADER_LEN;
+	atomic_store(&l->bytes, UNSENT_HEADER_LEN);
 	l->fd = openat(
 		dirfd, UNSENT_NEW_FILE, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
 	r = l->fd < 0 ? -errno : io_pwrite_full(l->fd, header, sizeof(header), 0);
@@ -118,18 +120,18 @@ int unsent_log_publish(struct unsent_log *l, int dirfd)
 	return io_fsync_dir(dirfd);
 }
 
-/* Zeros ahead of the end, so that most appends leave the file's length alone and its sync is one of
- * data only. Without it everything works as well. */
+/* Zeros ahead of the end, written and not only allocated, so that most appends change neither the
+ * file's length nor its extents and a sync is one of data only. Without it everything works as
+ * well. */
 static void grow(struct unsent_log *l, off_t end)
 {
+	static const uint8_t zeros[GROW_BYTES];
+
 	if (end <= l->size)
 		return;
-	if (!l->published) {
-		l->size = end;
-		return;
-	}
-	l->size = fallocate(l->fd, 0, l->size, end + GROW_BYTES - l->size) < 0 ? end
-									       : end + GROW_BYTES;
+	l->size = end;
+	if (l->published && !io_pwrite_full(l->fd, zeros, sizeof(zeros), end))
+		l->size += GROW_BYTES;
 }
 
 static int seal(struct unsent_log *l, const void *data, uint32_t len, uint8_t *frame)
@@ -165,6 +167,7 @@ int unsent_log_append(struct unsent_log *l, const void *data, size_t len, uint64
 	if (r)
 		return r;
 	l->end += (off_t)bytes;
+	atomic_store(&l->bytes, MAX_OF(l->size, l->end));
 	*seq = l->seq++;
 	atomic_fetch_add(&l->written, 1);
 	return 0;
@@ -187,7 +190,7 @@ int unsent_log_sync(struct unsent_log *l)
 
 uint64_t unsent_log_bytes(const struct unsent_log *l)
 {
-	return (uint64_t)MAX_OF(l->size, l->end);
+	return (uint64_t)atomic_load(&l->bytes);
 }
 
 /* --- reading --- */

@@ -1,8 +1,10 @@
 /*
  * Theory of operation: durability.
  *
- * db_sync() runs the hook and syncs the log: all records appended before it began are durable then,
- * wherever the WAL is. The WAL is synced in its stead, or besides, for commits that have no record.
+ * db_sync() runs the hook and syncs the log, at the same time: all records appended before it began
+ * are durable then, with what they name, wherever the WAL is. Cut short, a record may be there
+ * without its data, as when the kernel writes back by itself. The WAL is synced in its stead, or
+ * besides, for commits that have no record.
  *
  * db_checkpoint() commits the group with its mark, moves the WAL into the main file (the WAL is
  * synced before), and only then starts the log over.
@@ -14,6 +16,7 @@
  */
 #include <errno.h>
 
+#include "base/beside.h"
 #include "base/error.h"
 #include "base/failpoint.h"
 #include "meta/db_priv.h"
@@ -59,14 +62,38 @@ int db_settle(struct db *db)
 	return r;
 }
 
+static int flush_redo(void *arg)
+{
+	return redo_flush(arg);
+}
+
+/* The hook and the log at the same time. A record that gets to the disk before its data is nothing
+ * new: the kernel writes back as it likes, and the undo rows are for that. */
+static int sync_both(struct db *db, uint64_t number)
+{
+	struct beside flush;
+	int r, c;
+
+	if (number <= redo_synced(db->redo))
+		return vfs_before_sync(db->vfs);
+	beside_start(&flush, flush_redo, db->redo);
+	r = vfs_before_sync(db->vfs);
+	c = beside_wait(&flush);
+	if (r == 0 && c == 0)
+		redo_covered(db->redo, number);
+	return r ? r : c;
+}
+
 static int sync_covered(struct db *db)
 {
 	uint64_t number = db->redo ? redo_number(db->redo) : 0;
 	int r = FAILPOINT("db-sync");
 
-	if (r == 0)
-		r = !db->redo || atomic_load(&db->wal_needed) ? sync_wal(db)
-							      : vfs_before_sync(db->vfs);
+	if (r)
+		return r;
+	if (db->redo && !atomic_load(&db->wal_needed))
+		return sync_both(db, number);
+	r = sync_wal(db);
 	return r == 0 && db->redo ? redo_sync(db->redo, number) : r;
 }
 

@@ -520,17 +520,30 @@ void redo_restart(struct redo *r)
 		atomic_store(&r->bytes, r->room);
 }
 
+int redo_flush(struct redo *r)
+{
+	int c = sync_file(r);
+
+	if (c < 0)
+		atomic_store(&r->suspect, true);
+	return c;
+}
+
+void redo_covered(struct redo *r, uint64_t number)
+{
+	if (number > atomic_load(&r->synced))
+		atomic_store(&r->synced, number);
+}
+
 int redo_sync(struct redo *r, uint64_t number)
 {
 	int c;
 
 	if (number <= atomic_load(&r->synced))
 		return 0;
-	c = sync_file(r);
-	if (c < 0)
-		atomic_store(&r->suspect, true);
-	else
-		atomic_store(&r->synced, number);
+	c = redo_flush(r);
+	if (c == 0)
+		redo_covered(r, number);
 	return c;
 }
 

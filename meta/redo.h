@@ -114,6 +114,9 @@ bool redo_unmarked(const struct redo *r);
 void redo_restart(struct redo *r);
 
 int redo_sync(struct redo *r, uint64_t number) MUST_CHECK;
+/* Its two halves: the disk, and the word that all up to `number` is durable. */
+int redo_flush(struct redo *r) MUST_CHECK;
+void redo_covered(struct redo *r, uint64_t number);
 bool redo_suspect(const struct redo *r);
 uint64_t redo_number(const struct redo *r);
 uint64_t redo_synced(const struct redo *r);
