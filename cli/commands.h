@@ -33,6 +33,7 @@ extern const struct command command_wipe;
 extern const struct command command_enroll;
 extern const struct command command_keys;
 extern const struct command command_rotate;
+extern const struct command command_passphrase;
 extern const struct command command_doctor;
 extern const struct command command_events;
 extern const struct command command_job_run;

@@ -45,6 +45,8 @@ struct keyring_entry_info {
 int keyring_new(const char *kid, struct keyring **out) MUST_CHECK;
 int keyring_load(int dirfd, struct keyring **out) MUST_CHECK;
 int keyring_save(const struct keyring *k, int dirfd) MUST_CHECK;
+/* What keyring_load would give after keyring_save, locked. */
+int keyring_reread(const struct keyring *k, struct keyring **out) MUST_CHECK;
 void keyring_free(struct keyring *k);
 
 /* Takes ownership of `kek` (32 bytes) on success. CE_WRONG_KEY: no entry commits to it.

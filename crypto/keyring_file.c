@@ -152,18 +152,12 @@ static int read_root(const struct json *root, struct keyring *k)
 	return r;
 }
 
-int keyring_load(int dirfd, struct keyring **out)
+static int from_text(const char *text, size_t len, struct keyring **out)
 {
-	_cleanup_free_ char *text = NULL;
 	_cleanup_json_ struct json *root = NULL;
 	struct keyring *k;
-	size_t len;
-	int r;
+	int r = json_parse(text, len, &root);
 
-	r = io_read_file(dirfd, KEYRING_FILE, KEYRING_FILE_MAX, &text, &len);
-	if (r)
-		return r == -EFBIG ? CE_FORMAT : r;
-	r = json_parse(text, len, &root);
 	if (r)
 		return r;
 	k = calloc(1, sizeof(*k));
@@ -176,6 +170,17 @@ int keyring_load(int dirfd, struct keyring **out)
 	}
 	*out = k;
 	return 0;
+}
+
+int keyring_load(int dirfd, struct keyring **out)
+{
+	_cleanup_free_ char *text = NULL;
+	size_t len;
+	int r = io_read_file(dirfd, KEYRING_FILE, KEYRING_FILE_MAX, &text, &len);
+
+	if (r)
+		return r == -EFBIG ? CE_FORMAT : r;
+	return from_text(text, len, out);
 }
 
 static void write_entry(struct json *obj, const struct keyring_entry *e)
@@ -193,12 +198,10 @@ static void write_entry(struct json *obj, const struct keyring_entry *e)
 	json_set_i64(obj, "createdAt", e->created_at_s);
 }
 
-int keyring_save(const struct keyring *k, int dirfd)
+static int to_text(const struct keyring *k, char **out)
 {
 	_cleanup_json_ struct json *root = json_new_object();
-	_cleanup_free_ char *text = NULL;
 	struct json *entries;
-	int r;
 
 	json_set_string(root, "format", KEYRING_FORMAT);
 	json_set_u64(root, "v", KEYRING_VERSION);
@@ -210,10 +213,23 @@ int keyring_save(const struct keyring *k, int dirfd)
 	entries = json_set_array(root, "entries");
 	for (size_t i = 0; i < k->n_entries; i++)
 		write_entry(json_append_object(entries), &k->entries[i]);
-	r = json_print(root, true, &text);
-	if (r)
-		return r;
-	return io_publish(dirfd, KEYRING_FILE, text, strlen(text), 0600);
+	return json_print(root, true, out);
+}
+
+int keyring_save(const struct keyring *k, int dirfd)
+{
+	_cleanup_free_ char *text = NULL;
+	int r = to_text(k, &text);
+
+	return r ? r : io_publish(dirfd, KEYRING_FILE, text, strlen(text), 0600);
+}
+
+int keyring_reread(const struct keyring *k, struct keyring **out)
+{
+	_cleanup_free_ char *text = NULL;
+	int r = to_text(k, &text);
+
+	return r ? r : from_text(text, strlen(text), out);
 }
 
 int keyring_save_erasing(const struct keyring *k, int dirfd)
