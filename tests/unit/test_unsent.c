@@ -10,7 +10,7 @@
 #include "cache/unsent_format.h"
 #include "meta/redo.h"
 
-#define RUNS 25 /* CACHET_TEST_RUNS: the last seed, CACHET_TEST_SEED: the first or only one */
+#define RUNS 10 /* CACHET_TEST_RUNS: the last seed, CACHET_TEST_SEED: the first or only one */
 
 static void path_of(const struct tree_fixture *f, const char *name, char out[static 256])
 {

@@ -2,7 +2,7 @@
  * Goal: nothing acknowledged is lost by SIGKILL, nothing synced by power loss, a full disk or a
  * failed sync; and the index always opens.
  *
- * More: CACHET_TEST_KILLS (50), CACHET_TEST_POWER (500), CACHET_TEST_SEED (1).
+ * More: CACHET_TEST_KILLS (25), CACHET_TEST_POWER (250), CACHET_TEST_SEED (1).
  */
 #include "meta_fixture.h"
 #include "meta_record.h"
@@ -70,7 +70,7 @@ static uint64_t kill_round(struct fixture *f, uint64_t n)
 
 static void test_sigkill_loses_no_acknowledged_commit(void **state)
 {
-	unsigned rounds = fixture_times("CACHET_TEST_KILLS", 50);
+	unsigned rounds = fixture_times("CACHET_TEST_KILLS", 25);
 	uint64_t n = 0, commits = 0;
 	struct fixture f;
 
@@ -111,7 +111,7 @@ static void child_creates(struct fixture *f)
 
 static void test_sigkill_while_it_is_made_leaves_a_whole_index_or_none(void **state)
 {
-	unsigned rounds = fixture_times("CACHET_TEST_KILLS", 50);
+	unsigned rounds = fixture_times("CACHET_TEST_KILLS", 25);
 
 	for (unsigned i = 0; i < rounds; i++) {
 		struct timespec t = { .tv_nsec = (long)rand() % 12000000 };
@@ -276,7 +276,7 @@ static void assert_survives(struct story *s, size_t crash, unsigned percent)
 static void test_power_loss_loses_no_synced_commit_and_never_the_index(void **state)
 {
 	static const unsigned percents[] = { 0, 30, 60, 90, 100 };
-	unsigned states = fixture_times("CACHET_TEST_POWER", 500), done = 0;
+	unsigned states = fixture_times("CACHET_TEST_POWER", 250), done = 0;
 	struct story s;
 
 	while (done < states) {
