@@ -40,17 +40,42 @@ static const char *const header_names[HEADER_COUNT] = {
 struct collected {
 	struct request *r;
 	size_t bytes, count;
-	bool twice;
+	bool twice, odd;
 };
 
-static enum MHD_Result collect(
-	void *cls, enum MHD_ValueKind kind, const char *name, const char *value)
+static bool is_alnum(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
+/* RFC 9110 section 5.1: a name is a token. libmicrohttpd lets a blank before the colon be part of
+ * it, and with it a second framing pass unseen. */
+static bool is_token(const char *name, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if (!strchr("!#$%&'*+-.^_`|~", name[i]) && !is_alnum(name[i]))
+			return false;
+	return len && !memchr(name, 0, len);
+}
+
+/* RFC 9110 section 5.5. Of a value with a NUL in it libmicrohttpd shows the part before it. */
+static bool is_value(const char *value, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if (((unsigned char)value[i] < ' ' && value[i] != '\t') || value[i] == 0x7f)
+			return false;
+	return true;
+}
+
+static enum MHD_Result collect(void *cls, enum MHD_ValueKind kind, const char *name,
+	size_t name_len, const char *value, size_t len)
 {
 	struct collected *c = cls;
 
 	(void)kind;
-	c->bytes += strlen(name) + (value ? strlen(value) : 0) + 4;
+	c->bytes += name_len + len + 4;
 	c->count++;
+	c->odd |= !is_token(name, name_len) || (value && !is_value(value, len));
 	for (size_t i = 0; i < HEADER_COUNT; i++) {
 		if (strcasecmp(name, header_names[i]) != 0)
 			continue;
@@ -64,12 +89,15 @@ static void check_header(struct request *r, const char *url)
 {
 	struct collected c = { .r = r };
 
-	MHD_get_connection_values(r->conn, MHD_HEADER_KIND, collect, &c);
+	MHD_get_connection_values_n(r->conn, MHD_HEADER_KIND, collect, &c);
 	if (strlen(url) > URI_MAX_BYTES)
 		server_http_refuse(r, PROBLEM_URI_TOO_LONG, "an address has at most 4096 bytes");
 	if (c.bytes > HEADERS_MAX_BYTES || c.count > HEADERS_MAX_COUNT)
 		server_http_refuse(r, PROBLEM_HEADERS_TOO_LARGE,
 			"a header has at most 64 lines and 16384 bytes");
+	if (c.odd)
+		server_http_refuse(r, PROBLEM_BAD_REQUEST,
+			"a header line has a character that it may not have");
 	if (c.twice)
 		server_http_refuse(
 			r, PROBLEM_BAD_REQUEST, "a header line that stands alone came twice");
@@ -198,8 +226,9 @@ static void find_route(struct request *r, const char *method, const char *url, c
 			r->route = route;
 			return;
 		}
-		snprintf(allowed + used, ANSWER_VALUE_SIZE - used, "%s%s%s", used ? ", " : "OPTIONS, ",
-			route->method, strcmp(route->method, "GET") != 0 ? "" : ", HEAD");
+		snprintf(allowed + used, ANSWER_VALUE_SIZE - used, "%s%s%s",
+			used ? ", " : "OPTIONS, ", route->method,
+			strcmp(route->method, "GET") != 0 ? "" : ", HEAD");
 	}
 }
 

@@ -50,7 +50,7 @@ struct connection {
 
 struct http {
 	struct MHD_Daemon *mhd;
-	struct tls *tls; /* or NULL */
+	struct tls *tls;      /* or NULL */
 	atomic_uint requests; /* under way */
 	atomic_uint_fast64_t json_reserved;
 	pthread_mutex_t lock;          /* guards the list and its members; a leaf */
@@ -200,9 +200,8 @@ static enum MHD_Result send_answer(struct request *r)
 	struct MHD_Response *response;
 	enum MHD_Result ok;
 
-	server_answer_pack(&r->answer,
-		MHD_lookup_connection_value(
-			r->conn, MHD_HEADER_KIND, MHD_HTTP_HEADER_ACCEPT_ENCODING));
+	server_answer_pack(&r->answer, MHD_lookup_connection_value(r->conn, MHD_HEADER_KIND,
+					       MHD_HTTP_HEADER_ACCEPT_ENCODING));
 	if (atomic_load(&r->s->stopping))
 		server_answer_header(&r->answer, MHD_HTTP_HEADER_CONNECTION, "close");
 	response = server_answer_build(&r->answer, r->s->instance);

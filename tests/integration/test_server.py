@@ -761,7 +761,12 @@ PUT_LINES = ("If-None-Match: *", "Cachet-Parent: root", "Cachet-Name: x", "Idemp
     (("Content-Length: 3", "Host: y"), 400),
     (tuple(f"X-{i}: {i}" for i in range(70)), 431),
     (("X-Long: " + "l" * 20000,), 431),
-], ids=range(15))
+    (("Content-Length: 3", "Transfer-Encoding : chunked"), 400),
+    (("Content-Length: 3", "Transfer-Encoding\t: chunked"), 400),
+    (("Content-Length: 3", "Cachet-Mode\x01: 1"), 400),
+    (("Content-Length: 3", "X: a\x01b"), 400),
+    (("Content-Length: 3", "X: a\x7f"), 400),
+], ids=range(20))
 def test_conflicting_and_oversized_headers(server, client, lines, status):
     out = server.raw(head_of(server, "PUT", "/v1/stores/main/records/x", *PUT_LINES, *lines) + b"abc", timeout=3)
     assert out.startswith(b"HTTP/1.1 %d " % status), out[:200]
