@@ -46,6 +46,7 @@ def test_it_names_each_route_of_the_server_and_no_other(spec, server):
     for method, path in re.findall(r'\{ "([A-Z]+)", ((?:\w+|"[^"]*")(?: "[^"]*")?),', text):
         path = "".join(w.strip('"') if w[0] == '"' else short[w] for w in path.split())
         table.add((method, re.sub(r"\{\w+\}", "{}", path)))
+    table.remove(("GET", "/admin"))  # the page for people, not of the protocol
     assert len(table) > 30
     documented = {(o.method, re.sub(r"\{\w+\}", "{}", o.path)) for o in spec.operations if o.method != "HEAD"}
     assert documented == table
