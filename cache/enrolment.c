@@ -29,11 +29,14 @@
 
 #define SETTING_CLOCK "keys.clock"
 #define SETTING_ROTATION "keys.rotation"
+#define SETTING_KID "keys.kid"       /* of the KEK, and the device's public key: */
+#define SETTING_DEVICE "keys.device" /* events tell when they change */
 #define RETRY_S 60
 #define RENEW_MAX_S (12 * 3600)
 #define RENEW_MIN_S 5
 #define CLOCK_EVERY_S 60
 #define COMMIT_BATCH 64
+#define ROTATE_BEGINS "{\"result\":\"begun\"}"
 
 static int64_t wall_s(void)
 {
@@ -382,6 +385,37 @@ static int in_txn(struct volume *v, int (*fn)(struct volume *v))
 	return r;
 }
 
+static int note_change(struct volume *v, const char *setting, const void *now, size_t len,
+	bool also_first, const char *kind, const char *detail)
+{
+	uint8_t before[ENROLL_POINT_LEN + ENROLL_NAME_MAX];
+	size_t n = 0;
+	int r = setting_get(v->db, setting, before, sizeof(before), &n);
+	bool is_new = r == -ENOENT;
+
+	if (!r && n == len && !memcmp(before, now, len))
+		return 0;
+	if (r && !is_new)
+		return r;
+	r = setting_set(v->db, setting, now, len);
+	if (!r && (!is_new || also_first))
+		r = event_append(v->db, clock_wall_ns(), kind, detail);
+	return r;
+}
+
+/*
+ * Inside a transaction, so that event and setting are one: also a rotation or an enrolment that
+ * happened while the index was closed, or whose index part was cut off by a kill, is told once.
+ */
+static int note_identity(struct volume *v, const struct device *d)
+{
+	int r = note_change(v, SETTING_DEVICE, d->pub, sizeof(d->pub), true, "enrol", "{}");
+
+	return r ? r
+		 : note_change(v, SETTING_KID, d->kid, strlen(d->kid), false, "rotate",
+			   "{\"result\":\"done\"}");
+}
+
 /* Inside a transaction. Both only ever grow. */
 static int note_bounds(struct volume *v)
 {
@@ -399,6 +433,8 @@ static int note_bounds(struct volume *v)
 	if (!r && e->device->token)
 		r = setting_set(v->db, SETUP_TOKEN, secret_cbytes(e->device->token),
 			secret_len(e->device->token));
+	if (!r && e->device->priv)
+		r = note_identity(v, e->device);
 	pthread_mutex_unlock(&e->lock);
 	return r;
 }
@@ -441,13 +477,6 @@ void enrolment_tick(struct volume *v)
 
 /* --- mounted --- */
 
-static int note_rotation(struct volume *v)
-{
-	int r = note_bounds(v);
-
-	return r ? r : event_append(v->db, clock_wall_ns(), "rotate", "{\"result\":\"done\"}");
-}
-
 /* The volume is open, so the keyring is unlocked. */
 static int adopt_open(struct volume *v, const struct enrol_wire_kek *got)
 {
@@ -461,7 +490,7 @@ static int adopt_open(struct volume *v, const struct enrol_wire_kek *got)
 	pthread_mutex_unlock(&e->lock);
 	keys_unlock(v);
 	if (!r && e->device->rotation != rotation) {
-		r = in_txn(v, note_rotation);
+		r = in_txn(v, note_bounds);
 		if (!r)
 			r = FAILPOINT("rotate-indexed");
 	}
@@ -558,17 +587,37 @@ static int note_revocation(struct volume *v)
 	return event_append(v->db, clock_wall_ns(), "revoke", "{}");
 }
 
+static void note_failure(struct volume *v, int code)
+{
+	char detail[160];
+
+	snprintf(detail, sizeof(detail), "{\"result\":\"failed\",\"error\":\"%s\"}",
+		error_text(code));
+	if (volume_event(v, "rotate", detail))
+		log_warning("a failed rotation is not in the event log");
+}
+
 static int renew(struct volume *v, const struct enrolment_link *link, bool rotate, char **error)
 {
 	_cleanup_(enrol_wire_kek_done) struct enrol_wire_kek got = { 0 };
 	struct enrolment *e = v->enrolment;
+	bool rotates = rotate;
 	int r;
 
 	if (!e->device->priv)
 		return say(error, CE_REVOKED, "the server revoked this device");
-	r = ask_current(e->device, link, rotate ? ENROL_WIRE_ROTATE : ENROL_WIRE_KEK, &got, error);
+	r = rotate ? volume_event(v, "rotate", ROTATE_BEGINS) : 0;
+	if (!r)
+		r = ask_current(
+			e->device, link, rotate ? ENROL_WIRE_ROTATE : ENROL_WIRE_KEK, &got, error);
+	if (!r && !rotate && strcmp(got.kid, e->device->kid) != 0) {
+		rotates = true; /* the server's owner did */
+		r = volume_event(v, "rotate", ROTATE_BEGINS);
+	}
 	if (!r)
 		r = adopt_open(v, &got);
+	if (r && rotates)
+		note_failure(v, r);
 	if (!r) {
 		pthread_mutex_lock(&e->lock);
 		e->from_lease = false;
@@ -652,78 +701,6 @@ int64_t volume_lease_left_s(struct volume *v)
 		left = MAX_OF(e->device->lease.until_s - effective_s(e), 0);
 	pthread_mutex_unlock(&e->lock);
 	return left;
-}
-
-/* --- for people --- */
-
-bool volume_needs_server(const char *key_source)
-{
-	const char *local;
-
-	return keysource_is_server(key_source, &local);
-}
-
-void volume_keys_status(struct volume *v, struct volume_keys_status *out)
-{
-	struct enrolment *e = v->enrolment;
-	uint8_t digest[KDF_SHA256_LEN];
-
-	*out = (struct volume_keys_status){ .server = e != NULL };
-	keys_lock(v);
-	snprintf(out->kid, sizeof(out->kid), "%s", keyring_kid(v->keyring));
-	if (e) {
-		pthread_mutex_lock(&e->lock);
-		strcpy(out->device_id, e->device->id);
-		strcpy(out->dkid, e->device->dkid);
-		out->rotation = e->device->rotation;
-		out->lease_until_s = e->device->lease.held ? e->device->lease.until_s : 0;
-		out->from_lease = e->from_lease;
-		out->revoked = !e->device->priv;
-		if (!kdf_sha256(e->device->pub, sizeof(e->device->pub), digest))
-			bytes_to_hex(digest, sizeof(digest), out->pub_sha256);
-		pthread_mutex_unlock(&e->lock);
-	}
-	keys_unlock(v);
-}
-
-struct key_names {
-	const char *ref;
-	char name[STORE_NAME_MAX + 1];
-};
-
-static int find_name(void *arg, const struct store_row *s)
-{
-	struct key_names *n = arg;
-
-	if (strcmp(n->ref, s->ref) != 0)
-		return 0;
-	memcpy(n->name, s->name, sizeof(n->name));
-	return 1;
-}
-
-int volume_keys_each(
-	struct volume *v, int (*fn)(void *arg, const struct volume_key_info *k), void *arg)
-{
-	struct keyring_entry_info info;
-	int r = 0;
-
-	db_read(v->db);
-	keys_lock(v);
-	for (size_t i = 0; !r && !keyring_entry(v->keyring, i, &info); i++) {
-		struct key_names n = { .ref = info.store };
-		struct volume_key_info k = { .purpose = info.purpose,
-			.store = n.name,
-			.kid = info.kid,
-			.epoch = info.epoch,
-			.created_at_s = info.created_at_s };
-
-		r = *info.store ? store_each(v->db, find_name, &n) : 0;
-		if (r >= 0)
-			r = fn(arg, &k);
-	}
-	keys_unlock(v);
-	db_unlock(v->db);
-	return r;
 }
 
 /* --- enrolling anew --- */

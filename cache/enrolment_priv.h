@@ -1,4 +1,4 @@
-/* Between enrolment.c (what follows), enrol_wire.c (messages), volume.c and volume_create.c. */
+/* Between enrolment.c (what follows), enrolment_status.c, enrol_wire.c (messages), volume.c and volume_create.c. */
 #ifndef CACHET_CACHE_ENROLMENT_PRIV_H
 #define CACHET_CACHE_ENROLMENT_PRIV_H
 

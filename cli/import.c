@@ -159,6 +159,19 @@ static int print_json(const struct import *m, bool complete)
 	return show_json(o);
 }
 
+/* Before the originals go. */
+static int record(const struct import *m)
+{
+	_cleanup_json_ struct json *o = json_new_object();
+	int r;
+
+	json_set_string(o, "do", "imported");
+	json_set_u64(o, "files", m->copy.totals.files);
+	json_set_u64(o, "bytes", m->copy.totals.bytes);
+	r = target_ask(&m->args->common, &m->target, o, TARGET_DAEMON, TARGET_TIMEOUT_MS, NULL);
+	return r == COMMAND_GO ? 0 : SAID(r);
+}
+
 static int print(const struct import *m)
 {
 	const struct import_totals *t = &m->copy.totals;
@@ -213,7 +226,10 @@ static int run_envelopes(struct import *m, const char *file, const char *target)
 	if (r != COMMAND_GO)
 		return r;
 	r = import_envelopes(file, key, target, &m->copy.totals, &at);
-	return r ? fail_envelopes(m, file, at, r) : print(m);
+	if (r)
+		return fail_envelopes(m, file, at, r);
+	r = record(m);
+	return r ? fail(m, r) : print(m);
 }
 
 static int run(int argc, char **argv)
@@ -234,6 +250,8 @@ static int run(int argc, char **argv)
 	m.copy.full = wait_sent;
 	m.copy.arg = &m;
 	r = import_copy_in(&m.copy);
+	if (!r)
+		r = record(&m);
 	if (!r && !args.keep)
 		r = wait_sent(&m);
 	if (!r && !args.keep)

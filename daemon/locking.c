@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -111,8 +112,20 @@ int locking_sync(struct locking *l, struct sync **out, char **error)
 
 struct lock_step {
 	struct locking *l;
+	const char *reason;
 	int code;
 };
+
+/* Whoever locks or unlocks does so all the same. `why`: one of a few fixed texts. */
+static void note(struct locking *l, const char *kind, const char *why)
+{
+	char detail[160] = "{}";
+
+	if (why)
+		snprintf(detail, sizeof(detail), "{\"why\":\"%s\"}", why);
+	if (volume_event(l->d->volume, kind, detail))
+		log_warning("the event log does not have the %s", kind);
+}
 
 /* Nobody is inside the mount or a request any more. */
 static void take_keys(void *arg)
@@ -120,6 +133,7 @@ static void take_keys(void *arg)
 	struct lock_step *s = arg;
 
 	sync_free(steal_ptr(&s->l->d->sync));
+	note(s->l, "lock", s->reason);
 	s->code = volume_lock(s->l->d->volume);
 	volume_forget_ciphers();
 }
@@ -136,7 +150,7 @@ static bool may(struct locking *l)
 
 static void lock_now(struct locking *l, const char *reason, struct locking_result *out)
 {
-	struct lock_step s = { .l = l };
+	struct lock_step s = { .l = l, .reason = reason };
 
 	atomic_store(&l->wanted, true);
 	out->kept = fs_lock_begin(l->d->fs);
@@ -188,6 +202,7 @@ static int give_keys(void *arg, struct sync **sync)
 	if (!r)
 		r = sync_start(d->sync);
 	if (!r) {
+		note(s->l, "unlock", NULL);
 		*sync = d->sync;
 		return 0;
 	}

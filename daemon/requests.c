@@ -258,7 +258,7 @@ static int do_operation(struct request *q)
 	return 0;
 }
 
-static int do_exported(struct request *q)
+static int note_transfer(struct request *q, const char *kind)
 {
 	uint64_t files, bytes;
 	char detail[96];
@@ -268,8 +268,18 @@ static int do_exported(struct request *q)
 		return say(q, CE_USAGE, "'files' and 'bytes' are numbers");
 	snprintf(detail, sizeof(detail), "{\"files\":%" PRIu64 ",\"bytes\":%" PRIu64 "}", files,
 		bytes);
-	r = volume_event(q->d->volume, "export", detail);
+	r = volume_event(q->d->volume, kind, detail);
 	return r ? r : volume_sync(q->d->volume);
+}
+
+static int do_exported(struct request *q)
+{
+	return note_transfer(q, "export");
+}
+
+static int do_imported(struct request *q)
+{
+	return note_transfer(q, "import");
 }
 
 /* What is known without the index. */
@@ -625,6 +635,7 @@ static const struct verb {
 	{ "accept-old", do_accept_old, true },
 	{ "operation", do_operation, false },
 	{ "exported", do_exported, false },
+	{ "imported", do_imported, false },
 	{ "job-run", do_job_run, false },
 	{ "jobs", do_jobs, false },
 	{ "job-result", do_job_result, true },
