@@ -63,15 +63,16 @@ const struct command command_serve = {
 	.name = "serve",
 	.usage = "[OPTIONS] DIR",
 	.summary = "Serve the records kept in DIR to cachet volumes",
-	.details = "DIR is made if it is missing; one server at a time has it. Stays in the "
-		   "foreground until SIGTERM or\n"
-		   "SIGINT, then answers what is under way and ends. SIGHUP reads certificate and key "
-		   "again, without\n"
-		   "dropping a connection. Make a token first: cachet serve token add.\n"
-		   "The page /admin administers it in a browser, with a token made by --admin.\n"
-		   "A DIR with the name of such a verb (token, store, audit ...) is written "
-		   "./token and so on.\n\n"
-		   "Exit codes: 8 another server has DIR, or the address is taken.\n",
+	.details =
+		"DIR is made if it is missing; one server at a time has it. Stays in the "
+		"foreground until SIGTERM or\n"
+		"SIGINT, then answers what is under way and ends. SIGHUP reads certificate and key "
+		"again, without\n"
+		"dropping a connection. Make a token first: cachet serve token add.\n"
+		"The page /admin administers it in a browser, with a token made by --admin.\n"
+		"A DIR with the name of such a verb (token, store, audit ...) is written "
+		"./token and so on.\n\n"
+		"Exit codes: 8 another server has DIR, or the address is taken.\n",
 	.options = options,
 	.run = run,
 };

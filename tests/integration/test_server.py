@@ -682,7 +682,8 @@ def test_names_that_are_not_percent_encoded_are_refused(client, name):
     a = client.call("PUT", client.url("x"), b"", {
         "Idempotency-Key": new_key(), "If-None-Match": "*", "Cachet-Parent": "root",
         "Cachet-Name": name.encode("utf-8").decode("latin-1")})
-    assert a.status == 400 and a.problem == "bad-name"
+    # A control character is refused with the whole header already.
+    assert a.status == 400 and a.problem == ("bad-request" if "\x7f" in name else "bad-name")
 
 
 @pytest.mark.parametrize("name", ["a b", "é", "日本語.txt", "😀", 'q"\\', "tab\tnew\nline", "\x01\x7f", "n" * 255,
