@@ -116,7 +116,7 @@ def test_a_payload_of_unknown_length_is_refused(client):
     assert a.status == 411
 
 
-@pytest.mark.parametrize("path,key", [("?type=cat", None), ("?type=cat", "zz"), ("", new_key()), ("?type=a&type=b", new_key())])
+@pytest.mark.parametrize("path,key", [("?type=cat", None), ("?type=cat", "zz"), ("", "0" * 32), ("?type=a&type=b", "0" * 32)])
 def test_malformed_jobs_are_400(client, path, key):
     a = client.call("POST", "/v1/jobs" + path, b"x", {"Idempotency-Key": key})
     assert a.status == 400

@@ -341,7 +341,7 @@ static void every_call(enum fault_kind kind, bool reopening)
 	if (!reopening && kind != FAULT_SHORT)
 		assert_true(refusals > 0); /* else nothing was tested */
 	print_message(
-		"%ld calls failed in turn, %u times an answer was an error\n", n - 4, refusals);
+		"up to call %ld, %u times an answer was an error\n", n, refusals);
 }
 
 static void test_no_space_at_every_call(void **state)
