@@ -168,7 +168,8 @@ static int seal_bundle(struct export *x, char **error)
 	if (r)
 		return r;
 	r = export_pack(w, x->roots, x->n_roots, &x->totals, error);
-	r = bundle_finish(w);
+	if (!r)
+		r = bundle_finish(w);
 	bundle_writer_free(w);
 	return r;
 }

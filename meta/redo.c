@@ -26,6 +26,7 @@
 #include "base/io.h"
 #include "crypto/kdf.h"
 
+#define PIECE ((size_t)64 << 10)
 #define ALG AEAD_XCHACHA20POLY1305
 #define BLOCK (UINT64_C(64) << 10)
 #define NUMBERS_AHEAD (UINT64_C(1) << 24)
@@ -69,9 +70,35 @@ static uint64_t aligned(uint64_t n)
 
 /* --- the file --- */
 
+/* SQLite's unix VFS takes the length modulo 128 KiB. */
+static int write_pieces(struct redo *r, const uint8_t *data, size_t len, uint64_t at)
+{
+	int rc = SQLITE_OK;
+
+	while (len && rc == SQLITE_OK) {
+		size_t n = MIN_OF(len, PIECE);
+
+		rc = r->file->pMethods->xWrite(r->file, data, (int)n, (sqlite3_int64)at);
+		data += n;
+		at += n;
+		len -= n;
+	}
+	return rc;
+}
+
+static int read_pieces(struct redo *r, uint8_t *data, size_t len)
+{
+	int rc = SQLITE_OK;
+
+	for (size_t at = 0; at < len && rc == SQLITE_OK; at += PIECE)
+		rc = r->file->pMethods->xRead(
+			r->file, data + at, (int)MIN_OF(len - at, PIECE), (sqlite3_int64)at);
+	return rc;
+}
+
 static int write_at(struct redo *r, const void *data, size_t len, uint64_t at)
 {
-	int rc = r->file->pMethods->xWrite(r->file, data, (int)len, (sqlite3_int64)at);
+	int rc = write_pieces(r, data, len, at);
 
 	/* What a failed write left counts too. */
 	if (rc != SQLITE_OK) {
@@ -254,9 +281,7 @@ static int read_image(struct redo *r)
 	r->opened = malloc(REDO_PAYLOAD_MAX);
 	if (!r->image || !r->opened)
 		return -ENOMEM;
-	return r->image_len
-		       ? code(r->file->pMethods->xRead(r->file, r->image, (int)r->image_len, 0))
-		       : 0;
+	return r->image_len ? code(read_pieces(r, r->image, r->image_len)) : 0;
 }
 
 int redo_locate(struct redo *r, const struct redo_mark *m, struct redo_place *p)
