@@ -54,7 +54,8 @@ static const struct option_def options[] = {
 		.help = "longest wait for content that is not here (default: 30s)" },
 	{ "lock-idle", 0, OPTION_DURATION, offsetof(struct args, lock_idle_ms), .min = 1000,
 		.max = 86400000, .arg = "TIME",
-		.help = "lock the volume when nothing was asked of it for so long (default: never)" },
+		.help = "lock the volume when nothing was asked of it for so long (default: "
+			"never)" },
 	{ "mountpoint", 'm', OPTION_STRING, offsetof(struct args, mountpoint), .arg = "DIR",
 		.help = "where `cachet mount NAME` mounts it; made if missing" },
 	{ "ca-file", 0, OPTION_STRING, offsetof(struct args, ca_file), .arg = "FILE",

@@ -26,14 +26,14 @@ struct config {
 	char *origin;
 	char *store; /* or NULL: all */
 	char *key_source;
-	char *mountpoint;     /* default for `mount` and fstab, or NULL */
-	char *ca_file;        /* or NULL */
-	bool allow_raw_kek;   /* development: a server may send its key unwrapped */
-	char *trust_check;    /* command: is this machine trusted? or NULL (daemon/memory.h) */
-	char *volume_dir;     /* not of the file: where a memory-only mount is (daemon/memory.h) */
-	uint64_t limit_bytes; /* 0 = default */
-	uint64_t deadline_ms; /* 0 = default */
-	uint64_t scrub_rate;  /* bytes a second verified in the background; 0 = none */
+	char *mountpoint;      /* default for `mount` and fstab, or NULL */
+	char *ca_file;         /* or NULL */
+	bool allow_raw_kek;    /* development: a server may send its key unwrapped */
+	char *trust_check;     /* command: is this machine trusted? or NULL (daemon/memory.h) */
+	char *volume_dir;      /* not of the file: where a memory-only mount is (daemon/memory.h) */
+	uint64_t limit_bytes;  /* 0 = default */
+	uint64_t deadline_ms;  /* 0 = default */
+	uint64_t scrub_rate;   /* bytes a second verified in the background; 0 = none */
 	uint64_t lock_idle_ms; /* lock when nothing was asked for so long; 0 = never */
 };
 

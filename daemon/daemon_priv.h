@@ -20,7 +20,7 @@ struct daemon_state {
 	struct fs *fs;          /* likewise */
 	const char *mountpoint; /* likewise */
 	bool read_only;
-	int64_t started_ns; /* wall time */
+	int64_t started_ns;      /* wall time */
 	struct locking *locking; /* NULL: opened directly */
 };
 

@@ -456,6 +456,7 @@ def test_an_edit_is_kept_until_it_is_confirmed_and_applied_once(hostile, shell, 
     hostile.behave()
     if how == "silent":  # the answer may take its minute: the link is cut by hand
         s("offline")
+        s.until(lambda st: st["state"] == "forced-offline" or st["state"] == "forced")
         s("online")
     end = time.time() + 30
     while s("idle 3000", fails=True).startswith("-"):
