@@ -235,7 +235,8 @@ static void poke(struct sync *s)
 static void accept_old(struct sync *s)
 {
 	if (volume_accept_old(s->volume)) {
-		sync_note(s, CE_HELD, "the old copy could not be accepted: the disk is full or broken");
+		sync_note(s, CE_HELD,
+			"the old copy could not be accepted: the disk is full or broken");
 		return;
 	}
 	pthread_mutex_lock(&s->lock);
@@ -253,11 +254,15 @@ static void take_asked(struct sync *s)
 	asked = s->asked;
 	s->asked.token = NULL;
 	s->asked.offline_set = s->asked.token_set = s->asked.poke = false;
+	s->asked.was_offline = false;
 	s->asked.allow_deletes = s->asked.accept_restored = s->asked.accept_old = false;
 	pthread_mutex_unlock(&s->lock);
 	if (asked.offline_set && asked.offline != (s->link.state == SYNC_FORCED)) {
 		link_force(&s->link, asked.offline, sync_now_ms());
 		abandon_all(s);
+	} else if (asked.was_offline && !asked.offline) {
+		abandon_all(s); /* offline and back before this thread looked: what hangs goes all
+				   the same */
 	}
 	if (asked.token_set)
 		set_token(s, asked.token);
@@ -631,6 +636,7 @@ void sync_set_offline(struct sync *s, bool offline)
 	pthread_mutex_lock(&s->lock);
 	s->asked.offline_set = true;
 	s->asked.offline = offline;
+	s->asked.was_offline |= offline;
 	if (offline || s->status.state == SYNC_FORCED) {
 		s->verdict = offline ? CE_OFFLINE : 0;
 		s->status.state = offline ? SYNC_FORCED : SYNC_OFFLINE;

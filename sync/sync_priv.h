@@ -153,7 +153,7 @@ struct sync {
 	unsigned waiters;    /* callers inside sync_fetch, sync_wait_… */
 	bool stores_known;
 	struct {
-		bool offline_set, offline, token_set, poke, allow_deletes, accept_restored, accept_old;
+		bool offline_set, offline, was_offline, token_set, poke, allow_deletes, accept_restored, accept_old;
 		struct secret *token;
 	} asked;
 	atomic_uint_fast64_t poke_gen; /* counts sync_poke(); read anywhere */
