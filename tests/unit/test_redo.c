@@ -325,6 +325,34 @@ static void test_what_only_reads_leaves_the_log_alone(void **state)
 	fixture_done(&f);
 }
 
+/* SQLite's unix VFS takes lengths modulo 128 KiB. */
+static void test_a_long_record_is_there_after_a_kill(void **state)
+{
+	static const size_t sizes[] = { 65000, 131000, 131072, 200000, 262144, 900000 };
+
+	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+		_cleanup_free_ char *big = malloc(sizes[i]);
+		struct fixture f;
+		struct image killed;
+		struct db *db;
+
+		memset(big, 'x', sizes[i]);
+		fixture_init(&f);
+		db = fixture_create(&f);
+		assert_int_equal(db_begin(db), 0);
+		assert_int_equal(setting_set(db, "big", big, sizes[i]), 0);
+		assert_int_equal(setting_set_u64(db, "n", 1), 0);
+		assert_int_equal(db_commit(db), 0);
+		put(db, 2);
+		killed = fixture_image(&f);
+		db_close(db);
+		fixture_restore(&f, &killed);
+		assert_int_equal(reopen(&f, NULL), 2);
+		image_done(&killed);
+		fixture_done(&f);
+	}
+}
+
 /* The transaction is longer than a record may be: SQLite commits it, and it is as safe. */
 static void test_a_huge_transaction_is_there_after_a_kill(void **state)
 {
@@ -611,6 +639,7 @@ int main(void)
 		cmocka_unit_test(test_killed_again_and_again_nothing_is_lost),
 		cmocka_unit_test(test_a_rollback_takes_back_its_own_changes_alone),
 		cmocka_unit_test(test_what_only_reads_leaves_the_log_alone),
+		cmocka_unit_test(test_a_long_record_is_there_after_a_kill),
 		cmocka_unit_test(test_a_huge_transaction_is_there_after_a_kill),
 		cmocka_unit_test(test_the_log_of_another_program_is_replayed),
 		cmocka_unit_test(test_a_record_that_does_not_fit_is_set_aside),
