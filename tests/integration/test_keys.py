@@ -225,6 +225,7 @@ def test_rotation_rewraps_a_mounted_volume_and_another_device_follows(home, enro
         (enrolled.mnt / "y").write_bytes(b"two")
         enrolled.sync()
         other.mount()
+        other.sync()
         assert (other.mnt / "y").read_bytes() == b"two"
         assert record(other)["kid"] == "kek-2"
     finally:
