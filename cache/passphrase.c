@@ -151,6 +151,14 @@ static int change(struct change *c, int dirfd, char **error)
 	return keyring_save_erasing(c->keyring, dirfd);
 }
 
+bool passphrase_is_asked(const char *key_source)
+{
+	const char *local;
+
+	(void)keysource_is_server(key_source, &local);
+	return !strncmp(local, "passphrase:", strlen("passphrase:"));
+}
+
 int passphrase_change(const char *dir, const char *key_source, char **error)
 {
 	_cleanup_fd_ int dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), lock = -1;
@@ -159,7 +167,7 @@ int passphrase_change(const char *dir, const char *key_source, char **error)
 	int r;
 
 	c.server = keysource_is_server(key_source, &local);
-	if (strncmp(local, "passphrase:", strlen("passphrase:")) != 0)
+	if (!passphrase_is_asked(key_source))
 		return setup_fail(error, CE_USAGE,
 			"the key of this volume does not come from a passphrase but from %s",
 			local);

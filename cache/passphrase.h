@@ -13,7 +13,12 @@
 #ifndef CACHET_CACHE_PASSPHRASE_H
 #define CACHET_CACHE_PASSPHRASE_H
 
+#include <stdbool.h>
+
 #include "base/macros.h"
+
+/* True when what opens a volume of this key source is typed by a person. */
+bool passphrase_is_asked(const char *key_source);
 
 /* *error: a sentence for the user (caller frees). */
 int passphrase_change(const char *dir, const char *key_source, char **error) MUST_CHECK;

@@ -31,7 +31,7 @@
 
 struct args {
 	struct command_common common;
-	const char *name, *store, *key, *token_file, *mountpoint, *ca_file;
+	const char *name, *store, *key, *token_file, *mountpoint, *ca_file, *lock_on;
 	uint64_t cache_bytes, deadline_ms, lock_idle_ms;
 	bool no_check;
 };
@@ -56,6 +56,9 @@ static const struct option_def options[] = {
 		.max = 86400000, .arg = "TIME",
 		.help = "lock the volume when nothing was asked of it for so long (default: "
 			"never)" },
+	{ "lock-on", 0, OPTION_STRING, offsetof(struct args, lock_on), .arg = "LIST",
+		.help = "lock the volume when the screen is locked, before the machine sleeps: "
+			"screen, sleep or screen,sleep (default: neither)" },
 	{ "mountpoint", 'm', OPTION_STRING, offsetof(struct args, mountpoint), .arg = "DIR",
 		.help = "where `cachet mount NAME` mounts it; made if missing" },
 	{ "ca-file", 0, OPTION_STRING, offsetof(struct args, ca_file), .arg = "FILE",
@@ -229,6 +232,8 @@ static int fill_config(struct init *in, const char *url)
 		r = copy(url, &c->origin);
 	if (!r)
 		r = copy(a->store, &c->store);
+	if (!r)
+		r = copy(a->lock_on, &c->lock_on);
 	if (!r && a->mountpoint)
 		r = target_absolute(a->mountpoint, &c->mountpoint);
 	if (!r && a->ca_file)

@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "base/io.h"
+#include "cache/passphrase.h"
 #include "cli/commands.h"
 #include "cli/show.h"
 #include "cli/target.h"
@@ -145,15 +146,13 @@ static int run_unlock(int argc, char **argv)
 	_cleanup_json_ struct json *reply = NULL;
 	_cleanup_target_ struct target t = { 0 };
 	struct command_common args = { 0 };
-	const char *local;
 	int first, r = command_parse(&command_unlock, &args, argc, argv, 0, 1, &first);
 
 	if (r == COMMAND_GO)
 		r = target_find(&args, first < argc ? argv[first] : NULL, &t);
 	if (r != COMMAND_GO)
 		return r;
-	(void)keysource_is_server(t.config->key_source, &local);
-	if (!strncmp(local, "passphrase:", strlen("passphrase:")))
+	if (passphrase_is_asked(t.config->key_source))
 		r = unlock_with_person(&args, &t, &reply);
 	else
 		r = ask_daemon(&args, &t, NULL, &reply);

@@ -14,6 +14,7 @@
 #include "base/io.h"
 #include "base/json.h"
 #include "daemon/config_priv.h"
+#include "daemon/session.h"
 
 #define CONFIG_MAX_BYTES 65536
 #define CONFIG_NAME_MAX 64
@@ -47,6 +48,7 @@ void config_free(struct config *c)
 	free(c->mountpoint);
 	free(c->ca_file);
 	free(c->trust_check);
+	free(c->lock_on);
 	free(c->volume_dir);
 	free(c);
 }
@@ -86,6 +88,7 @@ static const struct member {
 	{ "mountpoint", MEMBER_TEXT_OPTIONAL, offsetof(struct config, mountpoint) },
 	{ "ca_file", MEMBER_TEXT_OPTIONAL, offsetof(struct config, ca_file) },
 	{ "trust_check", MEMBER_TEXT_OPTIONAL, offsetof(struct config, trust_check) },
+	{ "lock_on", MEMBER_TEXT_OPTIONAL, offsetof(struct config, lock_on) },
 	{ "allow_raw_kek", MEMBER_FLAG, offsetof(struct config, allow_raw_kek) },
 	{ "limit_bytes", MEMBER_NUMBER, offsetof(struct config, limit_bytes) },
 	{ "deadline_ms", MEMBER_NUMBER, offsetof(struct config, deadline_ms) },
@@ -141,6 +144,7 @@ static int read_member(const struct json *o, const struct member *m, struct conf
 
 static int check_values(const struct config *c, char **error)
 {
+	unsigned lock_on;
 	const struct {
 		bool wrong;
 		const char *member, *want;
@@ -153,6 +157,8 @@ static int check_values(const struct config *c, char **error)
 		{ c->mountpoint && c->mountpoint[0] != '/', "mountpoint", "an absolute path" },
 		{ c->ca_file && c->ca_file[0] != '/', "ca_file", "an absolute path" },
 		{ c->trust_check && !c->trust_check[0], "trust_check", "a command" },
+		{ session_parse(c->lock_on, &lock_on) != 0, "lock_on",
+			"screen, sleep or screen,sleep" },
 		{ c->deadline_ms > CONFIG_DEADLINE_MAX_MS, "deadline_ms", "at most 3600000" },
 		{ c->scrub_rate > CONFIG_SCRUB_RATE_MAX, "scrub_rate", "at most 1000000000" },
 	};

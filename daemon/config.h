@@ -30,6 +30,7 @@ struct config {
 	char *ca_file;         /* or NULL */
 	bool allow_raw_kek;    /* development: a server may send its key unwrapped */
 	char *trust_check;     /* command: is this machine trusted? or NULL (daemon/memory.h) */
+	char *lock_on;         /* screen,sleep; or NULL (daemon/session.h) */
 	char *volume_dir;      /* not of the file: where a memory-only mount is (daemon/memory.h) */
 	uint64_t limit_bytes;  /* 0 = default */
 	uint64_t deadline_ms;  /* 0 = default */

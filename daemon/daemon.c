@@ -24,6 +24,7 @@
 #include "daemon/mountpoint.h"
 #include "daemon/notify.h"
 #include "daemon/opening.h"
+#include "daemon/session.h"
 #include "daemon/signals.h"
 
 /* How long the predecessor may take to leave, and how often it is looked for. */
@@ -36,6 +37,7 @@ struct daemon {
 	struct daemon_state state;
 	struct control *control;
 	struct signals *signals;
+	struct session *session;
 	int ready_fd, log_fd;
 	bool sync_started, served;
 	bool in_memory; /* to be removed at the end */
@@ -210,6 +212,9 @@ static int become_ready(struct daemon *d)
 	if (r)
 		return config_say(
 			&d->error, r, "the daemon cannot leave the terminal: %s", error_text(r));
+	r = session_start(d->state.locking, d->o->config, &d->session, &d->error);
+	if (r)
+		return r;
 	d->state.started_ns = clock_wall_ns();
 	background_tell(steal_fd(&d->ready_fd), EXIT_CODE_OK, NULL);
 	notify_ready();
@@ -252,6 +257,7 @@ static void warn_of_damage(struct volume *v)
 static void finish(struct daemon *d)
 {
 	locking_stop(d->state.locking);
+	session_stop(d->session);
 	if (d->state.fs && !d->served)
 		fs_stop(d->state.fs);
 	if (d->served)

@@ -1,6 +1,6 @@
 /*
  * Lock and unlock of a mounted volume, by request, when nobody used it for a while, when the lease
- * is over, and on the server's signed word.
+ * is over, on the server's signed word, and with screen and sleep (daemon/session.h).
  *
  * Order of a lock: programs refused and the kernel's pages dropped (fs_lock_begin), network
  * stopped, requests of the control socket waited for, operations waited for, volume closed

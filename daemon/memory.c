@@ -73,6 +73,7 @@ int memory_prepare(struct config *c, char **error)
 		return -ENOMEM;
 	}
 	c->lock_idle_ms = 0; /* nothing could unlock it */
+	free(steal_ptr(&c->lock_on));
 	return 0;
 }
 
