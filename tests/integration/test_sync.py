@@ -227,7 +227,7 @@ def test_a_large_file_goes_up_and_comes_down_the_same(server, shell):
     want = a("cat notes/big").split()[:2]
     a("idle 60000")
     assert a.status()["sent"] >= 50000000
-    b("listed 5000")
+    b("idle 60000")
     assert b("cat notes/big").split()[:2] == want
     assert b.status()["fetched"] == 50000000
     b("cat notes/big")
@@ -239,7 +239,7 @@ def test_a_conflict_keeps_both_sides(server, shell):
     a("listed 5000")
     a("put notes/x base")
     a("idle 10000")
-    b("listed 5000")
+    b("idle 10000")
     assert b("text notes/x") == "base"
     b("offline")
     b("put notes/x theirs")
@@ -261,7 +261,7 @@ def test_reads_fail_at_once_when_the_server_is_away_and_work_again(server, shell
     a("put notes/x hello")
     a("put notes/cached here")
     a("idle 10000")
-    b("listed 5000")
+    b("idle 10000")
     b("text notes/cached")
     server.stop()
     b.until(lambda s: s["state"] == "offline")
@@ -311,7 +311,7 @@ def test_many_deletions_are_held_until_a_person_allows_them(server, shell):
     a("mkdir notes/d")
     a("many notes/d 40 100")
     a("idle 20000")
-    b("listed 5000")
+    b("idle 60000")
     b("offline")
     for i in range(30):
         a(f"rm notes/d/f{i:05d}")
