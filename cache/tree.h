@@ -9,7 +9,7 @@
  *
  * A name that is not found in a store never listed completely is CE_ABSENT, not -ENOENT: the caller waits for the listing.
  *
- * An object lives while it has a name or is held (tree_hold); an unlinked object goes at its last tree_drop or at the next open of the volume.
+ * An object lives while it has a name or the kernel knows it (tree_held_by); an unlinked object goes at tree_dropped or at the next open of the volume.
  */
 #ifndef CACHET_CACHE_TREE_H
 #define CACHET_CACHE_TREE_H
@@ -83,8 +83,13 @@ int tree_getxattr(struct volume *v, uint64_t object, const char *name, void **ou
 int tree_listxattr(struct volume *v, uint64_t object, char **out, size_t *len) MUST_CHECK;
 int tree_removexattr(struct volume *v, uint64_t object, const char *name) MUST_CHECK;
 
-void tree_hold(struct volume *v, uint64_t object);
-void tree_drop(struct volume *v, uint64_t object, uint64_t n);
+/*
+ * fn says whether the kernel knows the object. With `unlinked` it has lost its last name: when the kernel knows it no more, tree_dropped
+ * is to be called. fn is a leaf: it is called inside transactions. NULL: nobody mounts the volume.
+ */
+typedef bool tree_held_fn(void *arg, uint64_t object, bool unlinked);
+void tree_held_by(struct volume *v, tree_held_fn *fn, void *arg);
+void tree_dropped(struct volume *v, uint64_t object);
 
 /* The path of an object from the mount's root, "a/b"; the first of its names. The caller frees. For people, not for logs. */
 int tree_path(struct volume *v, uint64_t object, char **out) MUST_CHECK;

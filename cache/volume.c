@@ -34,7 +34,7 @@ static struct volume *volume_alloc(const struct volume_options *o)
 	v->dirfd = v->lock_fd = v->blobs_fd = -1;
 	pthread_mutex_init(&v->files_lock, NULL);
 	pthread_mutex_init(&v->blobs_lock, NULL);
-	pthread_mutex_init(&v->live_lock, NULL);
+	pthread_mutex_init(&v->held_lock, NULL);
 	pthread_mutex_init(&v->space.lock, NULL);
 	pthread_mutex_init(&v->space.evicting, NULL);
 	pthread_mutex_init(&v->observer_lock, NULL);
@@ -62,7 +62,6 @@ static void volume_free(struct volume *v)
 	durable_free(v);
 	unsent_free(v);
 	scan_free(v);
-	live_free(v);
 	chunkcache_free(v->chunkcache);
 	pool_free(v->pool);
 	keys_free(v);
@@ -76,7 +75,7 @@ static void volume_free(struct volume *v)
 		close(v->dirfd);
 	pthread_mutex_destroy(&v->files_lock);
 	pthread_mutex_destroy(&v->blobs_lock);
-	pthread_mutex_destroy(&v->live_lock);
+	pthread_mutex_destroy(&v->held_lock);
 	pthread_mutex_destroy(&v->space.lock);
 	pthread_mutex_destroy(&v->space.evicting);
 	pthread_mutex_destroy(&v->observer_lock);

@@ -79,7 +79,7 @@ void volume_close(struct volume *v);
 /*
  * Takes every key out of memory and leaves open files as they are: what they hold is committed and
  * synced first (its failure is returned; the keys go all the same), the index is closed. Until
- * volume_unlock no call on the volume is allowed but closing files, tree_drop, and volume_close. The caller has
+ * volume_unlock no call on the volume is allowed but closing files, tree_dropped, and volume_close. The caller has
  * stopped whoever else uses it. volume_unlock takes dir, limit and the like from before; on failure it stays locked.
  */
 int volume_lock(struct volume *v) MUST_CHECK;

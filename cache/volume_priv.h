@@ -4,7 +4,7 @@
  * Order of locks (each may be taken while holding those before it):
  *   1 file->lock        (cache/file.c; two files: lower object first), then that of packs.c
  *   2 index lock        (db_begin, db_read)
- *   3 leaves            files_lock, live_lock, space.lock, stage lists: never held over any call that locks
+ *   3 leaves            files_lock, held_lock, space.lock, stage lists: never held over any call that locks
  */
 #ifndef CACHET_CACHE_VOLUME_PRIV_H
 #define CACHET_CACHE_VOLUME_PRIV_H
@@ -31,8 +31,6 @@
 #include "meta/object.h"
 #include "meta/op.h"
 #include "meta/store.h"
-
-struct live_object; /* live.c */
 
 /* What our own operations made of records, so that a page of the feed that was under way meanwhile does not turn
  * them back (remote_stale.c). Indexed by hash; a slot that is overwritten only loses that protection. */
@@ -77,8 +75,9 @@ struct volume {
 	atomic_uint_fast64_t dirty_bytes; /* plaintext waiting to be sealed */
 	struct chunkcache *chunkcache;
 
-	pthread_mutex_t live_lock; /* leaf */
-	struct live_object *live;  /* uthash by object; live_lock */
+	pthread_mutex_t held_lock; /* leaf: the two below while they are called or changed */
+	tree_held_fn *held;
+	void *held_arg;
 
 	struct volume_acked acked[VOLUME_ACKED_MAX]; /* index lock */
 
@@ -146,11 +145,8 @@ void keys_lock(struct volume *v);
 void keys_unlock(struct volume *v);
 
 /* --- live.c: which objects the kernel knows --- */
-bool live_is_held(struct volume *v, uint64_t object);
-/* True when the object is held; its last tree_drop then removes it. Inside the transaction that takes its last name. */
+/* True when it does; tree_dropped then removes the object. Inside the transaction that takes its last name. */
 bool live_unlinked(struct volume *v, uint64_t object);
-/* For volume_close. */
-void live_free(struct volume *v);
 
 /* --- file.c, filetab.c: for tree.c, remote.c, outbox.c --- */
 /* The open file of the object's version, referenced (as reader), or NULL. Leaf locks only. */

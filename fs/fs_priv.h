@@ -5,8 +5,7 @@
  * operation that finds content or a listing missing waits through fs_wait_content or fs_wait_listed
  * and calls again.
  *
- * Locks: none is held across a call into cache/ or sync/, a reply or a notification, but a shard of
- * the node table over tree_hold (a leaf of the cache).
+ * Locks: none is held across a call into cache/ or sync/, a reply or a notification.
  */
 #ifndef CACHET_FS_FS_PRIV_H
 #define CACHET_FS_FS_PRIV_H

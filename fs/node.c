@@ -37,6 +37,31 @@ static struct node **node_bucket(const struct shard *s, uint64_t hash)
 	return &s->buckets[(hash >> 20) & s->mask];
 }
 
+/* Whether the object has a node; they are marked if it is unlinked. */
+static bool shard_has(struct shard *s, uint64_t object, bool unlinked)
+{
+	bool has = false;
+
+	for (struct node *n = *node_bucket(s, node_hash(object)); n; n = n->next) {
+		if (n->object == object) {
+			has = true;
+			n->unlinked |= unlinked;
+		}
+	}
+	return has;
+}
+
+static bool node_held(void *arg, uint64_t object, bool unlinked)
+{
+	struct shard *s = node_shard(arg, node_hash(object));
+	bool held;
+
+	pthread_mutex_lock(&s->lock);
+	held = shard_has(s, object, unlinked);
+	pthread_mutex_unlock(&s->lock);
+	return held;
+}
+
 int node_table_new(struct volume *v, struct node_table **out)
 {
 	struct node_table *t = aligned_alloc(64, sizeof(*t));
@@ -60,6 +85,7 @@ int node_table_new(struct volume *v, struct node_table **out)
 			return -ENOMEM;
 		}
 	}
+	tree_held_by(v, node_held, t);
 	*out = t;
 	return 0;
 }
@@ -68,6 +94,7 @@ void node_table_free(struct node_table *t)
 {
 	if (!t)
 		return;
+	tree_held_by(t->volume, NULL, NULL);
 	for (size_t i = 0; i < NODE_SHARDS; i++) {
 		struct shard *s = &t->shards[i];
 
@@ -76,7 +103,8 @@ void node_table_free(struct node_table *t)
 				struct node *n = s->buckets[b];
 
 				s->buckets[b] = n->next;
-				tree_drop(t->volume, n->object, 1);
+				if (n->unlinked)
+					tree_dropped(t->volume, n->object);
 				free(n);
 			}
 		}
@@ -86,18 +114,17 @@ void node_table_free(struct node_table *t)
 	free(t);
 }
 
-/* Doubles the buckets; without memory the chains only grow longer. */
-static void shard_grow(struct shard *s)
+/* Without memory the chains only grow longer. */
+static void shard_resize(struct shard *s, size_t mask)
 {
-	size_t mask = s->mask * 2 + 1;
-	struct shard bigger = { .mask = mask, .buckets = calloc(mask + 1, sizeof(struct node *)) };
+	struct shard other = { .mask = mask, .buckets = calloc(mask + 1, sizeof(struct node *)) };
 
-	if (!bigger.buckets)
+	if (!other.buckets)
 		return;
 	for (size_t b = 0; b <= s->mask; b++) {
 		while (s->buckets[b]) {
 			struct node *n = s->buckets[b];
-			struct node **to = node_bucket(&bigger, node_hash(n->object));
+			struct node **to = node_bucket(&other, node_hash(n->object));
 
 			s->buckets[b] = n->next;
 			n->next = *to;
@@ -105,7 +132,7 @@ static void shard_grow(struct shard *s)
 		}
 	}
 	free(s->buckets);
-	s->buckets = bigger.buckets;
+	s->buckets = other.buckets;
 	s->mask = mask;
 }
 
@@ -126,7 +153,7 @@ static struct node *shard_add(struct shard *s, uint64_t hash, uint64_t object, u
 	if (!n)
 		return NULL;
 	if (s->count++ > s->mask)
-		shard_grow(s);
+		shard_resize(s, s->mask * 2 + 1);
 	n->object = object;
 	n->version = version;
 	bucket = node_bucket(s, hash);
@@ -143,13 +170,9 @@ int node_get(struct node_table *t, uint64_t object, uint64_t version, struct nod
 
 	pthread_mutex_lock(&s->lock);
 	n = shard_find(s, hash, object, version);
-	if (!n) {
+	if (!n)
 		n = shard_add(s, hash, object, version);
-		/* Under the lock: a forget of the same node must not drop before this holds. */
-		if (n)
-			tree_hold(t->volume, object);
-	}
-	if (n)
+	if (n && n->lookups < NODE_LOOKUPS_MAX)
 		n->lookups++;
 	pthread_mutex_unlock(&s->lock);
 	if (!n)
@@ -166,24 +189,30 @@ static void shard_remove(struct shard *s, struct node *n)
 		link = &(*link)->next;
 	*link = n->next;
 	s->count--;
+	if (s->count < s->mask / 8 && s->mask >= NODE_BUCKETS_MIN)
+		shard_resize(s, s->mask / 2);
 }
 
 void node_forget(struct node_table *t, struct node *n, uint64_t count)
 {
 	struct shard *s = node_shard(t, node_hash(n->object));
 	uint64_t object = n->object;
-	bool last;
+	bool last, gone = false;
 
 	pthread_mutex_lock(&s->lock);
-	n->lookups -= MIN_OF(count, n->lookups);
+	if (n->lookups < NODE_LOOKUPS_MAX)
+		n->lookups -= (uint32_t)MIN_OF(count, n->lookups);
 	last = n->lookups == 0;
-	if (last)
+	if (last) {
 		shard_remove(s, n);
+		/* The others inherit the mark. */
+		gone = n->unlinked && !shard_has(s, object, true);
+	}
 	pthread_mutex_unlock(&s->lock);
-	if (!last)
-		return;
-	free(n);
-	tree_drop(t->volume, object, 1);
+	if (last)
+		free(n);
+	if (gone)
+		tree_dropped(t->volume, object);
 }
 
 size_t node_ids(struct node_table *t, uint64_t object, uint64_t *ids, size_t max)

@@ -5,11 +5,14 @@
  * and a node lives until its last lookup is forgotten. Two versions of an object are two nodes with
  * the same st_ino.
  *
- * A node holds its object (tree_hold) from its making to its end, so that an unlinked file lives
- * while the kernel has it.
+ * While an object has a node it is held (tree_held_by), so that an unlinked file lives while the
+ * kernel has it.
  *
- * Threads: any; the table is in shards, each with a lock that is held for a few loads and over
- * tree_hold only.
+ * The kernel knows as many nodes as it has looked up and has memory for: a million after a `find`.
+ * So a node is small, 48 bytes of malloc, and the table beside it a pointer or two for each.
+ *
+ * Threads: any; the table is in shards, each with a lock that is held for a few loads and calls
+ * nothing.
  */
 #ifndef CACHET_FS_NODE_H
 #define CACHET_FS_NODE_H
@@ -27,12 +30,15 @@ enum node_xattrs { NODE_XATTRS_UNKNOWN, NODE_XATTRS_NONE, NODE_XATTRS_SOME };
 struct node {
 	struct node *next; /* shard lock */
 	uint64_t object, version;
-	uint64_t lookups; /* shard lock */
-	_Atomic uint8_t
-		xattrs; /* enum node_xattrs: spares the index a question the kernel asks often */
+	uint32_t lookups;           /* shard lock; NODE_LOOKUPS_MAX: lost count, kept to the end */
 	atomic_uint opens, writers; /* handles; those that write */
+	/* enum node_xattrs: spares the index a question the kernel asks often */
+	_Atomic uint8_t xattrs;
 	atomic_bool regular, retired;
+	bool unlinked; /* shard lock: its object goes with the last of its nodes */
 };
+#define NODE_LOOKUPS_MAX UINT32_MAX
+_Static_assert(sizeof(struct node) <= 40, "malloc rounds up to 16 n + 8");
 
 struct node_table;
 

@@ -240,23 +240,53 @@ static void rename_commits_what_was_only_written(void **state)
 	file_unref(file, false);
 }
 
+/* A kernel that knows one object. */
+struct holder {
+	uint64_t object;
+	bool unlinked;
+};
+
+static bool holds(void *arg, uint64_t object, bool unlinked)
+{
+	struct holder *h = arg;
+
+	if (object != h->object)
+		return false;
+	h->unlinked |= unlinked;
+	return true;
+}
+
 static void an_unlinked_object_lives_while_it_is_held(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct holder h = { 0 };
+	struct tree_attr a;
+
+	ok(tf_write(f, "a", "text"));
+	a = tf_attr(f, "a");
+	h.object = a.object;
+	tree_held_by(f->v, holds, &h);
+	ok(tf_unlink(f, "a"));
+	assert_true(h.unlinked);
+	ok(tree_getattr(f->v, a.object, a.version, &a));
+	assert_int_equal(a.nlink, 0);
+	assert_int_equal(tree_link(f->v, a.object, f->root, "again", &a), -ENOENT);
+	tree_dropped(f->v, a.object); /* one of two that hold it */
+	ok(tree_getattr(f->v, a.object, a.version, &a));
+	tree_held_by(f->v, NULL, NULL);
+	tree_dropped(f->v, a.object);
+	assert_int_equal(tree_getattr(f->v, a.object, a.version, &a), CE_STALE);
+}
+
+static void what_is_dropped_with_a_name_stays(void **state)
 {
 	struct tree_fixture *f = *state;
 	struct tree_attr a;
 
 	ok(tf_write(f, "a", "text"));
 	a = tf_attr(f, "a");
-	tree_hold(f->v, a.object);
-	tree_hold(f->v, a.object);
-	ok(tf_unlink(f, "a"));
+	tree_dropped(f->v, a.object);
 	ok(tree_getattr(f->v, a.object, a.version, &a));
-	assert_int_equal(a.nlink, 0);
-	assert_int_equal(tree_link(f->v, a.object, f->root, "again", &a), -ENOENT);
-	tree_drop(f->v, a.object, 1);
-	ok(tree_getattr(f->v, a.object, a.version, &a));
-	tree_drop(f->v, a.object, 1);
-	assert_int_equal(tree_getattr(f->v, a.object, a.version, &a), CE_STALE);
 }
 
 static void a_removed_directory_takes_nothing_in(void **state)
@@ -267,12 +297,12 @@ static void a_removed_directory_takes_nothing_in(void **state)
 
 	ok(tf_mkdir(f, "d"));
 	d = tf_at(f, "d");
-	tree_hold(f->v, d);
+	tree_held_by(f->v, holds, &(struct holder){ .object = d });
 	ok(tf_rmdir(f, "d"));
 	assert_int_equal(tree_mkdir(f->v, d, "x", 0755, &tf_cred, &a), -ENOENT);
 	ok(tf_create(f, "y"));
 	assert_int_equal(tree_rename(f->v, f->root, "y", d, "y", 0), -ENOENT);
-	tree_drop(f->v, d, 1);
+	tree_held_by(f->v, NULL, NULL);
 }
 
 static void stores_are_borders(void **state)
@@ -394,6 +424,7 @@ int main(void)
 		tf_test(exchange_keeps_both),
 		tf_test(rename_commits_what_was_only_written),
 		tf_test(an_unlinked_object_lives_while_it_is_held),
+		tf_test(what_is_dropped_with_a_name_stays),
 		tf_test(a_removed_directory_takes_nothing_in),
 		tf_test(stores_are_borders),
 		tf_test(what_was_never_listed_is_unknown_not_absent),
