@@ -111,26 +111,17 @@ static void print_line(const struct json *o)
 	putchar('\n');
 }
 
-static int run_ls(int argc, char **argv)
+static void print_jobs(const struct json *reply)
 {
-	_cleanup_json_ struct json *reply = NULL;
-	_cleanup_target_ struct target t = { 0 };
-	struct command_common args = { 0 };
-	const struct json *list;
-	int first, r = command_parse(&command_job_ls, &args, argc, argv, 0, 1, &first);
+	const struct json *list = show_member(reply, "jobs");
 
-	if (r == COMMAND_GO)
-		r = target_find(&args, first < argc ? argv[first] : NULL, &t);
-	if (r == COMMAND_GO)
-		r = target_do(&args, &t, "jobs", TARGET_DIRECT, &reply);
-	if (r != COMMAND_GO)
-		return r;
-	if (args.json)
-		return show_json(reply);
-	list = show_member(reply, "jobs");
 	for (const struct json *o = list ? json_first(list) : NULL; o; o = json_next(o))
 		print_line(o);
-	return EXIT_CODE_OK;
+}
+
+static int run_ls(int argc, char **argv)
+{
+	return target_run(&command_job_ls, argc, argv, "jobs", TARGET_DIRECT, print_jobs);
 }
 
 static int write_result(const struct command_common *args, const struct json *reply)

@@ -7,14 +7,7 @@
 
 #define DAY_S 86400
 
-struct args {
-	struct command_common common;
-};
-
-static const struct option_def options[] = {
-	COMMAND_COMMON,
-	OPTION_END,
-};
+static const struct option_def options[] = { COMMAND_COMMON, OPTION_END };
 
 static int run(int argc, char **argv);
 
@@ -56,19 +49,5 @@ static void print(const struct json *reply)
 
 static int run(int argc, char **argv)
 {
-	_cleanup_target_ struct target target = { 0 };
-	_cleanup_json_ struct json *reply = NULL;
-	struct args args = { 0 };
-	int first, r = command_parse(&command_keys, &args, argc, argv, 0, 1, &first);
-
-	if (r == COMMAND_GO)
-		r = target_find(&args.common, argc > first ? argv[first] : NULL, &target);
-	if (r == COMMAND_GO)
-		r = target_do(&args.common, &target, "keys", TARGET_DIRECT, &reply);
-	if (r != COMMAND_GO)
-		return r;
-	if (args.common.json)
-		return show_json(reply);
-	print(reply);
-	return EXIT_CODE_OK;
+	return target_run(&command_keys, argc, argv, "keys", TARGET_DIRECT, print);
 }

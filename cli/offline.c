@@ -1,7 +1,6 @@
 #include <stdio.h>
 
 #include "cli/commands.h"
-#include "cli/show.h"
 #include "cli/target.h"
 
 static const struct option_def options[] = { COMMAND_COMMON, OPTION_END };
@@ -22,21 +21,12 @@ const struct command command_offline = {
 	.run = run,
 };
 
+static void print(const struct json *reply)
+{
+	printf("offline until `cachet online`\n");
+}
+
 static int run(int argc, char **argv)
 {
-	_cleanup_json_ struct json *reply = NULL;
-	_cleanup_target_ struct target t = { 0 };
-	struct command_common args = { 0 };
-	int first, r = command_parse(&command_offline, &args, argc, argv, 0, 1, &first);
-
-	if (r == COMMAND_GO)
-		r = target_find(&args, first < argc ? argv[first] : NULL, &t);
-	if (r == COMMAND_GO)
-		r = target_do(&args, &t, "offline", TARGET_DAEMON, &reply);
-	if (r != COMMAND_GO)
-		return r;
-	if (args.json)
-		return show_json(reply);
-	printf("offline until `cachet online`\n");
-	return EXIT_CODE_OK;
+	return target_run(&command_offline, argc, argv, "offline", TARGET_DAEMON, print);
 }

@@ -1,17 +1,9 @@
 #include <stdio.h>
 
 #include "cli/commands.h"
-#include "cli/show.h"
 #include "cli/target.h"
 
-struct args {
-	struct command_common common;
-};
-
-static const struct option_def options[] = {
-	COMMAND_COMMON,
-	OPTION_END,
-};
+static const struct option_def options[] = { COMMAND_COMMON, OPTION_END };
 
 static int run(int argc, char **argv);
 
@@ -33,24 +25,16 @@ const struct command command_rotate = {
 	.run = run,
 };
 
-static int run(int argc, char **argv)
+static void print(const struct json *reply)
 {
-	_cleanup_target_ struct target target = { 0 };
-	_cleanup_json_ struct json *reply = NULL;
-	struct args args = { 0 };
 	const char *kid;
-	int first, r = command_parse(&command_rotate, &args, argc, argv, 0, 1, &first);
 
-	if (r == COMMAND_GO)
-		r = target_find(&args.common, argc > first ? argv[first] : NULL, &target);
-	if (r == COMMAND_GO)
-		r = target_do(&args.common, &target, "rotate", TARGET_DIRECT, &reply);
-	if (r != COMMAND_GO)
-		return r;
-	if (args.common.json)
-		return show_json(reply);
 	if (!json_get_string(reply, "kid", &kid))
 		printf("the keys are wrapped by %s now\n", kid);
 	printf("note: after a leak the keys inside must change too: `cachet rekey`\n");
-	return EXIT_CODE_OK;
+}
+
+static int run(int argc, char **argv)
+{
+	return target_run(&command_rotate, argc, argv, "rotate", TARGET_DIRECT, print);
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "cli/show.h"
 #include "daemon/control.h"
 #include "daemon/requests.h"
 
@@ -180,4 +181,24 @@ int target_do(const struct command_common *common, const struct target *t, const
 
 	json_set_string(o, "do", request);
 	return target_ask(common, t, o, how, TARGET_TIMEOUT_MS, reply);
+}
+
+int target_run(const struct command *c, int argc, char **argv, const char *request,
+	enum target_how how, void (*print)(const struct json *reply))
+{
+	_cleanup_json_ struct json *reply = NULL;
+	_cleanup_target_ struct target t = { 0 };
+	struct command_common args = { 0 };
+	int first, r = command_parse(c, &args, argc, argv, 0, 1, &first);
+
+	if (r == COMMAND_GO)
+		r = target_find(&args, first < argc ? argv[first] : NULL, &t);
+	if (r == COMMAND_GO)
+		r = target_do(&args, &t, request, how, &reply);
+	if (r != COMMAND_GO)
+		return r;
+	if (args.json)
+		return show_json(reply);
+	print(reply);
+	return EXIT_CODE_OK;
 }

@@ -45,6 +45,11 @@ int target_ask(const struct command_common *common, const struct target *t,
 int target_do(const struct command_common *common, const struct target *t, const char *request,
 	enum target_how how, struct json **reply) MUST_CHECK;
 
+/* A verb with no options of its own and at most one word, the volume: asks `request`, shows the
+ * answer by `print` or as JSON. */
+int target_run(const struct command *c, int argc, char **argv, const char *request,
+	enum target_how how, void (*print)(const struct json *reply));
+
 /* A path as typed made absolute, symbolic links above its last part resolved. The caller frees. */
 int target_absolute(const char *path, char **out) MUST_CHECK;
 
