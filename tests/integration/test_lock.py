@@ -5,6 +5,7 @@ import hashlib
 import json
 import mmap
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -109,6 +110,43 @@ print(m[1], flush=True)
     assert path.read_bytes()[:6] == b"dirty0"
     client.sync()
     assert server.read("notes", "m")[:5] == b"dirty"
+
+
+@pytest.fixture
+def small_disk(make_client):
+    """A mounted volume whose disk can be filled."""
+    if os.geteuid() != 0:
+        pytest.skip("mounts a small tmpfs: root only")
+    c = make_client()
+    state, aside = c.home / "state", c.home / "aside"
+    state.rename(aside)
+    state.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=96m", "none", str(state)], check=True)
+    try:
+        shutil.copytree(aside, state, dirs_exist_ok=True)
+        yield c.mount()
+    finally:
+        c.close()
+        subprocess.run(["umount", "-l", str(state)], check=True)
+
+
+def test_pages_that_cannot_be_committed_are_told_and_there_after_unlock(small_disk):
+    """The disk is full: the lock is done all the same, says so, and nothing of it is lost."""
+    c, mib = small_disk, 1 << 20
+    path, filler = c.mnt / "m", c.home / "state" / "filler"
+    path.write_bytes(b"0" * 24 * mib)
+    with open(path, "r+b") as f, mmap.mmap(f.fileno(), 0) as m, open(filler, "wb", 0) as disk:
+        with pytest.raises(OSError):
+            while True:
+                disk.write(bytes(1 << 16))
+        for at in range(0, len(m), mib):
+            m[at:at + 5] = b"dirty"
+        said = json.loads(c.run("lock", "--json").stdout)
+        assert said["kept"] == 0 and "space" in said["uncommitted"], said
+        refused(lambda: path.open("rb"))
+        disk.truncate(0)
+        c.run("unlock")
+    assert path.read_bytes() == (b"dirty" + b"0" * (mib - 5)) * 24
 
 
 def test_a_killed_daemon_that_was_locked_lost_nothing(client):
