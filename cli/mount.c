@@ -63,12 +63,13 @@ const struct command command_mount = {
 		"stays in the background. Works without a network: what was listed and read "
 		"before is there.\n"
 		"A dead mount that a killed daemon left there is replaced.\n\n"
-		"With --memory-only, or when the command trust_check of the configuration fails, a "
-		"sealed volume of this\n"
-		"mount alone is made in memory and forgotten at the end, with what is not at the "
-		"origin by then; the\n"
-		"token is asked for. The volume on the disk is not touched; the next mount "
-		"resumes it.\n\n"
+		"With --memory-only, or when the command trust_check of the configuration fails or "
+		"the server says that\n"
+		"this machine is not to be trusted, a sealed volume of this mount alone is made in "
+		"memory and forgotten at\n"
+		"the end, with what is not at the origin by then; the token is asked for. The "
+		"volume on the disk is not\n"
+		"touched; the next mount resumes it.\n\n"
 		"Exit codes: 6 the key is wrong or missing, 7 the volume is damaged, 8 the "
 		"volume or the mount\n"
 		"point is in use.\n",
@@ -216,32 +217,24 @@ static int run_background(const struct args *args, struct daemon_options *o)
 	return report(args, o, ready);
 }
 
-/* On a machine that is not trusted, with the token of the person, not that of the disk. */
-static int prepare_memory(
-	struct args *args, struct config *c, struct daemon_options *o, struct secret **token)
+static int ask_token(void *arg, struct secret **out, char **error)
 {
-	_cleanup_free_ char *error = NULL;
-	int r;
+	const struct args *args = arg;
 
-	if (!args->memory_only && !memory_machine_is_trusted(c)) {
-		fprintf(stderr, "cachet: this machine is not trusted: memory only\n");
-		args->memory_only = true;
-	}
-	if (!args->memory_only)
-		return COMMAND_GO;
-	r = memory_prepare(c, &error);
-	if (!r)
-		r = token_read("token", args->token_file, token, &error);
-	o->memory_only = true;
-	o->token = *token;
-	return r ? command_fail(&args->common, exit_code_of(r), "%s", error ? error : error_text(r))
-		 : COMMAND_GO;
+	return token_read("token", args->token_file, out, error);
+}
+
+static bool is_memory_only(const struct args *args, const struct config *c)
+{
+	if (args->memory_only || memory_machine_is_trusted(c))
+		return args->memory_only;
+	fprintf(stderr, "cachet: this machine is not trusted: memory only\n");
+	return true;
 }
 
 static int run_mount(struct args *args, const char *name, const char *place)
 {
 	_cleanup_(config_freep) struct config *config = NULL;
-	_cleanup_secret_ struct secret *token = NULL;
 	_cleanup_free_ char *error = NULL, *mountpoint = NULL, *log_file = NULL;
 	struct daemon_options o = { .ready_fd = -1 };
 	int r = config_load(name, &config, &error);
@@ -250,12 +243,13 @@ static int run_mount(struct args *args, const char *name, const char *place)
 		return command_fail(
 			&args->common, exit_code_of(r), "%s", error ? error : error_text(r));
 	r = resolve_place(args, config, place, &mountpoint);
-	if (r == COMMAND_GO)
-		r = prepare_memory(args, config, &o, &token);
 	if (r != COMMAND_GO)
 		return r;
 	if (args->log_file && target_absolute(args->log_file, &log_file))
 		return command_fail(&args->common, EXIT_CODE_USAGE, "the log file cannot be named");
+	o.memory_only = is_memory_only(args, config);
+	o.ask_token = ask_token;
+	o.ask_token_arg = args;
 	o.config = config;
 	o.mountpoint = mountpoint;
 	o.foreground = args->foreground;

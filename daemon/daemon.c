@@ -40,6 +40,7 @@ struct daemon {
 	struct session *session;
 	int ready_fd, log_fd;
 	bool sync_started, served;
+	bool memory_only;
 	bool in_memory; /* to be removed at the end */
 	char *error;
 };
@@ -61,8 +62,7 @@ static void on_poke(void *arg)
 	locking_leave(d->state.locking);
 }
 
-/* The log file is opened before anything else is done, used once there is nothing left to say on
- * the terminal. */
+/* Used once there is nothing left to say on the terminal. */
 static int open_log(struct daemon *d)
 {
 	_cleanup_free_ char *dir = NULL, *path = NULL;
@@ -83,12 +83,9 @@ static int open_log(struct daemon *d)
 			"the log file %s must be a plain file of yours with mode 0600; correct or "
 			"remove it",
 			path ? path : d->o->log_file);
-	/* Without its directory the volume is not there either, which opening it says better. */
-	if (r && !d->o->log_file)
-		return 0;
 	if (r)
 		return config_say(&d->error, r, "the log file %s cannot be opened: %s",
-			d->o->log_file, error_text(r));
+			path ? path : d->o->log_file, error_text(r));
 	return 0;
 }
 
@@ -132,19 +129,51 @@ static int free_place(struct daemon *d)
 static int open_in_memory(struct daemon *d)
 {
 	const struct daemon_options *o = d->o;
-	_cleanup_secret_ struct secret *kek = NULL;
-	int r = memory_make(o->config, o->token, &kek, &d->error);
+	_cleanup_secret_ struct secret *kek = NULL, *token = NULL;
+	int r = memory_prepare(o->config, &d->error);
 
+	if (!r)
+		r = o->ask_token(o->ask_token_arg, &token, &d->error);
+	if (!r)
+		r = memory_make(o->config, token, &kek, &d->error);
 	d->in_memory = !r;
 	return r ? r : opening_volume(o->config, kek, OPENING_OFFLINE, &d->state.volume, &d->error);
 }
 
+/* The volume on the disk is closed again and as it was. Who is asked for the token is told why
+ * before; otherwise a failure is one sentence. */
+static int go_to_memory(struct daemon *d)
+{
+	static const char told[] = "the server does not trust this machine now: memory only";
+	_cleanup_free_ char *untrusted = steal_ptr(&d->error);
+	bool person = isatty(STDIN_FILENO);
+	int r;
+
+	if (person)
+		log_warning(told);
+	d->memory_only = true;
+	r = open_in_memory(d);
+	if (r)
+		return config_say(&d->error, CE_UNTRUSTED,
+			"%s; memory only it cannot be mounted: %s",
+			untrusted ? untrusted : error_text(CE_UNTRUSTED),
+			d->error ? d->error : error_text(r));
+	if (!person)
+		log_warning(told);
+	return 0;
+}
+
 static int open_volume(struct daemon *d)
 {
-	if (d->o->memory_only)
-		return open_in_memory(d);
-	return opening_volume(d->o->config, NULL, d->o->offline ? OPENING_OFFLINE : OPENING_ASK,
-		&d->state.volume, &d->error);
+	int r = d->memory_only
+			? 0
+			: opening_volume(d->o->config, NULL,
+				  d->o->offline ? OPENING_OFFLINE : OPENING_ASK, &d->state.volume,
+				  &d->error);
+
+	if (r == CE_UNTRUSTED)
+		return go_to_memory(d);
+	return d->memory_only ? open_in_memory(d) : r;
 }
 
 /*
@@ -177,12 +206,10 @@ static int start(struct daemon *d)
 
 	if (!r)
 		r = after_predecessor(d, free_place, false);
-	/* The log lies in the volume's directory, which a memory-only mount makes first. */
-	if (!r && !o->memory_only)
-		r = open_log(d);
 	if (!r)
 		r = after_predecessor(d, open_volume, left_a_mount);
-	if (!r && o->memory_only)
+	/* In the volume's directory, of which opening it decides. */
+	if (!r)
 		r = open_log(d);
 	if (!r)
 		r = locking_new(&d->state, o->offline, &d->state.locking);
@@ -294,6 +321,7 @@ int daemon_run(const struct daemon_options *o)
 		.state = { .config = o->config,
 			.mountpoint = o->mountpoint,
 			.read_only = o->read_only },
+		.memory_only = o->memory_only,
 		.ready_fd = o->ready_fd,
 		.log_fd = -1,
 	};

@@ -25,14 +25,17 @@
 #define DAEMON_LOG_MAX_BYTES (1 << 20) /* a longer one is begun anew at the next start */
 
 struct daemon_options {
-	const struct config *config;
+	struct config *config; /* changed by a memory-only mount, as memory_prepare says */
 	const char *mountpoint; /* absolute */
 	bool foreground;
 	bool offline;
 	bool allow_other;
 	bool read_only;
-	bool memory_only;           /* config is of memory_prepare (daemon/memory.h) */
-	const struct secret *token; /* memory_only: the origin's */
+	bool memory_only; /* so it is too when the server's signed word is that the machine is not
+			   * to be trusted (daemon/memory.h) */
+	/* The origin's token, for a memory-only mount: from the person, not from the disk. */
+	int (*ask_token)(void *arg, struct secret **out, char **error);
+	void *ask_token_arg;
 	const char *log_file; /* NULL: standard error in the foreground, VOLUME/daemon.log else */
 	/* One JSON line is written when mounted or failed, {"ok":true} or
 	 * {"ok":false,"code":NAME,"error":…}, names as exit_code_name(); -1: a failure is printed
