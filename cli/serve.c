@@ -21,7 +21,7 @@ struct args {
 	struct command_common common;
 	const char *listen, *port_file, *tls_cert, *tls_key;
 	const char *jobs, *key_source;
-	uint64_t max_record_bytes, kek_ms, offline_ms, keys_ms, tombstones_ms;
+	uint64_t max_record_bytes, kek_ms, offline_ms, keys_ms, tombstones_ms, keks_ms;
 };
 
 static const struct option_def options[] = {
@@ -37,8 +37,9 @@ static const struct option_def options[] = {
 	{ "max-record-bytes", 0, OPTION_BYTES, offsetof(struct args, max_record_bytes), .min = 1,
 		.arg = "SIZE", .help = "largest record accepted (default: 16G)" },
 	{ "key-source", 0, OPTION_STRING, offsetof(struct args, key_source), .arg = "SPEC",
-		.help = "where the master key comes from, as file:PATH or command:COMMAND "
-			"(default: master.key in DIR, made at the first start)" },
+		.help = "where the master key comes from, as file:PATH, command:COMMAND or "
+			"systemd-creds:NAME (default: master.key in DIR, made at the first "
+			"start)" },
 	{ "kek-ttl", 0, OPTION_DURATION, offsetof(struct args, kek_ms), .min = 60000, .arg = "TIME",
 		.help = "a device's key is good for so long, then it gets a new one (default: "
 			"90d)" },
@@ -53,6 +54,10 @@ static const struct option_def options[] = {
 	{ "keep-tombstones", 0, OPTION_DURATION, offsetof(struct args, tombstones_ms),
 		.min = 30 * DAY_MS, .arg = "TIME",
 		.help = "deleted records are remembered so long, 30d or more (default: 90d)" },
+	{ "keep-keks", 0, OPTION_DURATION, offsetof(struct args, keks_ms), .min = 30 * DAY_MS,
+		.arg = "TIME",
+		.help = "earlier keys of a device are kept so long after the next one was over, "
+			"30d or more (default: 400d)" },
 	COMMAND_COMMON,
 	OPTION_END,
 };
@@ -175,6 +180,7 @@ static int run(int argc, char **argv)
 		.max_record_bytes = args.max_record_bytes,
 		.key_source = args.key_source,
 		.keys_kept_days = (int64_t)(args.keys_ms / DAY_MS),
+		.keks_kept_days = (int64_t)(args.keks_ms / DAY_MS),
 		.tombstones_kept_days = (int64_t)(args.tombstones_ms / DAY_MS),
 		.kek_ttl_s = (int64_t)(args.kek_ms / 1000),
 		.offline_ttl_s = args.offline_ms < 1000 ? -1 : (int64_t)(args.offline_ms / 1000),

@@ -1,20 +1,24 @@
 /* The audit log of a server's data directory. */
 #include <inttypes.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "cli/commands.h"
 #include "cli/show.h"
+#include "server/audit_archive.h"
 #include "server/server.h"
 
 #define PAGE 1000
+#define YEAR_MS (UINT64_C(365) * 86400 * 1000)
 
 struct args {
 	struct command_common common;
 	bool verify;
-	const char *head;
-	uint64_t since;
+	const char *head, *archive;
+	uint64_t since, older_ms;
 };
 
 static const struct option_def options[] = {
@@ -24,6 +28,10 @@ static const struct option_def options[] = {
 		.help = "with --verify: a head noted earlier that must still be part of it" },
 	{ "since", 0, OPTION_U64, offsetof(struct args, since), .arg = "NUMBER",
 		.help = "only entries after this one (default: all)" },
+	{ "archive", 0, OPTION_STRING, offsetof(struct args, archive), .arg = "FILE",
+		.help = "move old entries into this new file, which goes on being verifiable" },
+	{ "older-than", 0, OPTION_DURATION, offsetof(struct args, older_ms), .arg = "TIME",
+		.help = "with --archive: entries older than this (default: 365d)" },
 	COMMAND_COMMON,
 	OPTION_END,
 };
@@ -32,8 +40,8 @@ static int run(int argc, char **argv);
 
 const struct command command_serve_audit = {
 	.name = "serve audit",
-	.usage = "[OPTIONS] DIR",
-	.summary = "Show or verify the audit log of a server",
+	.usage = "[OPTIONS] DIR|ARCHIVE",
+	.summary = "Show, verify or archive the audit log of a server",
 	.details =
 		"Enrolments, keys issued, rotations, revocations, exports, changes of tokens and "
 		"accounts: who and when,\n"
@@ -41,7 +49,11 @@ const struct command command_serve_audit = {
 		"was changed, removed,\n"
 		"added or moved; against somebody who rewrites the whole log, note the head that "
 		"--verify prints\n"
-		"elsewhere and give it with --head the next time.\n\n"
+		"elsewhere and give it with --head the next time.\n"
+		"The log keeps everything until --archive moves what is old into a file of JSON "
+		"lines. --verify takes such\n"
+		"a file, too: its first line names the head before it, and the log goes on from "
+		"the head it ends with.\n\n"
 		"Exit codes: 7 the log was tampered with.\n",
 	.options = options,
 	.run = run,
@@ -56,15 +68,32 @@ static int verify(const struct args *args, const char *dir)
 {
 	_cleanup_free_ char *error = NULL;
 	struct server_audit_report report;
-	int r = server_audit_check(dir, args->head, &report, &error);
+	struct stat st;
+	int r = !stat(dir, &st) && S_ISREG(st.st_mode)
+			? server_audit_archive_check(dir, args->head, &report, &error)
+			: server_audit_check(dir, args->head, &report, &error);
 
 	if (r)
 		return failed(args, r, error);
-	printf(args->common.json ? "{\"ok\":true,\"entries\":%" PRIu64 ",\"head\":\"%" PRIu64
-				   ":%s\"}\n"
-				 : "%" PRIu64 " entries are as they were written; head "
-				   "%" PRIu64 ":%s\n",
-		report.entries, report.entries, report.head);
+	printf(args->common.json ? "{\"ok\":true,\"entries\":%" PRIu64 ",\"head\":\"%s\"}\n"
+				 : "%" PRIu64 " entries are as they were written; head %s\n",
+		report.entries, report.head);
+	return EXIT_CODE_OK;
+}
+
+static int archive(const struct args *args, const char *dir)
+{
+	_cleanup_free_ char *error = NULL;
+	struct server_audit_report report;
+	int64_t before_ns =
+		clock_wall_ns() - (int64_t)MIN_OF(args->older_ms, UINT64_C(1) << 42) * NS_PER_MS;
+	int r = server_audit_archive(dir, args->archive, before_ns, &report, &error);
+
+	if (r)
+		return failed(args, r, error);
+	printf(args->common.json ? "{\"ok\":true,\"entries\":%" PRIu64 ",\"head\":\"%s\"}\n"
+				 : "%" PRIu64 " entries are in the archive now; its head is %s\n",
+		report.entries, report.head);
 	return EXIT_CODE_OK;
 }
 
@@ -119,7 +148,7 @@ static int print_page(
 static int run(int argc, char **argv)
 {
 	_cleanup_free_ char *error = NULL;
-	struct args args = { 0 };
+	struct args args = { .older_ms = YEAR_MS };
 	bool more = true;
 	int first, r = command_parse(&command_serve_audit, &args, argc, argv, 1, 1, &first);
 
@@ -127,8 +156,13 @@ static int run(int argc, char **argv)
 		return r;
 	if (args.head && !args.verify)
 		return command_fail(&args.common, EXIT_CODE_USAGE, "--head goes with --verify");
+	if (args.verify && args.archive)
+		return command_fail(
+			&args.common, EXIT_CODE_USAGE, "--verify and --archive exclude each other");
 	if (args.verify)
 		return verify(&args, argv[first]);
+	if (args.archive)
+		return archive(&args, argv[first]);
 	r = 0;
 	while (!r && more)
 		r = print_page(&args, argv[first], &args.since, &more, &error);

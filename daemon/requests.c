@@ -321,15 +321,15 @@ static int explain_wait(struct request *q, int r)
 
 	sync_status(q->d->sync, &s);
 	if (s.state == SYNC_AUTH_NEEDED)
-		return say(
-			q, CE_AUTH, "the origin refuses the token; the changes stay here, sealed");
+		return say(q, CE_AUTH,
+			"the origin refuses the token; what is unsent stays here, sealed");
 	if (s.state == SYNC_FORCED)
 		return say(q, CE_OFFLINE,
 			"the volume was told to be offline; `cachet online` ends that");
 	if (r == CE_OFFLINE || s.state == SYNC_OFFLINE)
 		return say(q, CE_OFFLINE,
-			"the origin cannot be reached; the changes stay here, sealed, and are sent "
-			"when it can");
+			"the origin cannot be reached; what is unsent stays here, sealed, and is "
+			"sent when it can");
 	if (r == CE_HELD)
 		return say(
 			q, r, "some changes are refused or held: `cachet journal ls` shows them");
@@ -521,15 +521,19 @@ static int do_jobs(struct request *q)
 static int find_job(
 	struct request *q, const struct json *list, const char *name, const char **job_id)
 {
-	const char *key;
+	const char *key, *why;
+	char sentence[256];
 
 	for (const struct json *e = json_first(list); e; e = json_next(e)) {
 		if (json_get_string(e, "job", &key) || strcmp(key, name) != 0)
 			continue;
 		if (!json_get_string(e, "job_id", job_id))
 			return 0;
-		return json_has(e, "error") ? say(q, CE_REFUSED, "the origin refused the job")
-					    : say(q, -EAGAIN, "the job waits to be sent");
+		if (!json_get_string(e, "error", &why)) {
+			snprintf(sentence, sizeof(sentence), "the origin refused the job: %s", why);
+			return say(q, CE_REFUSED, sentence);
+		}
+		return explain_wait(q, say(q, -EAGAIN, "the job waits to be sent"));
 	}
 	return say(q, -ENOENT, "there is no such job");
 }

@@ -325,7 +325,7 @@ int server_audit_page(
 }
 
 /* "N:64 hex digits" */
-static int parse_head(const char *text, struct audit_head *out)
+int server_admin_parse_head(const char *text, struct audit_head *out)
 {
 	char number[24];
 	size_t len = strcspn(text, ":");
@@ -344,25 +344,31 @@ int server_audit_check(
 	const char *dir, const char *noted, struct server_audit_report *report, char **error)
 {
 	_cleanup_store_ struct store_db *db = NULL;
-	struct audit_head before, head;
+	struct audit_head before, base, head;
 	uint64_t bad = 0;
 	int r;
 
 	*error = NULL;
-	if (noted && parse_head(noted, &before))
+	if (noted && server_admin_parse_head(noted, &before))
 		return server_admin_explain(
 			error, CE_USAGE, "a head of the audit log is NUMBER:64 hex digits");
 	r = server_admin_open_existing(dir, &db, error);
 	if (r)
 		return r;
 	r = server_audit_verify(db, noted ? &before : NULL, &head, &bad);
+	if (r == -ENOENT)
+		return server_admin_explain(
+			error, r, "that head is in an archive: verify the archive with it");
 	if (r == CE_TAMPER && asprintf(error, "the audit log was changed at entry %llu",
 				      (unsigned long long)bad) < 0)
 		*error = NULL;
 	if (r)
 		return r == CE_TAMPER ? r
 				      : server_admin_explain(error, r, "cannot read the audit log");
-	report->entries = head.n;
-	bytes_to_hex(head.hash, sizeof(head.hash), report->head);
+	r = server_audit_base(db, &base);
+	if (r)
+		return server_admin_explain(error, r, "cannot read the audit log");
+	report->entries = head.n - base.n;
+	server_audit_print_head(&head, report->head);
 	return 0;
 }

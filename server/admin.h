@@ -14,6 +14,9 @@ int server_admin_open_existing(const char *dir, struct store_db **out, char **er
 typedef int (*server_admin_fn)(struct store_db *db, const char *who, void *arg);
 /* One write transaction with `fn` in it; `who` is the local user. */
 int server_admin_transact(struct store_db *db, server_admin_fn fn, void *arg) MUST_CHECK;
+/* "NUMBER:HASH", a head of the audit log. CE_USAGE. */
+struct audit_head;
+int server_admin_parse_head(const char *text, struct audit_head *out) MUST_CHECK;
 int server_admin_add_store(struct store_db *db, const char *store, char **error) MUST_CHECK;
 
 #endif

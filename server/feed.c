@@ -104,9 +104,9 @@ static bool note(struct feed *f, const struct store_row *row)
 	for (size_t i = 0; i < f->seen.len / sizeof(*seen); i++) {
 		if (seen[i].n != row->n)
 			continue;
-		if (seen[i].seq == row->seq)
+		if (seen[i].seq == row->seq && seen[i].queries_seq == row->queries_seq)
 			return false;
-		seen[i].seq = row->seq;
+		seen[i] = *row;
 		return true;
 	}
 	/* Out of memory: it stays news, and its pollers query more often. */
@@ -186,11 +186,13 @@ static bool parse_cursor(struct request *r, const char *text)
 {
 	struct feed_query *q = &r->feed;
 	unsigned tag;
-	unsigned long long seq, base;
+	unsigned long long seq, base, queries = 0;
 	int end = 0;
 
 	if (strspn(text, "0123456789abcdef.") != strlen(text) ||
-		sscanf(text, "%8x.%19llu.%19llu%n", &tag, &seq, &base, &end) != 3 || text[end]) {
+		sscanf(text, "%8x.%19llu.%19llu%n.%9llu%n", &tag, &seq, &base, &end, &queries,
+			&end) < 3 ||
+		text[end]) {
 		server_http_refuse(r, PROBLEM_BAD_REQUEST, "since is not a cursor");
 		return false;
 	}
@@ -198,6 +200,7 @@ static bool parse_cursor(struct request *r, const char *text)
 		server_http_refuse(r, PROBLEM_CURSOR_GONE, "the server's data were restored");
 	q->seq = seq;
 	q->base = base;
+	q->queries = queries;
 	return true;
 }
 
@@ -268,13 +271,13 @@ static int print_records(struct request *r, struct store_db *db, uint64_t *last,
 	return rc ? rc : printed;
 }
 
-/* One page into r->answer; returns the number of records in it. */
+/* One page into r->answer; returns the number of news in it. */
 static int print_page(struct request *r, struct store_db *db)
 {
-	const struct feed_query *q = &r->feed;
+	struct feed_query *q = &r->feed;
 	struct store_row store;
 	uint64_t last = q->seq;
-	bool full;
+	bool full, queries;
 	int n, rc = server_records_store_by_n(db, r->store.n, &store);
 
 	if (rc)
@@ -283,6 +286,11 @@ static int print_page(struct request *r, struct store_db *db)
 		server_http_refuse(r, PROBLEM_CURSOR_GONE, NULL);
 		return 0;
 	}
+	/* Who starts has the list of queries from elsewhere, or is about to. */
+	if (q->from_start && !q->begun)
+		q->queries = store.queries_seq;
+	q->begun = true;
+	queries = q->queries != store.queries_seq;
 	r->answer.text.len = 0;
 	rc = buffer_printf(&r->answer.text, "{\"changes\":[");
 	if (rc)
@@ -293,11 +301,12 @@ static int print_page(struct request *r, struct store_db *db)
 	if (!full)
 		last = store.seq;
 	rc = buffer_printf(&r->answer.text,
-		"],\"cursor\":\"%08x.%llu.%llu\",\"more\":%s,\"records\":%llu}", r->s->tag,
+		"],\"cursor\":\"%08x.%llu.%llu.%llu\",\"more\":%s,\"records\":%llu%s}", r->s->tag,
 		(unsigned long long)last,
 		(unsigned long long)(q->from_start ? store.purged_seq : q->base),
-		last < store.seq ? "true" : "false", (unsigned long long)store.records);
-	return rc ? rc : n;
+		(unsigned long long)store.queries_seq, last < store.seq ? "true" : "false",
+		(unsigned long long)store.records, queries ? ",\"queries\":true" : "");
+	return rc ? rc : n + queries;
 }
 
 static int query(struct request *r)

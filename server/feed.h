@@ -7,7 +7,8 @@
  * waking too often costs a query and loses nothing. `generation` closes the gap between the query
  * and the list: it counts commits, and a poll that sees it moved queries again.
  *
- * Cursors: TAG.SEQ.BASE. TAG marks the epoch. BASE is the highest number of a forgotten tombstone
+ * Cursors: TAG.SEQ.BASE.QUERIES. TAG marks the epoch. QUERIES is the store's queries_seq: where it is
+ * another, the page says that the queries changed; absent in cursors of before schema 5: 0. BASE is the highest number of a forgotten tombstone
  * when this client started from nothing: it cannot have what was deleted before. So a cursor is
  * good while the store has forgotten no tombstone beyond max(SEQ, BASE).
  *

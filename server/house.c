@@ -5,9 +5,9 @@
 #define STEP 2000
 #define FREE_PAGES_MIN 4000
 
-static int forget_keys(struct tx *tx, int64_t before_ns, bool *more)
+static int forget_old(struct tx *tx, enum sql which, int64_t before_ns, bool *more)
 {
-	sqlite3_stmt *q = server_store_statement(tx->db, SQL_REPLAY_PURGE);
+	sqlite3_stmt *q = server_store_statement(tx->db, which);
 	int r;
 
 	sqlite3_bind_int64(q, 1, before_ns);
@@ -107,7 +107,9 @@ int server_house_step(struct tx *tx, const struct house_limits *limits, bool *mo
 	}
 	server_store_reset(q);
 	if (!r)
-		r = forget_keys(tx, limits->keys_before_ns, more);
+		r = forget_old(tx, SQL_REPLAY_PURGE, limits->keys_before_ns, more);
+	if (!r)
+		r = forget_old(tx, SQL_KEK_PURGE, limits->keks_before_ns, more);
 	for (size_t i = 0; !r && i < stores.len / sizeof(row); i++)
 		r = forget_tombstones(tx, ((struct store_row *)stores.data)[i].n,
 			limits->tombstones_before_ns, more);

@@ -1,6 +1,6 @@
 /*
  * Housekeeping: idempotency keys and tombstones older than the server promises to keep them are
- * forgotten, little by little, as jobs of the commit queue. A store that forgets a tombstone notes
+ * forgotten, little by little, as jobs of the commit queue; so are keys that no device needs any more. A store that forgets a tombstone notes
  * its number, so that cursors from before are answered 410. When a quarter of the database is free
  * pages, they are given back to the file system.
  */
@@ -11,6 +11,7 @@
 
 struct house_limits {
 	int64_t keys_before_ns, tombstones_before_ns;
+	int64_t keks_before_ns; /* what the key that followed one has to have expired before */
 };
 
 /* One step in the caller's transaction; *more: there is more to forget. */

@@ -77,8 +77,9 @@ struct route {
 extern const struct route server_routes[];
 
 struct feed_query {
-	bool from_start;
+	bool from_start, begun;
 	uint64_t seq, base, limit;
+	uint64_t queries; /* the store's queries_seq that this client has heard of */
 	int64_t deadline_ms; /* on the boot clock, 0: do not wait */
 };
 

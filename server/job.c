@@ -23,6 +23,7 @@
 #define TIMEOUT_DEFAULT 60
 #define TTL_DEFAULT 3600
 #define PAGE 65536
+#define MARK_LEN 4 /* of an id's bytes */
 #define TICKS_PER_PURGE 600
 
 struct jobs {
@@ -236,11 +237,31 @@ static int forget_rows(struct jobs *jobs, enum sql which)
 	return r;
 }
 
-int server_jobs_row(struct jobs *jobs, const char *id, struct job_view *out)
+static int hash_of(
+	int64_t account, const uint8_t *data, size_t len, uint8_t out[static KDF_SHA256_LEN])
+{
+	uint8_t in[8 + WIRE_KEY_LEN];
+
+	store_le64(in, (uint64_t)account);
+	memcpy(in + 8, data, len);
+	return kdf_sha256(in, 8 + len, out);
+}
+
+/* By the end of its id: nothing else of it says whose a job was. */
+static bool is_of(int64_t account, const char *text)
+{
+	uint8_t id[JOB_ID_LEN / 2], mark[KDF_SHA256_LEN];
+
+	return !bytes_from_hex(text, id, sizeof(id)) &&
+	       !hash_of(account, id, sizeof(id) - MARK_LEN, mark) &&
+	       !memcmp(id + sizeof(id) - MARK_LEN, mark, MARK_LEN);
+}
+
+int server_jobs_row(struct jobs *jobs, int64_t account, const char *id, struct job_view *out)
 {
 	struct store_db *db;
 	sqlite3_stmt *q;
-	int r = server_pool_take(jobs->pool, &db);
+	int r = account && !is_of(account, id) ? -ENOENT : server_pool_take(jobs->pool, &db);
 
 	if (r)
 		return r;
@@ -362,15 +383,15 @@ void server_jobs_take(struct job *job, const void *data, size_t len)
 
 int server_jobs_name(struct job *job, int64_t account, const uint8_t key[static WIRE_KEY_LEN])
 {
-	uint8_t hash[KDF_SHA256_LEN], in[8 + WIRE_KEY_LEN];
-	int r;
+	uint8_t id[KDF_SHA256_LEN], mark[KDF_SHA256_LEN];
+	int r = hash_of(account, key, WIRE_KEY_LEN, id);
 
-	store_le64(in, (uint64_t)account);
-	memcpy(in + 8, key, WIRE_KEY_LEN);
-	r = kdf_sha256(in, sizeof(in), hash);
+	if (!r)
+		r = hash_of(account, id, JOB_ID_LEN / 2 - MARK_LEN, mark);
 	if (r)
 		return r;
-	bytes_to_hex(hash, JOB_ID_LEN / 2, job->id);
+	memcpy(id + JOB_ID_LEN / 2 - MARK_LEN, mark, MARK_LEN);
+	bytes_to_hex(id, JOB_ID_LEN / 2, job->id);
 	job->account = account;
 	return 0;
 }
@@ -437,7 +458,7 @@ static void run(struct task *t, int code)
 static int enter(struct jobs *jobs, struct job *job, bool *again)
 {
 	struct job_view v;
-	int r = server_jobs_row(jobs, job->id, &v);
+	int r = server_jobs_row(jobs, 0, job->id, &v);
 
 	if (!r)
 		*again = true;

@@ -86,7 +86,7 @@ const struct job_type *server_jobs_type(const struct jobs *jobs, const char *nam
 int server_jobs_new(
 	struct jobs *jobs, const struct job_type *type, uint64_t len, struct job **out) MUST_CHECK;
 void server_jobs_take(struct job *job, const void *data, size_t len);
-/* Its id, from who sends it under which key. */
+/* Its id, from who sends it under which key, and with a mark of whose it is. */
 int server_jobs_name(
 	struct job *job, int64_t account, const uint8_t key[static WIRE_KEY_LEN]) MUST_CHECK;
 /* *again: there is one of this id already, and `job` is not queued. -EBUSY: the queue is full. */
@@ -103,8 +103,9 @@ struct job_view {
 	int64_t ttl;
 };
 void server_jobs_view(struct job *job, struct job_view *out);
-/* Of a job that is not in memory; -ENOENT. */
-int server_jobs_row(struct jobs *jobs, const char *id, struct job_view *out) MUST_CHECK;
+/* Of a job of the account (0: of any) that is not in memory; -ENOENT. */
+int server_jobs_row(
+	struct jobs *jobs, int64_t account, const char *id, struct job_view *out) MUST_CHECK;
 /* Calls fn for each job of the account; 0: of all. */
 typedef int server_jobs_fn(void *arg, const struct job_view *v);
 int server_jobs_each(struct jobs *jobs, int64_t account, server_jobs_fn *fn, void *arg) MUST_CHECK;

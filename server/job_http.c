@@ -119,7 +119,8 @@ static int look(struct request *r, const char *id, struct job_view *v)
 	struct job *job = server_jobs_find(r->s->jobs, r->access.account, id);
 
 	if (!job)
-		return server_jobs_row(r->s->jobs, id, v);
+		return server_jobs_row(
+			r->s->jobs, r->access.admin ? 0 : r->access.account, id, v);
 	server_jobs_view(job, v);
 	server_jobs_unref(job);
 	return 0;
@@ -217,7 +218,7 @@ void server_job_result(struct request *r)
 		answer_result(r, job, &v);
 		return;
 	}
-	rc = server_jobs_row(r->s->jobs, r->id, &v);
+	rc = server_jobs_row(r->s->jobs, r->access.account, r->id, &v);
 	if (rc == -ENOENT)
 		server_http_refuse(r, PROBLEM_NO_JOB, NULL);
 	else if (rc)

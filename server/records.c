@@ -231,6 +231,7 @@ void server_records_read_store(sqlite3_stmt *q, struct store_row *out)
 	out->purged_seq = (uint64_t)sqlite3_column_int64(q, 3);
 	out->records = (uint64_t)sqlite3_column_int64(q, 4);
 	out->bytes = (uint64_t)sqlite3_column_int64(q, 5);
+	out->queries_seq = (uint64_t)sqlite3_column_int64(q, 6);
 }
 
 static int read_one_store(struct store_db *db, sqlite3_stmt *q, struct store_row *out)

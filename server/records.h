@@ -45,6 +45,7 @@ struct store_row {
 	int64_t n;
 	char id[WIRE_ID_MAX + 1];
 	uint64_t seq, purged_seq, records, bytes;
+	uint64_t queries_seq; /* grows when a query is declared or removed */
 };
 
 /* "file", "dir", "symlink". */

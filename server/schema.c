@@ -160,5 +160,17 @@ static const char version_3[] =
 /* Version 4: `is_copy` 1 in a backup: the first server that opens it draws a new epoch. */
 static const char version_4[] = "ALTER TABLE server ADD COLUMN is_copy INTEGER NOT NULL DEFAULT 0;";
 
+/* Version 5: the audit log may be archived, queries are news, old keys are forgotten. */
+static const char version_5[] =
+	/* The number and hash of the last row that is in an archive: where the chain begins. */
+	"ALTER TABLE audit_head ADD COLUMN base_n INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE audit_head ADD COLUMN base_hash BLOB NOT NULL DEFAULT"
+	" x'0000000000000000000000000000000000000000000000000000000000000000';"
+
+	/* Grows when a query is declared or removed; clients hear of it in the feed. */
+	"ALTER TABLE stores ADD COLUMN queries_seq INTEGER NOT NULL DEFAULT 0;"
+
+	"CREATE INDEX keks_dkid ON keks (dkid, rotated_at);";
+
 const char *const server_schema_steps[SCHEMA_VERSION] = { version_1, version_2, version_3,
-	version_4 };
+	version_4, version_5 };

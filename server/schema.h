@@ -4,7 +4,7 @@
 #define CACHET_SERVER_SCHEMA_H
 
 #define SCHEMA_APPLICATION_ID 0x43524563 /* "CREc" */
-#define SCHEMA_VERSION 4
+#define SCHEMA_VERSION 5
 
 /* schema_steps[v] brings a database of version v to version v + 1; user_version is set by the
  * caller, same transaction. */

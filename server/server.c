@@ -39,6 +39,7 @@
 #define KEPT_DAYS_MAX 36500
 #define KEYS_KEPT_DAYS 30
 #define TOMBSTONES_KEPT_DAYS 90
+#define KEKS_KEPT_DAYS 400
 #define HOUSE_INTERVAL_MS (3600 * 1000)
 
 static int explain(char **error, int code, const char *what)
@@ -55,6 +56,11 @@ static char *copy_or_null(const char *text)
 	return text ? strdup(text) : NULL;
 }
 
+static bool is_kept(int64_t days)
+{
+	return days >= KEPT_DAYS_MIN && days <= KEPT_DAYS_MAX;
+}
+
 static int take_options(struct server *s, const struct server_options *o, char **error)
 {
 	if (!o->dir || !o->listen || !o->tls_cert != !o->tls_key)
@@ -63,10 +69,11 @@ static int take_options(struct server *s, const struct server_options *o, char *
 	s->keys_kept_days = o->keys_kept_days ? o->keys_kept_days : KEYS_KEPT_DAYS;
 	s->tombstones_kept_days =
 		o->tombstones_kept_days ? o->tombstones_kept_days : TOMBSTONES_KEPT_DAYS;
-	if (MIN_OF(s->keys_kept_days, s->tombstones_kept_days) < KEPT_DAYS_MIN ||
-		MAX_OF(s->keys_kept_days, s->tombstones_kept_days) > KEPT_DAYS_MAX)
+	s->keks_kept_days = o->keks_kept_days ? o->keks_kept_days : KEKS_KEPT_DAYS;
+	if (!is_kept(s->keys_kept_days) || !is_kept(s->tombstones_kept_days) ||
+		!is_kept(s->keks_kept_days))
 		return explain(error, CE_USAGE,
-			"idempotency keys and tombstones are kept 30 to 36500 days");
+			"idempotency keys, tombstones and earlier keys are kept 30 to 36500 days");
 	s->dir = strdup(o->dir);
 	s->listen = strdup(o->listen);
 	s->tls_cert = copy_or_null(o->tls_cert);
@@ -230,7 +237,8 @@ static bool house_once(struct server *s)
 		.job = { .run = house_run, .done = house_done },
 		/* A day longer than is promised. */
 		.limits = { now_ns - (s->keys_kept_days + 1) * DAY_NS,
-			now_ns - s->tombstones_kept_days * DAY_NS },
+			now_ns - s->tombstones_kept_days * DAY_NS,
+			now_ns - s->keks_kept_days * DAY_NS },
 	};
 
 	h.job.arg = &h;

@@ -36,8 +36,8 @@ struct server_options {
 	const char *key_source;
 	int64_t kek_ttl_s;     /* a device's key is good for so long; 0 = default 90 days */
 	int64_t offline_ttl_s; /* and so long without asking; 0 = default 72 h, negative: never */
-	/* Days, 30 or more; 0 = default 30 and 90. */
-	int64_t keys_kept_days, tombstones_kept_days;
+	/* Days, 30 or more; 0 = default 30, 90 and 400. */
+	int64_t keys_kept_days, tombstones_kept_days, keks_kept_days;
 	/* A connection may be silent this long, and take this long to bring a request's header; 0
 	 * = 75. */
 	unsigned header_timeout_s;
@@ -91,9 +91,10 @@ int server_rotate(const char *dir, const char *dkid, const char *account, uint64
 /* Entries of the audit log behind number `since`. */
 int server_audit_page(const char *dir, uint64_t since, uint64_t limit, struct json **out,
 	char **error) MUST_CHECK;
+#define SERVER_AUDIT_HEAD_SIZE (20 + 1 + 64 + 1)
 struct server_audit_report {
 	uint64_t entries;
-	char head[65]; /* hash of the last */
+	char head[SERVER_AUDIT_HEAD_SIZE]; /* number and hash of the last, NUMBER:HASH */
 };
 /* CE_TAMPER: *error says where. `noted`: a head of earlier, "NUMBER:HASH", or NULL. */
 int server_audit_check(const char *dir, const char *noted, struct server_audit_report *report,

@@ -33,7 +33,7 @@ struct server {
 	uint64_t max_record_bytes, max_request_bytes;
 	unsigned threads;
 	char *key_source; /* or NULL */
-	int64_t keys_kept_days, tombstones_kept_days;
+	int64_t keys_kept_days, tombstones_kept_days, keks_kept_days;
 	int64_t kek_ttl_s, offline_ttl_s;
 	int64_t header_timeout_ms, body_grace_ms;
 

@@ -17,6 +17,7 @@
 	"r.mode, r.mtime_ns, r.seq, r.tag, r.key, r.changed_at, r.file, r.deleted"
 #define RECORD_FROM " FROM records r LEFT JOIN records p ON p.n = r.parent "
 
+#define STORE_COLUMNS "n, id, seq, purged_seq, records, bytes, queries_seq"
 #define ENROLLED_COLUMNS "n, dkid, account, device_id, dk_pub, kid, state, seen_at"
 
 /* Whether the token of this number opens the store `s`. */
@@ -42,14 +43,12 @@ static const char *const texts[SQL_COUNT] = {
 	[SQL_FREE_PAGES] = "PRAGMA freelist_count",
 	[SQL_PAGES] = "PRAGMA page_count",
 	[SQL_COMPACT] = "PRAGMA incremental_vacuum(1000)",
-	[SQL_STORE_BY_ID] =
-		"SELECT n, id, seq, purged_seq, records, bytes FROM stores WHERE id = ?",
-	[SQL_STORE_BY_N] = "SELECT n, id, seq, purged_seq, records, bytes FROM stores WHERE n = ?",
-	[SQL_STORE_LIST] = "SELECT n, id, seq, purged_seq, records, bytes FROM stores ORDER BY id",
+	[SQL_STORE_BY_ID] = "SELECT " STORE_COLUMNS " FROM stores WHERE id = ?",
+	[SQL_STORE_BY_N] = "SELECT " STORE_COLUMNS " FROM stores WHERE n = ?",
+	[SQL_STORE_LIST] = "SELECT " STORE_COLUMNS " FROM stores ORDER BY id",
 	/* Those that a token of this number opens. */
 	[SQL_STORE_LIST_OPEN] =
-		"SELECT n, id, seq, purged_seq, records, bytes FROM stores s WHERE" STORE_OPEN_TO("?1")
-		" ORDER BY id",
+		"SELECT " STORE_COLUMNS " FROM stores s WHERE" STORE_OPEN_TO("?1") " ORDER BY id",
 	[SQL_STORE_LIST_GRANTS] =
 		"SELECT s.id, s.records, s.bytes, s.open, (SELECT group_concat(a.name, char(10))"
 		" FROM grants g JOIN accounts a ON a.n = g.account WHERE g.store = s.n)"
@@ -78,11 +77,13 @@ static const char *const texts[SQL_COUNT] = {
 		" expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
 	[SQL_TOKEN_SCOPE] = "INSERT OR IGNORE INTO token_stores (token, store) VALUES (?, ?)",
 	[SQL_TOKEN_LIST] =
-		"SELECT t.n, a.name, t.read_only, t.admin, t.created_at, t.expires_at, t.revoked_at,"
+		"SELECT t.n, a.name, t.read_only, t.admin, t.created_at, t.expires_at, "
+		"t.revoked_at,"
 		" t.scoped, (SELECT group_concat(s.id, char(10)) FROM token_stores ts JOIN stores s"
 		" ON s.n = ts.store WHERE ts.token = t.n)"
 		" FROM tokens t JOIN accounts a ON a.n = t.account ORDER BY t.n",
-	[SQL_TOKEN_REVOKE] = "UPDATE tokens SET revoked_at = ?2 WHERE n = ?1 AND revoked_at IS NULL",
+	[SQL_TOKEN_REVOKE] =
+		"UPDATE tokens SET revoked_at = ?2 WHERE n = ?1 AND revoked_at IS NULL",
 	[SQL_TOKEN_REVOKE_ALL] =
 		"UPDATE tokens SET revoked_at = ?2 WHERE account = ?1 AND revoked_at IS NULL",
 	[SQL_TOKEN_KNOWN] = "SELECT 1 FROM tokens WHERE n = ?",
@@ -104,22 +105,37 @@ static const char *const texts[SQL_COUNT] = {
 	[SQL_ENROLLED_SET_KID] = "UPDATE enrolled SET kid = ?2 WHERE n = ?1",
 	[SQL_ENROLLED_SEEN] = "UPDATE enrolled SET seen_at = ?2 WHERE n = ?1",
 	[SQL_ENROLLED_LIST] =
-		"SELECT e.dkid, e.device_id, a.name, e.name, e.state, e.dk_pub, e.kid, k.rotated_at,"
+		"SELECT e.dkid, e.device_id, a.name, e.name, e.state, e.dk_pub, e.kid, "
+		"k.rotated_at,"
 		" k.expires_at, e.created_at, max(e.seen_at, coalesce((SELECT max(d.seen_at) FROM"
 		" devices d WHERE d.account = e.account AND lower(hex(d.device)) ="
 		" lower(e.device_id) AND e.state <> 2), 0)), e.token"
-		" FROM enrolled e JOIN accounts a ON a.n = e.account LEFT JOIN keks k ON k.kid = e.kid"
+		" FROM enrolled e JOIN accounts a ON a.n = e.account LEFT JOIN keks k ON k.kid = "
+		"e.kid"
 		" WHERE ?1 = 0 OR e.account = ?1 ORDER BY e.n",
 	[SQL_KEK_ADD] = "INSERT INTO keks (kid, account, dkid, version, rotated_at)"
 			" VALUES (?, ?, ?, ?, ?)",
 	[SQL_KEK_GET] = "SELECT kid, account, wrapped, expires_at FROM keks WHERE kid = ?",
 	[SQL_KEK_MADE] = "UPDATE keks SET wrapped = ?2, expires_at = ?3 WHERE kid = ?1",
-	[SQL_AUDIT_HEAD] = "SELECT n, hash FROM audit_head",
+	/*
+	 * What was never given to anybody; and of devices that are not revoked what they had before
+	 * a key that has itself been over for long, when they were here after that.
+	 */
+	[SQL_KEK_PURGE] =
+		"DELETE FROM keks WHERE kid IN (SELECT k.kid FROM keks k JOIN enrolled e"
+		" ON e.dkid = k.dkid WHERE k.kid <> e.kid AND (k.wrapped IS NULL OR (e.state <> 2"
+		" AND EXISTS (SELECT 1 FROM keks y WHERE y.dkid = k.dkid"
+		" AND y.rotated_at > k.rotated_at AND y.expires_at < ?1"
+		" AND y.expires_at < e.seen_at))) LIMIT ?2)",
+	[SQL_AUDIT_HEAD] = "SELECT n, hash, base_n, base_hash FROM audit_head",
+	[SQL_AUDIT_SET_BASE] = "UPDATE audit_head SET base_n = ?, base_hash = ?",
+	[SQL_AUDIT_FORGET] = "DELETE FROM audit WHERE n <= ?",
 	[SQL_AUDIT_SET_HEAD] = "UPDATE audit_head SET n = ?, hash = ?",
 	[SQL_AUDIT_ADD] =
 		"INSERT INTO audit (n, at, who, what, subject, hash) VALUES (?, ?, ?, ?, ?, ?)",
-	[SQL_AUDIT_LIST] = "SELECT n, at, who, what, subject, hash FROM audit WHERE n > ? ORDER BY n"
-			   " LIMIT ?",
+	[SQL_AUDIT_LIST] =
+		"SELECT n, at, who, what, subject, hash FROM audit WHERE n > ? ORDER BY n"
+		" LIMIT ?",
 	[SQL_DEVICE_GET] = "SELECT last_seq FROM devices WHERE account = ? AND device = ?",
 	[SQL_DEVICE_SAVE] =
 		"INSERT INTO devices (account, device, last_seq, seen_at) VALUES (?1, ?2, ?3, ?4)"
@@ -142,10 +158,10 @@ static const char *const texts[SQL_COUNT] = {
 	[SQL_JOB_PURGE] = "DELETE FROM jobs WHERE ttl <= ?",
 	[SQL_JOB_LOSE] = "UPDATE jobs SET status = 'lost' WHERE status <> 'failed' AND ttl > ?",
 	[SQL_QUERY_GET] = "SELECT name, sql, params FROM queries WHERE store = ? AND name = ?",
-	[SQL_QUERY_LIST] =
-		"SELECT name, sql, params FROM queries WHERE store = ? ORDER BY name",
+	[SQL_QUERY_LIST] = "SELECT name, sql, params FROM queries WHERE store = ? ORDER BY name",
 	[SQL_QUERY_PUT] = "INSERT OR REPLACE INTO queries (store, name, sql, params, created_at)"
 			  " VALUES (?, ?, ?, ?, ?)",
+	[SQL_QUERY_CHANGED] = "UPDATE stores SET queries_seq = queries_seq + 1 WHERE n = ?",
 	[SQL_QUERY_DELETE] = "DELETE FROM queries WHERE store = ? AND name = ? RETURNING 1",
 	[SQL_RECORD_PARENT] = "SELECT parent FROM records WHERE n = ?",
 	[SQL_RECORD_HAS_CHILD] =
@@ -308,7 +324,8 @@ static int configure(sqlite3 *db)
 	sqlite3_db_config(db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
 	sqlite3_db_config(db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
 	return exec(db,
-		"PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY;"
+		"PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL; PRAGMA synchronous = "
+		"FULL; PRAGMA temp_store = MEMORY;"
 		"PRAGMA cache_size = -16384; PRAGMA mmap_size = 0; PRAGMA foreign_keys = OFF;"
 		"PRAGMA cell_size_check = ON;");
 }

@@ -207,6 +207,8 @@ static void page_taken(struct feed *f, const struct feed_job *k)
 		snprintf(f->cursor, sizeof(f->cursor), "%s", k->page.cursor);
 	if (k->report.echoes)
 		f->s->replay.again = true;
+	if (k->page.queries)
+		f->s->want_stores = true;
 	if (k->report.deferred || k->end_report.deferred)
 		f->s->deferred = true;
 }

@@ -71,6 +71,7 @@ struct origin_page {
 	size_t n;
 	char cursor[256];
 	bool more;
+	bool queries; /* the store's queries are others: ask for the stores */
 };
 void origin_page_done(struct origin_page *p);
 /* The callee may take the page's content (set it to zero). */

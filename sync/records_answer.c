@@ -304,6 +304,8 @@ int records_answer_page(const struct json *in, struct origin_page *out)
 	const char *cursor;
 	size_t i = 0;
 
+	if (json_has(in, "queries") && json_get_bool(in, "queries", &page.queries))
+		return CE_PROTOCOL;
 	if (json_get_array(in, "changes", &list) || json_get_string(in, "cursor", &cursor) ||
 		json_get_bool(in, "more", &page.more) || strlen(cursor) >= sizeof(page.cursor))
 		return CE_PROTOCOL;

@@ -222,6 +222,20 @@ def test_the_audit_chain_is_verified_in_the_page(inside):
     inside.wait("the log was rewritten")
 
 
+def test_the_chain_is_verified_from_the_archive_on(inside, tmp_path):
+    head = admin(inside.server).call("GET", "/v1/audit").json["entries"][-1]
+    inside.server.admin("audit", "--archive", str(tmp_path / "old"), "--older-than", "0s", str(inside.server.dir))
+    inside.server.admin("account", "close", "tester", str(inside.server.dir))
+    inside.section("Audit")
+    inside.press("Verify")
+    inside.wait("2 entries, the chain is whole")
+    for noted, word in ((f"{head['n']}:{head['hash']}", "the chain is whole"), (f"1:{'0' * 64}", "is in an archive"),
+                        (f"{head['n']}:{'0' * 64}", "the log was rewritten")):
+        inside.run(f"document.getElementById('noted').value = '{noted}'; document.getElementById('verified').textContent = ''")
+        inside.press("Verify")
+        inside.wait(word)
+
+
 def test_an_audit_entry_that_was_changed_is_named(page):
     page.server.stop()
     with sqlite3.connect(page.server.dir / "records.db") as db:

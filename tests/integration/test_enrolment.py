@@ -361,8 +361,19 @@ def test_a_stolen_database_opens_nothing(server, device, tmp_path):
     assert not (taken / "master.key").exists(), "a lost master key is not made anew"
 
 
-def test_the_master_key_from_a_command(tmp_path):
+@pytest.mark.parametrize("source,wrong", [
+    ("command:printf %064d 7", ["command:printf %064d 8", "command:false", "command:echo", "passphrase:", "server:file:x", "file:/no"]),
+    ("systemd-creds:master", ["systemd-creds:other", "systemd-creds:no", "systemd-creds:../credentials/master"])],
+    ids=["command", "systemd-creds"])
+def test_the_master_key_from_elsewhere(tmp_path, monkeypatch, source, wrong):
     """The key is nowhere in the data directory; another one opens nothing and changes nothing."""
+    credentials = tmp_path / "credentials"  # as LoadCredentialEncrypted= leaves them
+    credentials.mkdir()
+    for name in ("master", "other"):
+        (credentials / name).write_text(os.urandom(32).hex())
+        (credentials / name).chmod(0o400)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(credentials))
+
     def start(data, source):
         port = tmp_path / "port"
         port.unlink(missing_ok=True)
@@ -373,7 +384,7 @@ def test_the_master_key_from_a_command(tmp_path):
         return p, int(port.read_text()) if p.poll() is None else 0
 
     server = Server(tmp_path)
-    process, server.port = start(server.dir, "command:printf %064d 7")
+    process, server.port = start(server.dir, source)
     d = Device(server.client())
     try:
         d.enrol()
@@ -382,10 +393,10 @@ def test_the_master_key_from_a_command(tmp_path):
         process.kill()
         process.wait()
         assert not (server.dir / "master.key").exists()
-        for wrong in ("command:printf %064d 8", "command:false", "command:echo", "passphrase:", "server:file:x", f"file:{tmp_path}/no"):
-            process, port = start(server.dir, wrong)
-            assert not port and process.wait() != 0 and process.stderr.read().startswith("cachet: "), wrong
-        process, d.client.port = start(server.dir, "command:printf %064d 7")
+        for other in wrong:
+            process, port = start(server.dir, other)
+            assert not port and process.wait() != 0 and process.stderr.read().startswith("cachet: "), other
+        process, d.client.port = start(server.dir, source)
         assert d.kek() == key
         d.client.close()
     finally:

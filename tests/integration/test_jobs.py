@@ -149,10 +149,17 @@ def test_jobs_of_another_account_are_not_there(server, client):
     assert client.call("GET", "/v1/jobs").json == root.call("GET", "/v1/jobs").json
     assert len(root.call("GET", "/v1/jobs").json["jobs"]) == 1
     assert root.call("GET", f"/v1/jobs/{job}/result").status in (404, 410)
-    root.close()
-    assert other.call("GET", f"/v1/jobs/{job}/result").status in (404, 410)
+    assert other.call("GET", f"/v1/jobs/{job}").status == 404
+    assert other.call("GET", f"/v1/jobs/{job}/result").status == 404
     assert other.call("DELETE", f"/v1/jobs/{job}").status == 404
     assert client.call("GET", f"/v1/jobs/{job}/result").status == 200
+    server.kill()
+    start(server)
+    for c, status in ((client, 200), (root, 200), (other, 404)):  # lost, and said so to whom it was
+        c.port = server.port
+        c.close()
+        assert c.call("GET", f"/v1/jobs/{job}").status == status
+    root.close()
     other.close()
 
 

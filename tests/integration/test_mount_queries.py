@@ -124,6 +124,15 @@ def test_a_removed_query_goes_with_its_answers(server, mounted):
     wait_for(lambda: os.listdir(mounted.mnt / "queries") == [])
 
 
+def test_a_query_declared_later_appears_without_being_asked_for(server, mounted):
+    visit(server, "c.json", subjectId="44")
+    declare(server, "others")
+    wait_for(lambda: (mounted.mnt / "queries" / "others").is_dir(), timeout=60)
+    assert names(mounted.mnt / "queries/others/subjectId=44.json") == ["c.json"]
+    subprocess.run([BIN, "serve", "query", "rm", "--store", "notes", "others", str(server.dir)], check=True, capture_output=True)
+    wait_for(lambda: not (mounted.mnt / "queries" / "others").exists(), timeout=60)
+
+
 def test_an_answer_that_was_evicted_is_fetched_again(server, make_client):
     visit(server, "a.json", subjectId="42", pad="x" * 300000)
     for i in range(13):

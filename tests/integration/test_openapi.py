@@ -78,6 +78,28 @@ def test_each_operation_succeeds_and_answers_as_it_says(spec, server):
     f.db.close()
 
 
+def test_whatever_names_a_thing_of_another_account_is_403(spec, server):
+    """For each operation of the document, so that none can be forgotten; a job of another is as if it were not there."""
+    f, refused = http_fuzz.Fuzzer(server, 0), 0
+    server.admin("store", "add", "--account", "tester", "main", str(server.dir))
+    stranger = server.new_token(account="stranger")
+    for f.n, operation in enumerate(spec.operations):
+        named = [s for s in operation.path.split("/") if s in ("{store}", "{dkid}")]
+        r = f.valid(operation)
+        r.headers = [(k, "Bearer " + stranger if k == "Authorization" else v) for k, v in r.headers]
+        if "{dkid}" in named:
+            r.segments[2] = server.dkid
+        (status, _, body), = f.exchange(r.bytes(), 20, operation.method)
+        if named or "admin" in operation.node["tags"]:
+            assert status == 403, (operation.id, status, body)
+            refused += 1
+        elif "{job}" in operation.path:
+            assert status == 404, (operation.id, status, body)
+        assert not any(s.encode() in body for s in (server.dkid, server.job, '"main"'))
+    assert refused > 20
+    f.db.close()
+
+
 def test_the_validation_is_not_blind(spec):
     """A server that answers something else would be caught."""
     stores = next(o for o in spec.operations if o.id == "listStores")

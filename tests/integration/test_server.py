@@ -524,8 +524,9 @@ def test_bad_cursors(server, client):
     _, cursor = client.everything()
     for bad in ("x", "1", "%00", "1.2", "zz.1.1", cursor + "x", "-1.1.1"):
         assert client.changes(bad).problem == "bad-request", bad
-    tag, seq, base = cursor.split(".")
-    for gone in (f"{int(tag, 16) ^ 1:08x}.{seq}.{base}", f"{tag}.{int(seq) + 1}.{base}"):
+    tag, seq, base, queries = cursor.split(".")
+    assert client.changes(f"{tag}.{seq}.{base}").json["cursor"] == cursor  # as servers of before gave them
+    for gone in (f"{int(tag, 16) ^ 1:08x}.{seq}.{base}.{queries}", f"{tag}.{int(seq) + 1}.{base}.{queries}"):
         a = client.changes(gone)
         assert a.status == 410 and a.problem == "cursor-gone"
     for q in ({"limit": "0"}, {"limit": "x"}, {"wait": "-1"}, {"wait": "1e3"}):

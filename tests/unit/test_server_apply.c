@@ -436,8 +436,8 @@ static void the_highest_number_of_a_device_stays(void **state)
 static void old_tombstones_and_keys_are_forgotten_and_noted(void **state)
 {
 	struct fixture *f = *state;
-	struct house_limits all = { INT64_MAX, INT64_MAX };
-	struct house_limits none = { 0, 0 };
+	struct house_limits all = { INT64_MAX, INT64_MAX, INT64_MAX };
+	struct house_limits none = { 0 };
 	struct record r;
 	bool more;
 
@@ -482,7 +482,7 @@ static void exec(struct fixture *f, const char *sql)
 static void free_pages_go_back_to_the_file_system(void **state)
 {
 	struct fixture *f = *state;
-	struct house_limits none = { 0, 0 };
+	struct house_limits none = { 0 };
 	int64_t empty = count_pages(f), full;
 	bool more = true;
 	unsigned steps = 0;
@@ -505,6 +505,58 @@ static void free_pages_go_back_to_the_file_system(void **state)
 	assert_true(count_pages(f) < full);
 	exec(f, "PRAGMA integrity_check");
 	assert_int_equal(make(f, "before", RECORD_FILE, "root", "again"), 412);
+}
+
+static void has_keks(struct fixture *f, int64_t before_ns, const char *expected)
+{
+	struct house_limits limits = { .keks_before_ns = before_ns };
+	sqlite3_stmt *q;
+	bool more;
+
+	assert_int_equal(server_tx_begin(&f->tx), 0);
+	assert_int_equal(server_house_step(&f->tx, &limits, &more), 0);
+	assert_int_equal(server_tx_commit(&f->tx), 0);
+	assert_int_equal(sqlite3_prepare_v2(server_store_handle(f->db),
+				 "SELECT group_concat(kid, ' ') FROM (SELECT kid FROM keks ORDER BY "
+				 "kid)",
+				 -1, &q, NULL),
+		SQLITE_OK);
+	assert_int_equal(sqlite3_step(q), SQLITE_ROW);
+	assert_string_equal((const char *)sqlite3_column_text(q, 0), expected);
+	sqlite3_finalize(q);
+}
+
+/*
+ * Each device had keys 1 to 4 and has 5, made at 10, 20 ... and over 5 later; 3 was never given
+ * out. "a" was here long after, "b" not since 2 was over, "r" is revoked.
+ */
+static void keys_that_no_device_needs_are_forgotten(void **state)
+{
+	static const char *const over[] = { "15", "25", "NULL", "45", "55" };
+	struct fixture *f = *state;
+
+	for (const char *d = "abr"; *d; d++) {
+		char sql[256];
+
+		snprintf(sql, sizeof(sql),
+			"INSERT INTO enrolled (dkid, account, device_id, dk_pub, kid, state, "
+			"created_at, seen_at) VALUES ('%c', 1, '%c', x'', '%c5', %d, 0, %d)",
+			*d, *d, *d, *d == 'r' ? 2 : 0, *d == 'b' ? 25 : 1000);
+		exec(f, sql);
+		for (int n = 1; n <= 5; n++) {
+			snprintf(sql, sizeof(sql),
+				"INSERT INTO keks (kid, account, dkid, wrapped, version, "
+				"rotated_at, expires_at) VALUES ('%c%d', 1, '%c', %s, 1, %d, %s)",
+				*d, n, *d, n == 3 ? "NULL" : "x'00'", n * 10, over[n - 1]);
+			exec(f, sql);
+		}
+	}
+	has_keks(f, 0, "a1 a2 a4 a5 b1 b2 b4 b5 r1 r2 r4 r5");
+	/* 1 was followed by 2, which was over at 25. */
+	has_keks(f, 26, "a2 a4 a5 b1 b2 b4 b5 r1 r2 r4 r5");
+	has_keks(f, INT64_MAX, "a5 b1 b2 b4 b5 r1 r2 r4 r5");
+	exec(f, "UPDATE enrolled SET seen_at = 26 WHERE dkid = 'b'");
+	has_keks(f, INT64_MAX, "a5 b2 b4 b5 r1 r2 r4 r5");
 }
 
 static void names_are_ascii_json_that_reads_back(void **state)
@@ -736,6 +788,7 @@ int main(void)
 		TEST(a_full_directory_is_neither_deleted_nor_replaced),
 		TEST(the_root_is_out_of_reach),
 		TEST(the_highest_number_of_a_device_stays),
+		TEST(keys_that_no_device_needs_are_forgotten),
 		TEST(free_pages_go_back_to_the_file_system),
 		TEST(old_tombstones_and_keys_are_forgotten_and_noted),
 		TEST(names_are_ascii_json_that_reads_back),
