@@ -68,7 +68,10 @@ struct remote_report {
 	uint64_t held; /* deletions held by the brake: nothing of this page was applied if > 0 */
 };
 
-/* Removing more than 10 records and more than 20 % of a store in one pass is held (CE_HELD) unless allow_deletes. */
+/*
+ * Removing more than 10 records and more than 20 % of a store in one pass is held (CE_HELD) unless allow_deletes. -ENOSPC: what the page
+ * adds does not fit the bound, and nothing can go. Nothing of the page was applied then. No lock held.
+ */
 int remote_apply(struct volume *v, uint64_t store, const struct remote_record *records, size_t n,
 	const char *cursor, bool allow_deletes, struct remote_report *report) MUST_CHECK;
 /* A listing from nothing: begin before its first page (the cursor is reset), end after its last: what it did not have and

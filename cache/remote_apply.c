@@ -14,6 +14,9 @@
 
 #define BRAKE_MIN 10
 #define BRAKE_PERCENT 20
+/* A new record: its rows are a tenth of this, but its id stands alone on a page of an index, which
+ * goes through the log as a whole. */
+#define RECORD_BYTES UINT64_C(4096)
 
 /* Our own operation, told by the feed before or instead of its answer. */
 static int acknowledge(struct remote_pass *p, const struct remote_record *rec,
@@ -167,8 +170,23 @@ static int apply_page(struct remote_pass *p, const struct remote_record *records
 	return r ? r : store_cursor(p, cursor);
 }
 
-int remote_apply(struct volume *v, uint64_t store, const struct remote_record *records, size_t n,
-	const char *cursor, bool allow_deletes, struct remote_report *report)
+/* What the page may take of index and log (P11). A page that only removes needs no permission. */
+static int reserve(struct volume *v, const struct remote_record *records, size_t n, uint64_t *bytes)
+{
+	uint64_t sum = 0;
+	int r;
+
+	for (size_t i = 0; i < n; i++)
+		sum += records[i].deleted ? 0 : RECORD_BYTES;
+	space_relieve(v);
+	r = space_reserve(v, sum);
+	if (!r)
+		*bytes = sum;
+	return r;
+}
+
+static int apply_reserved(struct volume *v, uint64_t store, const struct remote_record *records,
+	size_t n, const char *cursor, bool allow_deletes, struct remote_report *report)
 {
 	struct remote_pass p = { 0 };
 	int r = db_begin(v->db);
@@ -186,6 +204,18 @@ int remote_apply(struct volume *v, uint64_t store, const struct remote_record *r
 		*report = (struct remote_report){ .held = p.report.held };
 	if (!r && p.any_ops)
 		volume_tell_outbox(v);
+	return r;
+}
+
+int remote_apply(struct volume *v, uint64_t store, const struct remote_record *records, size_t n,
+	const char *cursor, bool allow_deletes, struct remote_report *report)
+{
+	uint64_t bytes = 0;
+	int r = reserve(v, records, n, &bytes);
+
+	if (!r)
+		r = apply_reserved(v, store, records, n, cursor, allow_deletes, report);
+	space_release(v, bytes);
 	return r;
 }
 

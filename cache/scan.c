@@ -24,8 +24,9 @@ struct known {
 
 struct scan {
 	pthread_mutex_t lock; /* leaf */
-	struct known *known;  /* lock */
-	bool over;            /* lock */
+	pthread_cond_t ended;
+	struct known *known; /* lock */
+	atomic_bool over;    /* changed under the lock */
 };
 
 int scan_new(struct volume *v)
@@ -35,6 +36,7 @@ int scan_new(struct volume *v)
 	if (!s)
 		return -ENOMEM;
 	pthread_mutex_init(&s->lock, NULL);
+	pthread_cond_init(&s->ended, NULL);
 	v->scan = s;
 	return 0;
 }
@@ -54,6 +56,7 @@ void scan_free(struct volume *v)
 	if (!v->scan)
 		return;
 	forget(v->scan);
+	pthread_cond_destroy(&v->scan->ended);
 	pthread_mutex_destroy(&v->scan->lock);
 	free(v->scan);
 	v->scan = NULL;
@@ -73,7 +76,7 @@ static int add(struct scan *s, const uint8_t *uuid, uint64_t id)
 	int r = 0;
 
 	pthread_mutex_lock(&s->lock);
-	if (!s->over && !find(s, uuid)) {
+	if (!atomic_load(&s->over) && !find(s, uuid)) {
 		k = calloc(1, sizeof(*k));
 		if (k) {
 			memcpy(k->uuid, uuid, CONTENT_UUID_LEN);
@@ -92,66 +95,71 @@ int scan_note_new(struct volume *v, const uint8_t uuid[static 16])
 	return v->scan ? add(v->scan, uuid, 0) : 0;
 }
 
-/* Ids are given in order and never twice: the next one, asked for and given back, bounds them. */
-static int next_id(struct volume *v, uint64_t *out)
+static int read_rows(struct volume *v, bool (*stop)(void *arg), void *arg)
 {
-	struct content_blob probe = { .alg = v->alg, .shift = BLOB_SHIFT_DEFAULT };
-	int r = db_begin(v->db);
+	struct content_blob rows[BATCH];
+	uint64_t after = 0;
+	size_t n;
+	int r;
 
-	if (r)
-		return r;
-	r = content_blob_insert(v->db, &probe);
-	db_rollback(v->db);
-	if (!r)
-		*out = probe.id;
-	return r;
-}
-
-static int read_rows(struct volume *v, uint64_t end, bool (*stop)(void *arg), void *arg)
-{
-	struct content_blob row;
-	int r = 0;
-
-	for (uint64_t id = 1; id < end && !r; id += BATCH) {
+	do {
 		if (stop(arg))
 			return -EINTR;
 		db_read(v->db);
-		for (uint64_t i = id; i < id + BATCH && i < end && !r; i++) {
-			r = content_blob_get(v->db, i, &row);
-			if (!r)
-				r = add(v->scan, row.uuid, i);
-			else if (r == -ENOENT)
-				r = 0;
-		}
+		r = content_blob_list(v->db, after, rows, BATCH, &n);
 		db_unlock(v->db);
-	}
+		for (size_t i = 0; !r && i < n; i++)
+			r = add(v->scan, rows[i].uuid, rows[i].id);
+		if (!r && n)
+			after = rows[n - 1].id;
+	} while (!r && n == BATCH);
 	return r;
 }
 
-/* Only a blob that nothing uses, and whose blocks are not what the row says. */
-static void measure(struct volume *v, uint64_t id, uint64_t on_disk)
+/* What the blob takes; free units of one that nobody uses lose their blocks before. */
+static int measure_blob(struct volume *v, struct blob *b)
 {
-	struct content_blob row;
-	struct blob *b;
 	bool unused;
+	int fd, r;
 
-	if (db_begin(v->db))
-		return;
-	if (content_blob_get(v->db, id, &row) || row.alloc_bytes == on_disk ||
-		blob_get(v, id, &b)) {
-		db_rollback(v->db);
-		return;
-	}
 	pthread_mutex_lock(&v->blobs_lock);
 	unused = b->refs == 1;
 	pthread_mutex_unlock(&v->blobs_lock);
-	if (unused && !blob_units_sweep(b)) {
-		row.alloc_bytes = b->alloc_bytes;
-		if (!content_blob_update(v->db, &row) && !db_commit(v->db))
-			goto out;
+	if (unused)
+		return blob_units_sweep(b);
+	r = blob_fd(b, false, &fd);
+	if (r)
+		return r;
+	pthread_mutex_lock(&b->lock);
+	blob_units_measure(b);
+	pthread_mutex_unlock(&b->lock);
+	return 0;
+}
+
+/* When its blocks are not what the row says. */
+static void measure(struct volume *v, uint64_t id, uint64_t on_disk)
+{
+	struct content_blob row;
+	struct blob *b = NULL;
+	int r = db_begin(v->db);
+
+	if (r)
+		return;
+	r = content_blob_get(v->db, id, &row);
+	if (!r && row.alloc_bytes != on_disk)
+		r = blob_get(v, id, &b);
+	if (!r && b)
+		r = measure_blob(v, b);
+	if (!r && b) {
+		blob_row(b, &row);
+		r = content_blob_update(v->db, &row);
 	}
-	db_rollback(v->db);
-out:
+	if (r)
+		db_rollback(v->db);
+	else
+		r = db_commit(v->db);
+	if (r)
+		log_debug("blob %llu is not measured: %s", (unsigned long long)id, error_text(r));
 	blob_unref(b);
 }
 
@@ -186,43 +194,61 @@ static void look_at(struct volume *v, int dirfd, const char *xx, const char *nam
 		measure(v, id, (uint64_t)st.st_blocks * 512);
 }
 
-static void scan_dir(struct volume *v, unsigned byte, bool (*stop)(void *arg), void *arg)
+static int scan_dir(struct volume *v, unsigned byte, bool (*stop)(void *arg), void *arg)
 {
 	const uint8_t b = (uint8_t)byte;
 	char xx[3];
 	struct dirent *e;
 	DIR *dir;
-	int fd;
+	int fd, r = 0;
 
 	bytes_to_hex(&b, 1, xx);
 	fd = openat(v->blobs_fd, xx, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-	dir = fd < 0 ? NULL : fdopendir(fd);
+	if (fd < 0)
+		return errno == ENOENT ? 0 : -errno;
+	dir = fdopendir(fd);
 	if (!dir) {
-		if (fd >= 0)
-			close(fd);
-		return;
+		r = -errno;
+		close(fd);
+		return r;
 	}
-	while (!stop(arg) && (e = readdir(dir)))
+	while (!r && (e = readdir(dir))) {
 		look_at(v, fd, xx, e->d_name);
+		r = stop(arg) ? -EINTR : 0;
+	}
 	closedir(dir);
+	return r;
 }
 
 void scan_run(struct volume *v, bool (*stop)(void *arg), void *arg)
 {
-	uint64_t end;
+	struct scan *s = v->scan;
 	int r;
 
-	if (!v->scan)
+	if (!s || atomic_load(&s->over))
 		return;
-	r = next_id(v, &end);
-	if (!r)
-		r = read_rows(v, end, stop, arg);
-	for (unsigned i = 0; i < 256 && !r && !stop(arg); i++)
-		scan_dir(v, i, stop, arg);
+	r = read_rows(v, stop, arg);
+	for (unsigned i = 0; i < 256 && !r; i++)
+		r = scan_dir(v, i, stop, arg);
+	if (r == -EINTR)
+		return;
 	if (r)
-		log_debug("scan for orphans stopped: %s", error_text(r));
-	pthread_mutex_lock(&v->scan->lock);
-	v->scan->over = true;
-	forget(v->scan);
-	pthread_mutex_unlock(&v->scan->lock);
+		log_error("what the volume takes on disk is not known: %s", error_text(r));
+	pthread_mutex_lock(&s->lock);
+	atomic_store(&s->over, true);
+	forget(s);
+	pthread_cond_broadcast(&s->ended);
+	pthread_mutex_unlock(&s->lock);
+}
+
+void scan_wait(struct volume *v)
+{
+	struct scan *s = v->scan;
+
+	if (!s || atomic_load(&s->over))
+		return;
+	pthread_mutex_lock(&s->lock);
+	while (!atomic_load(&s->over))
+		pthread_cond_wait(&s->ended, &s->lock);
+	pthread_mutex_unlock(&s->lock);
 }

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "cache/blob.h"
+#include "cache/scan.h"
 #include "cache/unsent.h"
 #include "cache/volume_priv.h"
 
@@ -51,11 +52,6 @@ static uint64_t try_reserve(struct volume *v, uint64_t bytes, uint64_t margin)
 		v->space.reserved += bytes;
 	pthread_mutex_unlock(&v->space.lock);
 	return short_by;
-}
-
-int space_try_reserve(struct volume *v, uint64_t bytes)
-{
-	return try_reserve(v, bytes, SPACE_MARGIN_BYTES) ? -ENOSPC : 0;
 }
 
 static uint64_t batch(struct volume *v)
@@ -125,6 +121,7 @@ static int reserve(struct volume *v, uint64_t bytes, uint64_t margin)
 	uint64_t short_by;
 	int r = 0;
 
+	scan_wait(v);
 	space_relieve(v);
 	if (!try_reserve(v, bytes, margin))
 		return 0;

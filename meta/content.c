@@ -59,6 +59,26 @@ int content_blob_get(struct db *db, uint64_t id, struct content_blob *out)
 	return r < 0 ? r : blob_read(&s, out);
 }
 
+int content_blob_list(
+	struct db *db, uint64_t after, struct content_blob *rows, size_t max, size_t *n)
+{
+	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_BLOB_LIST);
+	size_t count = 0;
+	int r;
+
+	stmt_bind_u64(&s, after);
+	stmt_bind_u64(&s, max);
+	while ((r = stmt_row(&s)) == 1 && count < max) {
+		r = blob_read(&s, &rows[count++]);
+		if (r < 0)
+			return r;
+	}
+	if (r < 0)
+		return r;
+	*n = count;
+	return 0;
+}
+
 int content_blob_update(struct db *db, const struct content_blob *b)
 {
 	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_BLOB_UPDATE);

@@ -71,6 +71,9 @@ int content_blob_update(struct db *db, const struct content_blob *b) MUST_CHECK;
 int content_blob_delete(struct db *db, uint64_t id) MUST_CHECK;
 /* Whether a map or an undo row names the blob. */
 int content_blob_is_used(struct db *db, uint64_t id, bool *out) MUST_CHECK;
+/* The first `max` with an id above `after`, by id. */
+int content_blob_list(struct db *db, uint64_t after, struct content_blob *rows, size_t max,
+	size_t *n) MUST_CHECK;
 int content_blob_total(struct db *db, uint64_t *alloc_bytes) MUST_CHECK;
 /* The fullest pack of the store with less than that; -ENOENT. */
 int content_blob_pack(struct db *db, uint64_t store, uint64_t less_alloc_bytes, uint64_t less_seals,

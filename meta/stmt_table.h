@@ -72,6 +72,8 @@
 		"INSERT INTO blob(uuid, store, alg, shift, epoch, seals, alloc_bytes, pack)"       \
 		" VALUES(?, ?, ?, ?, ?, ?, ?, ?)")                                                 \
 	STMT(BLOB_GET, "SELECT " STMT_BLOB_COLUMNS " FROM blob WHERE id = ?")                      \
+	STMT(BLOB_LIST,                                                                            \
+		"SELECT " STMT_BLOB_COLUMNS " FROM blob WHERE id > ? ORDER BY id LIMIT ?")         \
 	STMT(BLOB_UPDATE, "UPDATE blob SET seals = ?, alloc_bytes = ? WHERE id = ?")               \
 	STMT(BLOB_DELETE, "DELETE FROM blob WHERE id = ?")                                         \
 	STMT(BLOB_USERS,                                                                           \

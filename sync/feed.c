@@ -32,6 +32,8 @@
 #define POLL_LEAST_MS                                                                              \
 	1000 /* a server that does not hold an empty answer is not asked in a tight loop */
 
+#define FULL_TEXT "the volume is full: what the origin has does not fit the size limit"
+
 struct feed_job {
 	struct worker_job job;
 	struct feed *f;
@@ -251,7 +253,7 @@ static void apply_failed(struct feed *f, const struct feed_job *k)
 		hold(f);
 		return;
 	}
-	failed(f, k->r, error_text(k->r));
+	failed(f, k->r, k->r == -ENOSPC ? FULL_TEXT : error_text(k->r));
 }
 
 static void apply_done(struct worker_job *j, bool dropped)

@@ -254,6 +254,69 @@ static void test_orphaned_slots_are_punched(void **state)
 	cf_done(&f);
 }
 
+/* So many other orphans that the scan is not over when the volume is open. */
+static void make_orphans(struct content_fixture *f)
+{
+	char name[320];
+
+	snprintf(name, sizeof(name), "%s/blobs/00", f->dir);
+	if (mkdir(name, 0700))
+		assert_int_equal(errno, EEXIST);
+	for (unsigned i = 0; i < 3000; i++) {
+		int fd;
+
+		snprintf(name, sizeof(name), "%s/blobs/00/%030x", f->dir, i);
+		fd = open(name, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+		assert_true(fd >= 0);
+		close(fd);
+	}
+}
+
+/* P11: what was written and not counted could be as much as the bound. */
+static void test_no_space_is_given_before_what_a_crash_left_is_counted(void **state)
+{
+	struct content_fixture f;
+	uint64_t object;
+
+	cf_init(&f);
+	object = cf_object(&f);
+	cf_close(&f);
+	die_after(&f, write_and_die, object);
+	make_orphans(&f);
+	cf_open(&f);
+	ok(space_reserve(f.v, BLOB_PAD));
+	assert_int_equal(count_blobs(&f), 0);
+	space_release(f.v, BLOB_PAD);
+	cf_done(&f);
+}
+
+static void test_slots_that_a_crash_left_in_a_blob_in_use_are_counted(void **state)
+{
+	struct content_fixture f;
+	struct file *file;
+	uint64_t object;
+
+	cf_init(&f);
+	object = cf_object(&f);
+	file = cf_file(&f, object);
+	cf_write(file, 4 * CHUNK, 0, 1);
+	ok(file_sync(file));
+	file_unref(file, true);
+	cf_close(&f);
+	die_after(&f, write_and_die, object);
+	make_orphans(&f);
+	cf_open(&f);
+	keeper_stop(f.v); /* in the middle of the scan */
+	file = cf_file(&f, object);
+	assert_true(cf_holds(file, 4 * CHUNK, 0, 1));
+	ok(keeper_start(f.v));
+	ok(space_reserve(f.v, BLOB_PAD));
+	assert_int_equal(f.v->space.used, (uint64_t)count_blobs(&f) * BLOB_PAD);
+	space_release(f.v, BLOB_PAD);
+	file_unref(file, true);
+	cf_done(&f);
+}
+
 static void unlink_open(struct content_fixture *f, uint64_t object)
 {
 	struct object_row o = cf_row(f, object);
@@ -332,6 +395,8 @@ int main(void)
 		cmocka_unit_test(test_intact_data_stands),
 		cmocka_unit_test(test_orphans_of_a_crash_are_removed),
 		cmocka_unit_test(test_orphaned_slots_are_punched),
+		cmocka_unit_test(test_no_space_is_given_before_what_a_crash_left_is_counted),
+		cmocka_unit_test(test_slots_that_a_crash_left_in_a_blob_in_use_are_counted),
 		cmocka_unit_test(test_unlinked_objects_go_at_the_next_open),
 		cmocka_unit_test(test_snapshot_pins_its_slots),
 	};

@@ -590,6 +590,74 @@ static void names_of_conflict_copies_fit_and_do_not_clash(void **state)
 	assert_memory_equal(again.bytes + again.len - 7, ")-2.txt", 7);
 }
 
+enum { PAGE = 2000, PAGES = 40, LONG = 240 };
+
+/* Long names and ids without order: a page of records touches as many pages of the index. */
+static void make_page(struct remote_record *page, unsigned nr)
+{
+	char id[65], name[LONG + 1];
+
+	for (unsigned i = 0; i < PAGE; i++) {
+		uint8_t hash[32];
+		unsigned n = nr * PAGE + i;
+
+		ok(kdf_sha256(&n, sizeof(n), hash));
+		bytes_to_hex(hash, sizeof(hash), id);
+		snprintf(name, sizeof(name), "%0*u", LONG, n);
+		page[i] = file_record(id, "root", name, id, n + 1);
+	}
+}
+
+static uint64_t names(struct tree_fixture *f)
+{
+	uint64_t n;
+
+	db_read(f->v->db);
+	ok(name_count(f->v->db, f->store, &n));
+	db_unlock(f->v->db);
+	return n;
+}
+
+static uint64_t taken;
+
+static int add_blocks(const char *path, const struct stat *st, int type, struct FTW *at)
+{
+	taken += type == FTW_F ? (uint64_t)st->st_blocks * 512 : 0;
+	return 0;
+}
+
+/* P11: names are bytes, too. */
+static void a_feed_larger_than_the_bound_stops_before_it(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct remote_record *page = calloc(PAGE, sizeof(*page));
+	struct remote_report report;
+	unsigned nr = 0;
+	int r = 0;
+
+	assert_non_null(page);
+	f->limit = VOLUME_LIMIT_MIN_BYTES;
+	tf_reopen(f);
+	while (!r && nr < PAGES) {
+		make_page(page, nr);
+		r = remote_apply(f->v, f->store, page, PAGE, "next", false, &report);
+		taken = 0;
+		nftw(f->dir, add_blocks, 16, FTW_PHYS);
+		assert_true(taken <= VOLUME_LIMIT_MIN_BYTES);
+		nr += !r;
+	}
+	assert_int_equal(r, -ENOSPC);
+	assert_true(nr > 0);
+	assert_int_equal(names(f), nr * PAGE);
+	/* What only removes goes on, and makes room. */
+	make_page(page, 0);
+	for (unsigned i = 0; i < PAGE; i++)
+		page[i] = gone_record(page[i].id, (uint64_t)(nr + 1) * PAGE + i);
+	ok(remote_apply(f->v, f->store, page, PAGE, "next", true, &report));
+	assert_int_equal(names(f), (nr - 1) * PAGE);
+	free(page);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -617,6 +685,7 @@ int main(void)
 		tf_test(a_directory_that_becomes_a_file_waits_for_what_is_in_it),
 		tf_test(the_same_record_twice_in_a_page_is_the_last),
 		tf_test(names_of_conflict_copies_fit_and_do_not_clash),
+		tf_test(a_feed_larger_than_the_bound_stops_before_it),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -23,6 +23,7 @@ struct tree_fixture {
 	char top[64], dir[96], source[160];
 	struct volume *v;
 	uint64_t store, root;
+	uint64_t limit; /* of the next opening; 0 = the default */
 };
 
 static const struct tree_cred tf_cred = { 1000, 1000 };
@@ -30,7 +31,12 @@ static const struct tree_cred tf_cred = { 1000, 1000 };
 static inline void tf_open(struct tree_fixture *f)
 {
 	const struct volume_options o = {
-		.dir = f->dir, .key_source = f->source, .uid = 1000, .gid = 1000, .host = "test"
+		.dir = f->dir,
+		.key_source = f->source,
+		.limit_bytes = f->limit,
+		.uid = 1000,
+		.gid = 1000,
+		.host = "test",
 	};
 	char *error = NULL;
 	int r = volume_open(&o, &f->v, &error);
