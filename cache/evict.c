@@ -85,3 +85,49 @@ int space_evict(struct volume *v, uint64_t want, uint64_t *freed)
 		*freed = sum;
 	return r;
 }
+
+static int drop_txn(struct volume *v, uint64_t object, uint64_t *bytes)
+{
+	struct content_evictable e;
+	struct content_map m;
+	struct object_row o;
+	bool evicted = false;
+	int r = object_get(v->db, object, &o);
+
+	if (!r && !o.map)
+		return -ENOENT;
+	if (!r)
+		r = content_map_get(v->db, o.map, &m);
+	if (r || !m.blob)
+		return r ? r : -ENOENT;
+	r = content_map_may_go(v->db, m.id, &e);
+	if (!r)
+		r = evict_one(v, m.id, &evicted);
+	if (r == -ENOENT || (!r && !evicted))
+		return -EBUSY;
+	*bytes = e.bytes;
+	return r;
+}
+
+int space_drop(struct volume *v, uint64_t object, uint64_t *freed)
+{
+	uint64_t bytes = 0;
+	int r = db_begin(v->db);
+
+	if (r)
+		return r;
+	r = drop_txn(v, object, &bytes);
+	if (r)
+		db_rollback(v->db);
+	else
+		r = db_commit(v->db);
+	gc_run(v, !r);
+	if (!r)
+		*freed += bytes;
+	return r;
+}
+
+int space_dropped(struct volume *v)
+{
+	return durable_reclaim(v);
+}

@@ -8,12 +8,14 @@
 
 #include "cache/tree_priv.h"
 
-static int new_map(
-	struct volume *v, const struct remote_record *rec, uint64_t object, uint64_t *out)
+static int new_map(struct volume *v, const struct remote_record *rec, uint64_t object,
+	bool pinned, uint64_t *out)
 {
-	struct content_map m = {
-		.object = object, .size = rec->size, .whole = false, .state = CONTENT_MAP_CURRENT
-	};
+	struct content_map m = { .object = object,
+		.size = rec->size,
+		.whole = false,
+		.state = CONTENT_MAP_CURRENT,
+		.pinned = pinned };
 	int r;
 
 	*out = 0;
@@ -51,7 +53,7 @@ static int make_object(struct remote_pass *p, const struct remote_record *rec, s
 	r = object_insert(p->v->db, o, target, target ? strlen(target) : 0);
 	if (r || !o->size || target)
 		return r;
-	r = new_map(p->v, rec, o->id, &o->map);
+	r = new_map(p->v, rec, o->id, false, &o->map);
 	return r ? r : object_update(p->v->db, o);
 }
 
@@ -123,6 +125,7 @@ static int same_content(struct remote_pass *p, const struct remote_record *rec,
 static int replace_content(struct remote_pass *p, const struct remote_record *rec,
 	const struct name_row *n, struct object_row *o)
 {
+	struct content_map old = { .pinned = false };
 	int r = remote_pass_object(p, CHANGE_CONTENT, o);
 
 	if (!r)
@@ -130,9 +133,11 @@ static int replace_content(struct remote_pass *p, const struct remote_record *re
 	if (!r && rec->kind == REMOTE_SYMLINK)
 		r = object_set_target(p->v->db, o->id, rec->target, strlen(rec->target));
 	if (!r && o->map)
+		r = content_map_get(p->v->db, o->map, &old);
+	if (!r && o->map)
 		r = gc_drop_map(p->v, o->map);
 	if (!r)
-		r = new_map(p->v, rec, o->id, &o->map);
+		r = new_map(p->v, rec, o->id, old.pinned, &o->map);
 	if (r)
 		return r;
 	o->version++;

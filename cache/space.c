@@ -207,6 +207,13 @@ static uint64_t evictable_bytes(struct volume *v)
 	return sum;
 }
 
+uint64_t space_content_max(struct volume *v)
+{
+	uint64_t rest = SPACE_MARGIN_BYTES + index_bytes(v);
+
+	return v->space.limit - MIN_OF(v->space.limit, rest);
+}
+
 void space_info(struct volume *v, struct space_info *out)
 {
 	uint64_t evictable = evictable_bytes(v), blobs;

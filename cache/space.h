@@ -46,6 +46,16 @@ void space_correct(struct volume *v, uint64_t was, uint64_t now);
 /* Evicts until `want` bytes are free or nothing can go; *freed counts. */
 int space_evict(struct volume *v, uint64_t want, uint64_t *freed) MUST_CHECK;
 
+/*
+ * Drops what is here of one file, if it may go: clean, not pinned, not open. -EBUSY: it may not; -ENOENT: nothing is here. *freed counts;
+ * the caller syncs before the first (what was fetched a moment ago becomes clean) and calls space_dropped() after the last, which gives the blocks back.
+ */
+int space_drop(struct volume *v, uint64_t object, uint64_t *freed) MUST_CHECK;
+int space_dropped(struct volume *v) MUST_CHECK;
+
+/* How much content there can be at most, with names and journal as they are. */
+uint64_t space_content_max(struct volume *v);
+
 struct space_info {
 	uint64_t limit, used, reserved;
 	uint64_t unsent; /* bytes that cannot go */

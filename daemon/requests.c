@@ -19,6 +19,7 @@
 #include "daemon/locking.h"
 #include "daemon/opening.h"
 #include "daemon/report.h"
+#include "daemon/requests_priv.h"
 
 #define KEY_LEN ((size_t)32)
 #define WAIT_SLICE_MIN_MS 2000
@@ -27,21 +28,6 @@
 #define VERIFY_SLICE_BYTES (UINT64_C(32) << 20)
 #define PROBE_PAUSE_MIN_MS 100
 #define PROBE_PAUSE_MAX_MS 1000
-
-struct request {
-	struct daemon_state *d;
-	const struct json *in;
-	const struct requests_caller *caller;
-	struct json *out;
-	char *error; /* a sentence, where the code alone does not say it */
-};
-
-static int say(struct request *q, int code, const char *sentence)
-{
-	free(q->error);
-	q->error = strdup(sentence);
-	return code;
-}
 
 static int do_ping(struct request *q)
 {
@@ -643,6 +629,14 @@ static const struct verb {
 	{ "job-run", do_job_run, false },
 	{ "jobs", do_jobs, false },
 	{ "job-result", do_job_result, true },
+	{ "pin", requests_warm_pin, false },
+	{ "unpin", requests_warm_unpin, false },
+	{ "pins", requests_warm_pins, false },
+	{ "free", requests_warm_free, false },
+	{ "warm", requests_warm_warm, true },
+	{ "ready", requests_ready, false },
+	{ "record-begin", requests_warm_record_begin, true },
+	{ "record-end", requests_warm_record_end, true },
 	{ "lock", do_lock, true },
 	{ "unlock", do_unlock, true },
 	{ "umount", do_umount, true },

@@ -43,6 +43,7 @@ int fs_new(const struct fs_options *o, struct fs **out, char **error)
 	gate_init(&f->gate);
 	pthread_mutex_init(&f->waits_lock, NULL);
 	pthread_mutex_init(&f->stop_lock, NULL);
+	pthread_mutex_init(&f->record.lock, NULL);
 	pthread_cond_init(&f->stop_done, NULL);
 	f->volume = o->volume;
 	f->sync = o->sync;
@@ -110,6 +111,8 @@ void fs_free(struct fs *f)
 	node_table_free(f->nodes);
 	gate_done(&f->gate);
 	pthread_mutex_destroy(&f->waits_lock);
+	pthread_mutex_destroy(&f->record.lock);
+	free(f->record.objects);
 	free(f->mountpoint);
 	free(f);
 }

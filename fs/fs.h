@@ -14,6 +14,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/macros.h"
 #include "cache/volume.h"
@@ -52,6 +53,13 @@ void fs_lock(struct fs *f, void (*lock)(void *arg), void *arg);
 int fs_unlock(struct fs *f, int (*unlock)(void *arg, struct sync **sync), void *arg) MUST_CHECK;
 /* Milliseconds since a program last asked for anything. */
 int64_t fs_idle_ms(const struct fs *f);
+
+/*
+ * Recording of what the process `pid` and its descendants open: one at a time (-EBUSY). The end tells each object once; -ENOENT when
+ * that process is not recorded.
+ */
+int fs_record_begin(struct fs *f, pid_t pid) MUST_CHECK;
+int fs_record_end(struct fs *f, pid_t pid, int (*fn)(void *arg, uint64_t object), void *arg) MUST_CHECK;
 
 void fs_free(struct fs *f);
 

@@ -68,6 +68,13 @@ struct fs {
 
 	struct gate gate;
 
+	struct fs_record {
+		pthread_mutex_t lock; /* leaf */
+		_Atomic pid_t pid;    /* 0: nothing is recorded; written under lock */
+		uint64_t *objects;    /* lock, as what follows */
+		size_t n, cap;
+	} record;
+
 	pthread_mutex_t waits_lock; /* leaf: guards the list, and a wait's membership */
 	struct fs_wait *waits;
 };
@@ -122,6 +129,9 @@ void ops_dir_fill(struct fuse_lowlevel_ops *ops);
 void ops_file_fill(struct fuse_lowlevel_ops *ops);
 void ops_name_fill(struct fuse_lowlevel_ops *ops);
 void ops_xattr_fill(struct fuse_lowlevel_ops *ops);
+
+/* --- record.c --- */
+void record_open(fuse_req_t req, uint64_t object);
 
 /* Clears suid, and sgid where the group may execute, as write(2) and chown(2) ask. */
 int ops_attr_kill_priv(struct fs *f, const struct node *n) MUST_CHECK;

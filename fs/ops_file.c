@@ -80,6 +80,7 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		fs_reply_code(req, r);
 		return;
 	}
+	record_open(req, n->object);
 	fi->fh = handle_make(file, writer);
 	open_flags(f, fi, writer);
 	if (fuse_reply_open(req, fi)) {

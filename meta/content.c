@@ -130,6 +130,30 @@ int content_blob_pack(struct db *db, uint64_t store, uint64_t less_alloc_bytes, 
 	return r < 0 ? r : blob_read(&s, out);
 }
 
+static void evictable_read(struct stmt *s, struct content_evictable *e)
+{
+	e->map = stmt_u64(s);
+	e->used_s = stmt_i64(s);
+	e->blob = stmt_u64(s);
+	e->bytes = stmt_u64(s);
+}
+
+int content_map_may_go(struct db *db, uint64_t id, struct content_evictable *out)
+{
+	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_MAP_MAY_GO);
+	struct content_evictable e;
+	int r;
+
+	stmt_bind_u64(&s, id);
+	r = stmt_one(&s);
+	if (r < 0)
+		return r;
+	evictable_read(&s, &e);
+	if (!s.error)
+		*out = e;
+	return s.error;
+}
+
 int content_map_evictable(struct db *db, int64_t after_used_s, uint64_t after_id,
 	struct content_evictable *rows, size_t max, size_t *n)
 {
@@ -141,12 +165,7 @@ int content_map_evictable(struct db *db, int64_t after_used_s, uint64_t after_id
 	stmt_bind_u64(&s, after_id);
 	stmt_bind_u64(&s, max);
 	while ((r = stmt_row(&s)) == 1 && count < max) {
-		struct content_evictable *e = &rows[count++];
-
-		e->map = stmt_u64(&s);
-		e->used_s = stmt_i64(&s);
-		e->blob = stmt_u64(&s);
-		e->bytes = stmt_u64(&s);
+		evictable_read(&s, &rows[count++]);
 		if (s.error)
 			return s.error;
 	}
@@ -174,7 +193,6 @@ static void map_bind(struct stmt *s, const struct content_map *m)
 	stmt_bind_u64(s, m->state);
 	stmt_bind_text_or_null(s, m->etag.text);
 	stmt_bind_i64(s, m->used_s);
-	stmt_bind_u64(s, m->pinned);
 }
 
 int content_map_insert(struct db *db, struct content_map *m)
@@ -183,6 +201,7 @@ int content_map_insert(struct db *db, struct content_map *m)
 	int r;
 
 	map_bind(&s, m);
+	stmt_bind_u64(&s, m->pinned);
 	r = stmt_run(&s);
 	if (r == 0)
 		m->id = stmt_last_id(&s);
@@ -281,6 +300,24 @@ int content_map_stray(struct db *db, uint64_t *ids, size_t max)
 {
 	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_MAP_STRAY);
 
+	stmt_bind_u64(&s, max);
+	return read_ids(&s, ids, max);
+}
+
+int content_map_pin(struct db *db, uint64_t id, bool pinned)
+{
+	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_MAP_PIN);
+
+	stmt_bind_u64(&s, id);
+	stmt_bind_u64(&s, pinned);
+	return stmt_run_one(&s);
+}
+
+int content_map_pinned(struct db *db, uint64_t after, uint64_t *ids, size_t max)
+{
+	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_MAP_PINNED);
+
+	stmt_bind_u64(&s, after);
 	stmt_bind_u64(&s, max);
 	return read_ids(&s, ids, max);
 }

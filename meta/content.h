@@ -81,7 +81,11 @@ int content_blob_pack(struct db *db, uint64_t store, uint64_t less_alloc_bytes, 
 
 int content_map_insert(struct db *db, struct content_map *m) MUST_CHECK;
 int content_map_get(struct db *db, uint64_t id, struct content_map *out) MUST_CHECK;
+/* All columns but id and pinned. */
 int content_map_update(struct db *db, const struct content_map *m) MUST_CHECK;
+int content_map_pin(struct db *db, uint64_t id, bool pinned) MUST_CHECK;
+/* Ids > after of pinned maps, at most max; walks the table. Returns the count. */
+int content_map_pinned(struct db *db, uint64_t after, uint64_t *ids, size_t max) MUST_CHECK;
 /* With its chunk and undo rows. */
 int content_map_delete(struct db *db, uint64_t id) MUST_CHECK;
 /* A copy of map and chunk rows in `state`; *out is its id. Same blob, same slots. */
@@ -99,8 +103,9 @@ int content_map_sharing(struct db *db, uint64_t blob, uint64_t object, uint64_t 
 int content_map_used(struct db *db, uint64_t id, int64_t used_s) MUST_CHECK;
 /*
  * Maps that may go, least recently used first, after (used_s, id): current, clean (an etag, no op of the
- * object, no undo rows), not pinned, slots shared with no other map. At most `max`.
+ * object, no undo rows), not pinned, slots shared with no other map. At most `max`. The first: is this one of them? -ENOENT.
  */
+int content_map_may_go(struct db *db, uint64_t id, struct content_evictable *out) MUST_CHECK;
 int content_map_evictable(struct db *db, int64_t after_used_s, uint64_t after_id,
 	struct content_evictable *rows, size_t max, size_t *n) MUST_CHECK;
 

@@ -30,7 +30,8 @@
  *            alloc_bytes are then as of the last sync)  partial index (store, alloc_bytes) where pack = 1
  * map       one content version: which chunk is in which slot.
  *           (id INTEGER PRIMARY KEY AUTOINCREMENT, blob, object, size, whole, state 0 current 1 snapshot 2 superseded,
- *            etag TEXT  strong, for ranged fetches; NULL = made here, used_s  coarse time of last use, pinned)
+ *            etag TEXT  strong, for ranged fetches; NULL = made here, used_s  coarse time of last use,
+ *            pinned  1 = under a pin of cache/pin.h, as of the last look)
  *           partial indexes (blob, object) where blob > 0, (id) where state > 0, (used_s) of clean content
  *           whole = 1: every byte is here and a missing chunk row is a hole (zeros).
  *           whole = 0: a missing chunk row is content that is not here.

@@ -13,6 +13,17 @@
 	"seq, store, kind, state, name, object, rid, key, base_etag, r_parent, r_name, other_rid,"   \
 	" other_etag, map, attempts, next_try_ms, status, error, created_ns"
 #define STMT_STORE_COLUMNS "id, ref, name, mode, root, cursor, listed, listing, validated_ns"
+/* Current, clean, not pinned, no undo rows, slots shared with no other map. */
+#define STMT_MAP_CLEAN                                                                            \
+	"SELECT m.id, m.used_s, m.blob, CASE b.pack WHEN 0 THEN b.alloc_bytes ELSE"                \
+	" (SELECT coalesce(sum((c.len + 4095) / 4096 * 4096), 0) FROM chunk c"                     \
+	"  WHERE c.map = m.id) END"                                                                \
+	" FROM map m CROSS JOIN blob b ON b.id = m.blob"                                           \
+	" WHERE m.state = 0 AND m.blob > 0 AND m.etag IS NOT NULL AND m.pinned = 0"                \
+	" AND NOT EXISTS (SELECT 1 FROM op WHERE op.object = m.object)"                            \
+	" AND NOT EXISTS (SELECT 1 FROM undo_map u WHERE u.map = m.id)"                            \
+	" AND NOT EXISTS (SELECT 1 FROM map s WHERE s.blob = m.blob AND s.blob > 0"                \
+	"  AND s.object = m.object AND s.id <> m.id)"
 
 #define STMT_TABLE(STMT)                                                                           \
 	/* transactions */                                                                         \
@@ -92,7 +103,10 @@
 		" WHERE id = ?")                                                                   \
 	STMT(MAP_UPDATE,                                                                           \
 		"UPDATE map SET blob = ?, object = ?, size = ?, whole = ?, state = ?, etag = ?,"   \
-		" used_s = ?, pinned = ? WHERE id = ?")                                            \
+		" used_s = ? WHERE id = ?")                                                        \
+	STMT(MAP_PIN, "UPDATE map SET pinned = ?2 WHERE id = ?1")                                  \
+	STMT(MAP_PINNED,                                                                           \
+		"SELECT id FROM map WHERE pinned = 1 AND id > ? ORDER BY id LIMIT ?")              \
 	STMT(MAP_USED, "UPDATE map SET used_s = ?2 WHERE id = ?1 AND used_s < ?2 - 60")            \
 	STMT(MAP_DELETE, "DELETE FROM map WHERE id = ?")                                           \
 	STMT(MAP_CLONE,                                                                            \
@@ -101,17 +115,9 @@
 	STMT(MAP_CLONE_CHUNKS,                                                                     \
 		"INSERT INTO chunk(map, idx, slot, len, seq, nonce, tag)"                          \
 		" SELECT ?2, idx, slot, len, seq, nonce, tag FROM chunk WHERE map = ?1")           \
+	STMT(MAP_MAY_GO, STMT_MAP_CLEAN " AND m.id = ?1")                                          \
 	STMT(MAP_EVICTABLE,                                                                        \
-		"SELECT m.id, m.used_s, m.blob, CASE b.pack WHEN 0 THEN b.alloc_bytes ELSE"        \
-		"  (SELECT coalesce(sum((c.len + 4095) / 4096 * 4096), 0) FROM chunk c"            \
-		"   WHERE c.map = m.id) END"                                                       \
-		" FROM map m CROSS JOIN blob b ON b.id = m.blob"                                   \
-		" WHERE m.state = 0 AND m.blob > 0 AND m.etag IS NOT NULL"                         \
-		" AND (m.used_s, m.id) > (?1, ?2) AND m.pinned = 0"                                \
-		" AND NOT EXISTS (SELECT 1 FROM op WHERE op.object = m.object)"                    \
-		" AND NOT EXISTS (SELECT 1 FROM undo_map u WHERE u.map = m.id)"                    \
-		" AND NOT EXISTS (SELECT 1 FROM map s WHERE s.blob = m.blob AND s.blob > 0"                     \
-		"  AND s.object = m.object AND s.id <> m.id)"                                      \
+		STMT_MAP_CLEAN " AND (m.used_s, m.id) > (?1, ?2)"                                 \
 		" ORDER BY m.used_s, m.id LIMIT ?3")                                               \
 	STMT(MAP_AFTER,                                                                            \
 		"SELECT id FROM map WHERE id > ? AND state = 0 AND blob > 0 ORDER BY id LIMIT ?")  \

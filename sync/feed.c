@@ -213,6 +213,8 @@ static void page_taken(struct feed *f, const struct feed_job *k)
 		f->s->want_stores = true;
 	if (k->report.deferred || k->end_report.deferred)
 		f->s->deferred = true;
+	if (k->page.n || k->end_only)
+		atomic_store(&f->s->names_changed, true);
 }
 
 static void listing_ended(struct feed *f)

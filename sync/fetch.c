@@ -44,6 +44,7 @@ struct fetch_want {
 	uint64_t demand;   /* how far it will read on for certain */
 	struct file_range range;
 	struct file *file; /* a reference for the transfer; NULL when taken */
+	bool behind;       /* readers go before */
 	bool done, seen;   /* seen: the loop has found its transfer */
 	int code;
 };
@@ -70,7 +71,7 @@ struct fetch_transfer {
 	struct origin_call *call;
 	struct fetch_piece *piece;
 	unsigned pending;
-	bool paused, over, closing;
+	bool paused, over, closing, behind;
 	int code; /* when over */
 	unsigned tries;
 	uint64_t retry_ms;
@@ -129,6 +130,13 @@ void fetch_fail_all(struct sync *s, int code)
 	}
 	pthread_cond_broadcast(&s->changed);
 	pthread_mutex_unlock(&s->lock);
+}
+
+void fetch_answer(struct sync *s, uint64_t object, uint64_t version)
+{
+	const struct fetch_transfer t = { .s = s, .object = object, .version = version };
+
+	answer(&t, 0, UINT64_MAX, 0);
 }
 
 /* --- the end of a transfer --- */
@@ -374,15 +382,16 @@ static void add_transfer(
 	snprintf(t->etag, sizeof(t->etag), "%s", w->range.etag);
 	t->asked = t->submitted = t->filled = off;
 	t->end = end;
+	t->behind = w->behind;
 	while (*at)
 		at = &(*at)->next;
 	*at = t;
 }
 
-static const struct fetch_transfer *covering(
+static struct fetch_transfer *covering(
 	const struct sync *s, const struct fetch_want *w, uint64_t off)
 {
-	const struct fetch_transfer *t = s->fetch.transfers;
+	struct fetch_transfer *t = s->fetch.transfers;
 
 	while (t && !(!t->closing && !t->code && is_of(w, t) && off >= t->filled && off < t->end))
 		t = t->next;
@@ -471,7 +480,7 @@ static bool take_want(
 	*seen_n = 0;
 	pthread_mutex_lock(&s->lock);
 	for (struct fetch_want *w = s->fetch.wants; w && !found; w = w->next) {
-		if (w->done)
+		if (w->done || bulk_covers(s, w->object, w->version, true))
 			continue;
 		if (covering(s, w, w->off)) {
 			if (!w->seen && *seen_n < max) {
@@ -533,7 +542,7 @@ static void serve(struct sync *s, struct fetch_want *w)
 static void serve_wants(struct sync *s)
 {
 	struct fetch_want w, seen[16];
-	const struct fetch_transfer *t;
+	struct fetch_transfer *t;
 	size_t n;
 	bool more;
 
@@ -541,8 +550,10 @@ static void serve_wants(struct sync *s)
 		more = take_want(s, &w, seen, &n, ARRAY_SIZE(seen));
 		for (size_t i = 0; i < n; i++) {
 			t = covering(s, &seen[i], seen[i].off);
-			if (t)
-				fetch_ahead(s, &seen[i], t);
+			if (!t)
+				continue;
+			t->behind = t->behind && seen[i].behind;
+			fetch_ahead(s, &seen[i], t);
 		}
 		if (more)
 			serve(s, &w);
@@ -559,17 +570,21 @@ static unsigned calls_of(const struct sync *s, const struct fetch_transfer *of)
 }
 
 /* The one that waits longest among those whose file has the fewest calls: no file starves another.
+ * What is `behind` comes last, and leaves half of the calls to readers.
  */
 static struct fetch_transfer *next_transfer(struct sync *s, uint64_t now_ms)
 {
+	bool crowded = 2 * s->fetch.active >= s->parallel;
 	struct fetch_transfer *best = NULL;
 	unsigned least = UINT_MAX, n;
 
 	for (struct fetch_transfer *t = s->fetch.transfers; t; t = t->next) {
 		if (t->call || t->over || t->closing || t->retry_ms > now_ms)
 			continue;
+		if (t->behind && (crowded || (best && !best->behind)))
+			continue;
 		n = calls_of(s, t);
-		if (n < least) {
+		if (n < least || (best->behind && !t->behind)) {
 			least = n;
 			best = t;
 		}
@@ -657,10 +672,11 @@ static int want(struct sync *s, struct fetch_want *w, const struct timespec *dea
 }
 
 static int want_missing(struct sync *s, struct file *f, uint64_t demand,
-	const struct file_range *missing, const struct timespec *deadline,
+	const struct file_range *missing, bool behind, const struct timespec *deadline,
 	const struct sync_cancel *cancel)
 {
-	struct fetch_want w = { .object = file_object(f),
+	struct fetch_want w = { .behind = behind,
+		.object = file_object(f),
 		.version = file_version(f),
 		.size = file_size(f),
 		.off = missing->off,
@@ -672,8 +688,8 @@ static int want_missing(struct sync *s, struct file *f, uint64_t demand,
 	return r ? r : want(s, &w, deadline, cancel);
 }
 
-int sync_fetch(struct sync *s, struct file *f, uint64_t off, uint64_t len, unsigned deadline_ms,
-	struct sync_cancel *cancel)
+static int fetch(struct sync *s, struct file *f, uint64_t off, uint64_t len, bool behind,
+	unsigned deadline_ms, struct sync_cancel *cancel)
 {
 	uint64_t size = file_size(f), end = len > size - MIN_OF(off, size) ? size : off + len;
 	struct file_range missing;
@@ -687,8 +703,22 @@ int sync_fetch(struct sync *s, struct file *f, uint64_t off, uint64_t len, unsig
 		r = file_missing(f, off, ask, WINDOW_MAX, &missing);
 		if (r || !missing.len || missing.off >= end)
 			return r;
-		r = want_missing(s, f, end, &missing, &deadline, cancel);
+		r = want_missing(s, f, end, &missing, behind, &deadline, cancel);
 		if (r)
 			return r;
 	}
+}
+
+int sync_fetch(struct sync *s, struct file *f, uint64_t off, uint64_t len, unsigned deadline_ms,
+	struct sync_cancel *cancel)
+{
+	if (file_size(f) <= BULK_FILE_BYTES_MAX)
+		ahead_missed(s, file_object(f));
+	return fetch(s, f, off, len, false, deadline_ms, cancel);
+}
+
+int fetch_behind(struct sync *s, struct file *f, uint64_t off, uint64_t len, unsigned deadline_ms,
+	struct sync_cancel *cancel)
+{
+	return fetch(s, f, off, len, true, deadline_ms, cancel);
 }

@@ -91,7 +91,7 @@ typedef void origin_batch_fn(
 	void *arg, const struct origin_result *r, const struct origin_outcome *outcomes, size_t n);
 typedef void origin_done_fn(void *arg, const struct origin_result *r);
 
-/* Small contents, asked for by id: `code` 0 with record and content, or CE_GONE. */
+/* Small contents, asked for by id: `code` 0 with record and content, CE_TOO_LARGE with the record alone, or CE_GONE. */
 struct origin_content {
 	int code;
 	struct remote_record record;

@@ -331,8 +331,12 @@ static int take_content(const struct json *in, struct origin_content *out)
 	out->code = CE_GONE;
 	if (!json_get_u64(in, "status", &status))
 		return status == 404 || status == 410 ? 0 : CE_PROTOCOL;
-	if (json_get(in, "record", &record) || remote_record_parse(record, &out->record) ||
-		json_get_string(in, "content", &text))
+	if (json_get(in, "record", &record) || remote_record_parse(record, &out->record))
+		return CE_PROTOCOL;
+	out->code = CE_TOO_LARGE;
+	if (!json_has(in, "content"))
+		return 0;
+	if (json_get_string(in, "content", &text))
 		return CE_PROTOCOL;
 	out->data = calloc(1, strlen(text) + 1);
 	if (!out->data)

@@ -145,6 +145,8 @@ static void deferred_done(struct worker_job *j, bool dropped)
 
 	s->deferred_job = NULL;
 	s->deferred = d->r || d->report.deferred > 0;
+	if (d->report.applied)
+		atomic_store(&s->names_changed, true);
 	free(d);
 }
 
@@ -210,6 +212,7 @@ static void abandon_all(struct sync *s)
 	feed_abandon(s);
 	replay_abandon(s);
 	fetch_abandon(s);
+	bulk_abandon(s);
 	check_abandon(s);
 	question_abandon(s);
 	job_abandon(s);
@@ -293,7 +296,7 @@ static uint64_t hurry_step(struct sync *s, uint64_t now_ms)
 static uint64_t steps(struct sync *s)
 {
 	static uint64_t (*const all[])(struct sync * s, uint64_t now_ms) = { connect_step,
-		hurry_step, feed_step, replay_step, fetch_step, check_step, question_step, job_step,
+		hurry_step, feed_step, replay_step, fetch_step, bulk_step, check_step, question_step, job_step,
 		deferred_step, renew_step };
 	uint64_t now = sync_now_ms(), due = s->pause_ms > now ? s->pause_ms : SYNC_NEVER, one;
 
@@ -370,6 +373,7 @@ static void on_outbox(void *arg)
 	struct sync *s = arg;
 
 	atomic_store(&s->changed_ms, sync_now_ms());
+	atomic_store(&s->names_changed, true);
 	if (!atomic_exchange(&s->outbox_changed, true))
 		http_wake(s->http);
 }
@@ -465,7 +469,10 @@ int sync_start(struct sync *s)
 	s->running = true;
 	volume_on_outbox(s->volume, on_outbox, s);
 	on_outbox(s);
-	return 0;
+	r = pinned_start(s);
+	if (r)
+		sync_stop(s);
+	return r;
 }
 
 void sync_stop(struct sync *s)
@@ -481,6 +488,7 @@ void sync_stop(struct sync *s)
 	while (s->waiters)
 		pthread_cond_wait(&s->changed, &s->lock);
 	pthread_mutex_unlock(&s->lock);
+	pinned_stop(s);
 	pthread_join(s->thread, NULL);
 	renew_stop(s);
 	worker_free(s->index);
@@ -495,6 +503,7 @@ void sync_free(struct sync *s)
 		return;
 	sync_stop(s);
 	feed_free_all(s);
+	bulk_free_all(s);
 	check_free_all(s);
 	question_free_all(s);
 	job_free_all(s);
@@ -530,6 +539,13 @@ int sync_wait_change(
 		return -EINTR;
 	return pthread_cond_timedwait(&s->changed, &s->lock, deadline) == ETIMEDOUT ? -ETIMEDOUT
 										    : 0;
+}
+
+void sync_entered(struct sync *s)
+{
+	pthread_mutex_lock(&s->lock);
+	s->waiters++;
+	pthread_mutex_unlock(&s->lock);
 }
 
 void sync_left(struct sync *s)

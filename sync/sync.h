@@ -85,6 +85,21 @@ void sync_cancel(struct sync *s, struct sync_cancel *c);
 int sync_fetch(struct sync *s, struct file *f, uint64_t off, uint64_t len, unsigned deadline_ms,
 	struct sync_cancel *cancel) MUST_CHECK;
 
+/* A file to bring here whole. `code`: what became of it. */
+struct sync_item {
+	uint64_t object, version, size;
+	int code;
+};
+/*
+ * Brings these files here, small ones many in a request, behind all readers. A file's own failure (CE_STALE, CE_GONE, …) is in its
+ * code; the result is what ends all: CE_OFFLINE, CE_AUTH, -EINTR, -ENOSPC. `deadline_ms` is for each
+ * request: it goes on as long as something comes.
+ */
+int sync_warm(struct sync *s, struct sync_item *items, size_t n, unsigned deadline_ms,
+	struct sync_cancel *cancel) MUST_CHECK;
+/* Pins were changed (cache/pin.h): what is missing is fetched in the background. */
+void sync_pins_changed(struct sync *s);
+
 /* Waits until every store known has been listed once (and the stores are known). As sync_fetch. */
 int sync_wait_listed(struct sync *s, unsigned deadline_ms, struct sync_cancel *cancel) MUST_CHECK;
 

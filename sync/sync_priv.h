@@ -91,6 +91,15 @@ struct fetch {
 	uint64_t bytes;
 	struct fetch_stream streams[32];
 	unsigned stream_hand;
+	struct bulk *bulks; /* lock */
+	unsigned active_bulks;
+	uint64_t no_bulks_ms; /* they fail: none until then */
+	struct ahead {
+		uint64_t dir;
+		unsigned misses, window;
+		int64_t last_ms;
+	} ahead[8]; /* lock */
+	unsigned ahead_hand;
 };
 
 struct sync_keys; /* renew.c; NULL: the KEK is not the server's */
@@ -142,6 +151,9 @@ struct sync {
 	atomic_bool jobs_changed;
 
 	atomic_bool outbox_changed, stop;
+	atomic_bool names_changed; /* the pins have to be looked at */
+	pthread_t pinned;
+	bool pinned_runs;
 	atomic_uint_fast64_t changed_ms; /* the latest local change */
 	uint64_t burst_ms;               /* the first one not looked at yet; 0 = none */
 
@@ -159,6 +171,8 @@ struct sync {
 	atomic_uint_fast64_t poke_gen; /* counts sync_poke(); read anywhere */
 };
 
+struct timespec;
+
 /* --- sync.c --- */
 static inline uint64_t sync_now_ms(void)
 {
@@ -171,10 +185,10 @@ bool sync_may_call(const struct sync *s, uint64_t now_ms);
 void sync_note(struct sync *s, int code, const char *text);
 /* Lock held: waits for a change, at most until the deadline (-ETIMEDOUT); CE_OFFLINE when stopping,
  * -EINTR. */
-struct timespec;
 int sync_wait_change(struct sync *s, const struct timespec *deadline,
 	const struct sync_cancel *cancel) MUST_CHECK;
 /* A waiter is gone: sync_stop waits for the last. */
+void sync_entered(struct sync *s);
 void sync_left(struct sync *s);
 void sync_deadline(unsigned ms, struct timespec *out);
 /* Publishes the status and wakes whoever waits. */
@@ -214,6 +228,39 @@ void replay_abandon(struct sync *s);
 uint64_t fetch_step(struct sync *s, uint64_t now_ms);
 void fetch_abandon(struct sync *s);
 void fetch_fail_all(struct sync *s, int code);
+/* All that is wanted of this version is here. */
+void fetch_answer(struct sync *s, uint64_t object, uint64_t version);
+/* sync_fetch for nobody in particular: readers go before. */
+int fetch_behind(struct sync *s, struct file *f, uint64_t off, uint64_t len, unsigned deadline_ms,
+	struct sync_cancel *cancel) MUST_CHECK;
+
+/* --- bulk.c: many small files in one request --- */
+#define BULK_FILES_MAX 256
+#define BULK_BYTES_MAX (UINT64_C(1) << 20)
+#define BULK_FILE_BYTES_MAX (UINT64_C(64) << 10)
+struct bulk *bulk_make(struct sync *s);
+bool bulk_has_room(const struct bulk *b, uint64_t size);
+size_t bulk_count(const struct bulk *b);
+/* 0: added; 1: nothing is missing; CE_REFUSED: it has to be fetched alone; as file_open. `item` lives until bulk_wait returns; unused when left. */
+int bulk_add(struct bulk *b, struct sync_item *item) MUST_CHECK;
+/* Takes it; on failure it is gone. `leave`: nobody will wait for it. */
+int bulk_submit(struct bulk *b, bool leave) MUST_CHECK;
+void bulk_drop(struct bulk *b);
+/* Takes it. 0: each item's code says what became of it. */
+int bulk_wait(struct bulk *b, const struct timespec *deadline,
+	const struct sync_cancel *cancel) MUST_CHECK;
+uint64_t bulk_step(struct sync *s, uint64_t now_ms);
+void bulk_abandon(struct sync *s);
+void bulk_free_all(struct sync *s);
+/* Lock held: it is on its way (not `started`: or will be). */
+bool bulk_covers(const struct sync *s, uint64_t object, uint64_t version, bool started);
+
+/* --- ahead.c: readers that go through a directory --- */
+void ahead_missed(struct sync *s, uint64_t object);
+
+/* --- pinned.c --- */
+int pinned_start(struct sync *s) MUST_CHECK;
+void pinned_stop(struct sync *s);
 
 /* --- renew.c: the lease, another KEK, revocation --- */
 int renew_open(struct sync *s, const struct sync_options *o, char **error) MUST_CHECK;

@@ -221,6 +221,7 @@ static void test_only_clean_unpinned_content_is_evictable(void **state)
 	struct content_map m;
 	struct content_undo u = { .map = map, .gen = 1 };
 	struct op_row op = { .kind = OP_ATTR, .object = 2 };
+	struct content_evictable one;
 
 	assert_int_equal(evictable(e->db, &first), 1);
 	assert_int_equal(first, map);
@@ -238,12 +239,16 @@ static void test_only_clean_unpinned_content_is_evictable(void **state)
 	assert_int_equal(content_map_delete(e->db, copy), 0);
 
 	assert_int_equal(content_map_get(e->db, map, &m), 0);
-	m.pinned = true;
+	assert_int_equal(content_map_pin(e->db, map, true), 0);
+	assert_int_equal(evictable(e->db, &first), 0);
+	assert_int_equal(content_map_may_go(e->db, map, &one), -ENOENT);
+	/* Whoever writes back a row he read before keeps the pin. */
 	assert_int_equal(content_map_update(e->db, &m), 0);
 	assert_int_equal(evictable(e->db, &first), 0);
-	m.pinned = false;
-	assert_int_equal(content_map_update(e->db, &m), 0);
+	assert_int_equal(content_map_pin(e->db, map, false), 0);
 	assert_int_equal(evictable(e->db, &first), 1);
+	assert_int_equal(content_map_may_go(e->db, map, &one), 0);
+	assert_int_equal(one.map, map);
 
 	m.etag.text[0] = 0;
 	assert_int_equal(content_map_update(e->db, &m), 0);

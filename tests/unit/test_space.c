@@ -133,7 +133,6 @@ static void test_unsent_and_pinned_content_is_not_evicted(void **state)
 {
 	struct content_fixture f;
 	uint64_t unsent, pinned, map;
-	struct content_map m;
 	struct file *file;
 
 	small_volume(&f);
@@ -146,9 +145,7 @@ static void test_unsent_and_pinned_content_is_not_evicted(void **state)
 	ok(fill(&f, pinned, 4 * MIB, 2));
 	map = cf_row(&f, pinned).map;
 	ok(db_begin(f.v->db));
-	ok(content_map_get(f.v->db, map, &m));
-	m.pinned = true;
-	ok(content_map_update(f.v->db, &m));
+	ok(content_map_pin(f.v->db, map, true));
 	ok(db_commit(f.v->db));
 	for (unsigned i = 0; i < 40; i++) {
 		uint64_t o = cf_remote(&f, MIB, ETAG);

@@ -326,9 +326,22 @@ static void contents_have_the_size_their_record_says(void **state)
 		CE_PROTOCOL);
 	assert_int_equal(contents_of("{\"records\":[{\"record\":" GOOD ",\"content\":\"YWJj!\"}]}"),
 		CE_PROTOCOL);
-	assert_int_equal(contents_of("{\"records\":[{\"record\":" GOOD "}]}"), CE_PROTOCOL);
+	assert_int_equal(contents_of("{\"records\":[{\"record\":" GOOD ",\"content\":3}]}"),
+		CE_PROTOCOL);
 	assert_int_equal(
 		contents_of("{\"records\":[{\"id\":\"r1\",\"status\":500}]}"), CE_PROTOCOL);
+}
+
+static void a_record_may_come_without_its_content(void **state)
+{
+	_cleanup_json_ struct json *j = parse("{\"records\":[{\"record\":" GOOD "}]}");
+	struct origin_content *c;
+	size_t n;
+
+	assert_int_equal(records_answer_contents(j, &c, &n), 0);
+	assert_int_equal(c->code, CE_TOO_LARGE);
+	assert_null(c->data);
+	records_answer_contents_free(c, n);
 }
 
 static void capabilities_need_an_identity_and_limits(void **state)
@@ -369,6 +382,7 @@ int main(void)
 		cmocka_unit_test(a_batch_answer_has_one_result_for_each_operation),
 		cmocka_unit_test(a_batch_answer_with_a_hole_is_refused_whole),
 		cmocka_unit_test(contents_have_the_size_their_record_says),
+		cmocka_unit_test(a_record_may_come_without_its_content),
 		cmocka_unit_test(capabilities_need_an_identity_and_limits),
 	};
 
