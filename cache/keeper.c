@@ -31,6 +31,7 @@ struct keeper {
 	pthread_mutex_t lock; /* leaf: all below */
 	pthread_cond_t wake;
 	bool stop, busy;
+	bool idle; /* in a long wait, which a first write is to shorten */
 	atomic_bool wal_grown; /* changed under the lock */
 	uint64_t used[USED_MAX]; /* maps that were used, by id */
 	size_t n_used;
@@ -155,21 +156,37 @@ static void tick(struct volume *v, struct due *due)
 	scrub_if_due(v, due, now);
 }
 
-/* Until the next tick; false when the keeper is to stop. */
-static bool wait_tick(struct keeper *k, bool busy)
+static struct timespec in_ns(int64_t ns)
 {
 	struct timespec t;
 	int64_t until;
-	bool go;
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
-	until = t.tv_sec * NS_PER_SEC + t.tv_nsec + (busy ? TICK_NS : IDLE_TICK_NS);
-	t.tv_sec = until / NS_PER_SEC;
-	t.tv_nsec = until % NS_PER_SEC;
+	until = t.tv_sec * NS_PER_SEC + t.tv_nsec + ns;
+	return (struct timespec){ .tv_sec = until / NS_PER_SEC, .tv_nsec = until % NS_PER_SEC };
+}
+
+/*
+ * Until the next tick; false when the keeper is to stop. A first write shortens a long wait and does
+ * not end it: it is to gather first. Those that follow wake nobody.
+ */
+static bool wait_tick(struct keeper *k, bool busy)
+{
+	struct timespec t;
+	bool go;
+	int r = 0;
+
 	pthread_mutex_lock(&k->lock);
-	/* Waking to be busy shortens the wait, it does not end it: the write is to gather first. */
-	if (!k->stop && !atomic_load(&k->wal_grown))
-		pthread_cond_timedwait(&k->wake, &k->lock, &t);
+	k->idle = !busy && !k->busy;
+	t = in_ns(k->idle ? IDLE_TICK_NS : TICK_NS);
+	while (!k->stop && !atomic_load(&k->wal_grown) && r == 0) {
+		if (k->idle && k->busy) {
+			k->idle = false;
+			t = in_ns(TICK_NS);
+		}
+		r = pthread_cond_timedwait(&k->wake, &k->lock, &t);
+	}
+	k->idle = false;
 	go = !k->stop;
 	pthread_mutex_unlock(&k->lock);
 	return go;
@@ -277,9 +294,8 @@ void keeper_wake(struct volume *v)
 	if (!k)
 		return;
 	pthread_mutex_lock(&k->lock);
-	if (!k->busy) {
-		k->busy = true;
+	k->busy = true;
+	if (k->idle)
 		pthread_cond_signal(&k->wake);
-	}
 	pthread_mutex_unlock(&k->lock);
 }
