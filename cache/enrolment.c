@@ -500,7 +500,7 @@ static int adopt_open(struct volume *v, const struct enrol_wire_kek *got)
 static int commit_files(struct volume *v)
 {
 	struct file *files[COMMIT_BATCH];
-	size_t n = filetab_dirty(v, INT64_MAX, files, COMMIT_BATCH);
+	size_t n = filetab_dirty(v, INT64_MAX, INT64_MAX, files, COMMIT_BATCH);
 	int r = 0;
 
 	for (size_t i = 0; i < n; i++) {

@@ -129,16 +129,11 @@ uint64_t file_size(struct file *f)
 	return size;
 }
 
-void file_mark(struct file *f, enum file_mark mark)
+void file_mark(struct file *f)
 {
-	if (mark == FILE_MARK_CONTENT_NOW)
-		f->mtime_ns = f->ctime_ns = clock_file_ns();
-	if (mark != FILE_MARK_TIMES) {
-		f->content_changed = true;
-		f->write_seq++;
-	}
-	if (mark != FILE_MARK_CONTENT)
-		f->times_changed = f->mtime_changed = true;
+	f->mtime_ns = f->ctime_ns = clock_file_ns();
+	f->content_changed = f->mtime_changed = true;
+	f->write_seq++;
 	if (atomic_load(&f->is_dirty))
 		return;
 	atomic_store(&f->dirty_since_ns, clock_boot_ns());
@@ -159,12 +154,12 @@ void file_unlock(struct file *f)
 void file_overlay(struct file *f, struct tree_attr *a)
 {
 	pthread_rwlock_rdlock(&f->lock);
-	if (f->content_changed)
+	if (f->content_changed) {
 		a->size = f->size;
+		a->ctime_ns = MAX_OF(a->ctime_ns, f->ctime_ns);
+	}
 	if (f->mtime_changed)
 		a->mtime_ns = f->mtime_ns;
-	if (f->times_changed)
-		a->ctime_ns = MAX_OF(a->ctime_ns, f->ctime_ns);
 	pthread_rwlock_unlock(&f->lock);
 }
 

@@ -65,17 +65,12 @@ int file_missing(struct file *f, uint64_t off, uint64_t len, uint64_t max, struc
 int file_fill(struct file *f, const char *etag, const void *buf, size_t len, uint64_t off) MUST_CHECK;
 
 int file_write(struct file *f, const void *buf, size_t len, uint64_t off) MUST_CHECK;
-/* Pages of the kernel's cache: it keeps their times, and sends them with file_set_times when they
- * are not those it knows. */
-int file_write_pages(struct file *f, const void *buf, size_t len, uint64_t off) MUST_CHECK;
 /* Commits at once: an answered setattr survives SIGKILL. */
 int file_truncate(struct file *f, uint64_t size) MUST_CHECK;
 /* mode as fallocate(2): 0, KEEP_SIZE, PUNCH_HOLE|KEEP_SIZE, ZERO_RANGE; else -EOPNOTSUPP. */
 int file_fallocate(struct file *f, int mode, uint64_t off, uint64_t len) MUST_CHECK;
 /* SEEK_DATA, SEEK_HOLE; -ENXIO. Content that is not here counts as data. */
 int file_seek(struct file *f, uint64_t off, int whence, uint64_t *out) MUST_CHECK;
-/* Times the kernel sends for an open file; kept with the next commit, journaled once. */
-int file_set_times(struct file *f, int64_t mtime_ns, int64_t ctime_ns) MUST_CHECK;
 
 int file_commit(struct file *f) MUST_CHECK;
 int file_sync(struct file *f) MUST_CHECK;

@@ -18,7 +18,7 @@
 
 bool file_is_dirty(const struct file *f)
 {
-	return f->content_changed || f->times_changed;
+	return f->content_changed;
 }
 
 /* A small file without content leaves its pack. */
@@ -27,7 +27,7 @@ static int leave_pack(struct file *f)
 	struct chunk_entry e;
 	int r;
 
-	if (!f->content_changed || !f->blob || !f->blob->pack)
+	if (!f->blob || !f->blob->pack)
 		return 0;
 	r = chunkmap_get(&f->chunks, 0, &e);
 	if (!r && e.state != CHUNK_ROW && e.state != CHUNK_SEALED)
@@ -231,8 +231,7 @@ static void times(const struct file *f, struct object_row *o)
 {
 	if (f->mtime_changed)
 		o->mtime_ns = f->mtime_ns;
-	if (f->times_changed)
-		o->ctime_ns = MAX_OF(o->ctime_ns, f->ctime_ns);
+	o->ctime_ns = MAX_OF(o->ctime_ns, f->ctime_ns);
 }
 
 int file_commit_txn(struct file *f, bool synced)
@@ -254,17 +253,15 @@ int file_commit_txn(struct file *f, bool synced)
 	if (t.o.version != f->version)
 		return CE_STALE;
 	t.gen = generation(f->v, synced);
-	if (f->content_changed)
-		r = content_in_txn(&t);
+	r = content_in_txn(&t);
 	if (r)
 		return r;
-	if (f->content_changed)
-		t.o.size = f->size;
+	t.o.size = f->size;
 	times(f, &t.o);
 	r = object_update(f->v->db, &t.o);
 	if (r)
 		return r;
-	return f->content_changed ? fold_put(f->v, &t.o) : fold_attr(f->v, &t.o);
+	return fold_put(f->v, &t.o);
 }
 
 static int entry_committed(void *arg, struct chunk_entry *e)
@@ -299,8 +296,7 @@ static void discard(struct file *f)
 
 static void clean(struct file *f)
 {
-	f->content_changed = false;
-	f->times_changed = f->mtime_changed = false;
+	f->content_changed = f->mtime_changed = false;
 	atomic_store(&f->is_dirty, false);
 }
 
@@ -312,13 +308,11 @@ void file_commit_done(struct file *f, bool committed)
 	} else if (committed && file_is_dirty(f)) {
 		if (f->new_map)
 			filetab_set_map(f, f->new_map);
-		if (f->content_changed) {
-			if (chunkmap_each_pending(&f->chunks, entry_committed, f))
-				abort(); /* the callback does not fail */
-			f->chunks.cut = CHUNKMAP_NO_CUT;
-			file_commit_release(f);
-			file_blob_follow(f);
-		}
+		if (chunkmap_each_pending(&f->chunks, entry_committed, f))
+			abort(); /* the callback does not fail */
+		f->chunks.cut = CHUNKMAP_NO_CUT;
+		file_commit_release(f);
+		file_blob_follow(f);
 		clean(f);
 	}
 	file_blob_done(f, committed);

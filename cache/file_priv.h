@@ -4,7 +4,7 @@
  * Content of chunk idx, first match: the dirty buffer; the entry of the chunk map (ROW or SEALED), zeros beyond its length; a hole,
  * if the file is whole; else it is not here.
  *
- * Times of uncommitted changes wait here (times_changed) for the commit. An mtime set in the object's row (tree_setattr) meanwhile takes their
+ * Times of uncommitted changes wait here for the commit. An mtime set in the object's row (tree_setattr) meanwhile takes their
  * place, under the file's lock: mtime_changed is taken back. Change times only grow: the later one stands.
  */
 #ifndef CACHET_CACHE_FILE_PRIV_H
@@ -57,14 +57,13 @@ struct file {
 	bool whole;
 	bool orphan;           /* its object is gone */
 	bool content_changed;  /* since the last commit */
-	bool times_changed;    /* since the last commit: ctime_ns, and mtime_ns if mtime_changed */
-	bool mtime_changed;
+	bool mtime_changed;    /* with it, and no mtime was set meanwhile */
 	int64_t mtime_ns, ctime_ns;
 	uint64_t write_seq;    /* counts changes */
 	uint64_t cut_done;     /* the cut that the transaction under way has carried out */
 	struct blob_release *replaced; /* by the transaction under way */
 	size_t n_replaced, cap_replaced;
-	atomic_bool is_dirty;          /* content_changed || times_changed */
+	atomic_bool is_dirty;          /* content_changed */
 	atomic_int_fast64_t dirty_since_ns; /* CLOCK_BOOTTIME */
 };
 
@@ -85,12 +84,7 @@ static inline unsigned file_shift(const struct file *f)
 }
 
 /* --- file.c --- */
-enum file_mark {
-	FILE_MARK_CONTENT_NOW, /* content, and with it both times */
-	FILE_MARK_CONTENT,     /* whoever wrote sends the times */
-	FILE_MARK_TIMES,       /* the caller sets mtime_ns and ctime_ns */
-};
-void file_mark(struct file *f, enum file_mark mark); /* lock exclusive: something changed */
+void file_mark(struct file *f); /* lock exclusive: content changed, and with it both times */
 void file_free(struct file *f);               /* nobody can find it any more */
 
 /* --- filetab.c --- */
@@ -101,8 +95,10 @@ void filetab_ref(struct file *f);
 bool filetab_unref(struct file *f, bool writer, bool unless_dirty, bool *kept);
 /* The file's map got a row, or (0) lost it again. */
 void filetab_set_map(struct file *f, uint64_t map);
-/* References to the files that have been dirty since before_ns (CLOCK_BOOTTIME). At most max. */
-size_t filetab_dirty(struct volume *v, int64_t before_ns, struct file **out, size_t max);
+/* References to the files that have been dirty since before_ns (CLOCK_BOOTTIME), those with a writer
+ * since open_before_ns. At most max. */
+size_t filetab_dirty(struct volume *v, int64_t before_ns, int64_t open_before_ns, struct file **out,
+	size_t max);
 /* For closing: takes them out of the tables, references and all. */
 size_t filetab_all(struct volume *v, struct file **out, size_t max);
 /* A commit of a file that was taken out put it back by map. */

@@ -92,7 +92,7 @@ int file_truncate(struct file *f, uint64_t size)
 	if (!r) {
 		f->size = size;
 		f->whole = true;
-		file_mark(f, FILE_MARK_CONTENT_NOW);
+		file_mark(f);
 		r = file_commit_locked(f, false);
 	}
 	pthread_rwlock_unlock(&f->lock);
@@ -186,7 +186,7 @@ int file_fallocate(struct file *f, int mode, uint64_t off, uint64_t len)
 	if (!r && !(mode & FALLOC_FL_KEEP_SIZE))
 		f->size = MAX_OF(f->size, off + len);
 	if (!r && mode != FALLOC_FL_KEEP_SIZE)
-		file_mark(f, FILE_MARK_CONTENT_NOW);
+		file_mark(f);
 	pthread_rwlock_unlock(&f->lock);
 	space_release(f->v, pot);
 	return r;

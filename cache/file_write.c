@@ -97,8 +97,7 @@ static int may_write(const struct file *f)
 
 /* One try with the lock taken once; -EAGAIN when the file grew meanwhile and more must be set
  * aside. */
-static int write_once(struct file *f, const uint8_t *data, size_t len, uint64_t off,
-	enum file_mark mark, size_t *done)
+static int write_once(struct file *f, const uint8_t *data, size_t len, uint64_t off, size_t *done)
 {
 	uint64_t pot;
 	size_t before = *done;
@@ -117,12 +116,12 @@ static int write_once(struct file *f, const uint8_t *data, size_t len, uint64_t 
 	if (!r && off + len > chunk_bytes(f) && !file_is_large(f)) {
 		r = file_dirty_enlarge(f, &pot);
 		if (!r)
-			file_mark(f, FILE_MARK_CONTENT);
+			file_mark(f);
 	}
 	if (!r)
 		r = write_locked(f, data, len, off, &pot, done);
 	if (*done > before)
-		file_mark(f, mark);
+		file_mark(f);
 	if (!r && atomic_load(&f->v->dirty_bytes) > FILE_DIRTY_MAX_BYTES)
 		r = file_dirty_seal_all(f);
 	pthread_rwlock_unlock(&f->lock);
@@ -130,8 +129,7 @@ static int write_once(struct file *f, const uint8_t *data, size_t len, uint64_t 
 	return r;
 }
 
-static int write_all(
-	struct file *f, const void *buf, size_t len, uint64_t off, enum file_mark mark)
+int file_write(struct file *f, const void *buf, size_t len, uint64_t off)
 {
 	size_t done = 0;
 	int r;
@@ -141,31 +139,7 @@ static int write_all(
 	if (!len)
 		return 0;
 	do
-		r = write_once(f, buf, len, off, mark, &done);
+		r = write_once(f, buf, len, off, &done);
 	while (r == -EAGAIN);
 	return r;
-}
-
-int file_write(struct file *f, const void *buf, size_t len, uint64_t off)
-{
-	return write_all(f, buf, len, off, FILE_MARK_CONTENT_NOW);
-}
-
-int file_write_pages(struct file *f, const void *buf, size_t len, uint64_t off)
-{
-	return write_all(f, buf, len, off, FILE_MARK_CONTENT);
-}
-
-int file_set_times(struct file *f, int64_t mtime_ns, int64_t ctime_ns)
-{
-	pthread_rwlock_wrlock(&f->lock);
-	if (f->snapshot) {
-		pthread_rwlock_unlock(&f->lock);
-		return -EROFS;
-	}
-	file_mark(f, FILE_MARK_TIMES);
-	f->mtime_ns = mtime_ns;
-	f->ctime_ns = ctime_ns;
-	pthread_rwlock_unlock(&f->lock);
-	return 0;
 }

@@ -282,7 +282,8 @@ void filetab_set_map(struct file *f, uint64_t map)
 	pthread_mutex_unlock(&f->v->files_lock);
 }
 
-size_t filetab_dirty(struct volume *v, int64_t before_ns, struct file **out, size_t max)
+size_t filetab_dirty(struct volume *v, int64_t before_ns, int64_t open_before_ns, struct file **out,
+	size_t max)
 {
 	struct file *f, *next, *p;
 	size_t n = 0;
@@ -291,7 +292,8 @@ size_t filetab_dirty(struct volume *v, int64_t before_ns, struct file **out, siz
 	HASH_ITER (hh, v->files, f, next) {
 		for (p = f; p && n < max; p = p->same) {
 			if (!atomic_load(&p->is_dirty) ||
-				atomic_load(&p->dirty_since_ns) > before_ns)
+				atomic_load(&p->dirty_since_ns) >
+					(p->writers ? open_before_ns : before_ns))
 				continue;
 			p->refs++;
 			out[n++] = p;
@@ -304,7 +306,7 @@ size_t filetab_dirty(struct volume *v, int64_t before_ns, struct file **out, siz
 bool filetab_any_dirty(struct volume *v)
 {
 	struct file *f;
-	size_t n = filetab_dirty(v, INT64_MAX, &f, 1);
+	size_t n = filetab_dirty(v, INT64_MAX, INT64_MAX, &f, 1);
 
 	if (n)
 		file_unref(f, false);

@@ -1,7 +1,8 @@
 /*
  * The keeper: a thread that does later what nobody waits for. Every tick it commits files that have
- * been dirty for DIRTY_AGE_NS (stray writes of the kernel); every VOLUME_SYNC_INTERVAL_MS it syncs
- * what was only closed; it empties the WAL when it has grown, writes down which files were read,
+ * been dirty for DIRTY_AGE_NS (pages of a mapping whose file was closed), or for OPEN_AGE_NS while a
+ * writer has them open, so that a slow one does not make an upload of each line; every
+ * VOLUME_SYNC_INTERVAL_MS it syncs what was only closed; it empties the WAL when it has grown, writes down which files were read,
  * and after an unclean end looks for files that no row names (scan.c).
  */
 #include <errno.h>
@@ -18,6 +19,7 @@
 #define TICK_NS (250 * NS_PER_MS)
 #define IDLE_TICK_NS (1000 * NS_PER_MS)
 #define DIRTY_AGE_NS (500 * NS_PER_MS)
+#define OPEN_AGE_NS (3 * NS_PER_SEC)
 #define SYNC_NS (VOLUME_SYNC_INTERVAL_MS * NS_PER_MS)
 #define FORCED_SYNC_NS (60 * NS_PER_SEC)
 #define USED_NS (30 * NS_PER_SEC)
@@ -38,10 +40,11 @@ struct keeper {
 };
 
 /* Commits each, so that what failed is not tried again at once. */
-static void commit_old(struct volume *v, int64_t before_ns)
+static void commit_old(struct volume *v, int64_t now)
 {
 	struct file *files[FILES_PER_TICK];
-	size_t n = filetab_dirty(v, before_ns, files, FILES_PER_TICK);
+	size_t n = filetab_dirty(
+		v, now - DIRTY_AGE_NS, now - OPEN_AGE_NS, files, FILES_PER_TICK);
 
 	for (size_t i = 0; i < n; i++) {
 		int r = file_commit(files[i]);
@@ -139,7 +142,7 @@ static void tick(struct volume *v, struct due *due)
 
 	if (atomic_exchange(&k->wal_grown, false))
 		sync_if_due(v, due, now);
-	commit_old(v, now - DIRTY_AGE_NS);
+	commit_old(v, now);
 	pthread_mutex_lock(&k->lock);
 	full = k->n_used > USED_MAX / 2;
 	pthread_mutex_unlock(&k->lock);

@@ -159,7 +159,7 @@ static void apply_set(struct object_row *o, const struct tree_attr *set, unsigne
 		o->atime_ns = set->atime_ns;
 	if (mask & TREE_SET_MTIME)
 		o->mtime_ns = set->mtime_ns;
-	o->ctime_ns = mask & TREE_SET_CTIME ? set->ctime_ns : clock_file_ns();
+	o->ctime_ns = clock_file_ns();
 }
 
 /* Access times alone may change where nothing else may. */
@@ -168,7 +168,7 @@ static int may_set(struct volume *v, const struct object_row *o, unsigned mask)
 	struct store_row s;
 	int r;
 
-	if (!(mask & ~(unsigned)(TREE_SET_ATIME | TREE_SET_CTIME)))
+	if (!(mask & ~(unsigned)TREE_SET_ATIME))
 		return 0;
 	if (!o->store)
 		return -EPERM;

@@ -47,9 +47,8 @@ enum {
 	TREE_SET_GID = 1 << 2,
 	TREE_SET_ATIME = 1 << 3,
 	TREE_SET_MTIME = 1 << 4,
-	TREE_SET_CTIME = 1 << 5,
 };
-/* Those members of `set` that `mask` names; ctime becomes now unless named. Size: file_truncate. */
+/* Those members of `set` that `mask` names; ctime becomes now. Size: file_truncate. */
 int tree_setattr(struct volume *v, uint64_t object, uint64_t version, const struct tree_attr *set,
 	unsigned mask, struct tree_attr *out) MUST_CHECK;
 

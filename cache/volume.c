@@ -354,7 +354,7 @@ void volume_close(struct volume *v)
 static int commit_all(struct volume *v)
 {
 	struct file *files[CLOSE_BATCH];
-	size_t n = filetab_dirty(v, INT64_MAX, files, CLOSE_BATCH);
+	size_t n = filetab_dirty(v, INT64_MAX, INT64_MAX, files, CLOSE_BATCH);
 	int r = 0;
 
 	for (size_t i = 0; i < n; i++) {

@@ -1,5 +1,12 @@
 /*
- * What is agreed with the kernel at INIT, and the one thing libfuse 3.14 cannot agree:
+ * What is agreed with the kernel at INIT.
+ *
+ * No write-back caching. With it a small file costs more requests than its data: times after each
+ * close, rename and unlink (SETATTR, waited for), FLUSH at the close of every reader, and creates,
+ * rewrites and random writes were half as fast (docs/architecture.md). Shared mappings are written
+ * back all the same.
+ *
+ * The one thing libfuse 3.14 cannot agree:
  * FUSE_HANDLE_KILLPRIV_V2. Without it the kernel asks for security.capability at every write(2) and
  * sends two requests more for a chown, so the flag is put into libfuse's answer on its way.
  */
@@ -33,12 +40,11 @@ void fs_init(void *userdata, struct fuse_conn_info *conn)
 		~(unsigned)(FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE |
 			    FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS | FUSE_CAP_AUTO_INVAL_DATA |
 			    FUSE_CAP_HANDLE_KILLPRIV);
-	init_want(conn, FUSE_CAP_ASYNC_READ | FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_WRITEBACK_CACHE |
-				FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO |
+	init_want(conn, FUSE_CAP_ASYNC_READ | FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_READDIRPLUS |
+				 FUSE_CAP_READDIRPLUS_AUTO |
 				FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_ASYNC_DIO |
 				FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_NO_OPENDIR_SUPPORT |
 				FUSE_CAP_EXPLICIT_INVAL_DATA);
-	f->keeps_times = conn->want & FUSE_CAP_WRITEBACK_CACHE;
 	f->no_opendir = conn->want & FUSE_CAP_NO_OPENDIR_SUPPORT;
 	f->answering_init = true;
 }

@@ -44,7 +44,6 @@ struct fs {
 	char *mountpoint;
 	bool allow_other, read_only;
 	bool kill_priv;      /* ours to clear suid and sgid: set by init */
-	bool keeps_times;    /* the kernel does, of what it caches: set by init */
 	bool no_opendir;     /* the kernel can do without: set by init */
 	bool answering_init; /* the next answer is the one to INIT; its thread only */
 	unsigned threads, deadline_ms;
@@ -94,7 +93,7 @@ void fs_stat(const struct tree_attr *a, struct stat *st);
 double fs_entry_ttl(struct fs *f);
 double fs_attr_ttl(struct fs *f);
 void fs_reply_code(fuse_req_t req, int code);
-void fs_reply_attr(fuse_req_t req, const struct tree_attr *a);
+void fs_reply_attr(fuse_req_t req, struct node *n, const struct tree_attr *a);
 /* Takes a lookup reference for the kernel; given back when the reply does not arrive. `fresh`: made
  * by this call, so without xattrs. */
 void fs_reply_entry(fuse_req_t req, const struct tree_attr *a, bool fresh);

@@ -85,10 +85,11 @@ void fs_reply_code(fuse_req_t req, int code)
 	fuse_reply_err(req, error_errno(code));
 }
 
-void fs_reply_attr(fuse_req_t req, const struct tree_attr *a)
+void fs_reply_attr(fuse_req_t req, struct node *n, const struct tree_attr *a)
 {
 	struct stat st;
 
+	node_note_mode(n, a->mode);
 	fs_stat(a, &st);
 	fuse_reply_attr(req, &st, fs_attr_ttl(fs_of(req)));
 }
@@ -100,7 +101,7 @@ int fs_entry(struct fs *f, const struct tree_attr *a, struct fuse_entry_param *e
 
 	if (r)
 		return r;
-	atomic_store_explicit(&n->regular, S_ISREG(a->mode), memory_order_relaxed);
+	node_note_mode(n, a->mode);
 	memset(e, 0, sizeof(*e));
 	e->ino = n == f->root ? FUSE_ROOT_ID : (uintptr_t)n;
 	e->entry_timeout = fs_entry_ttl(f);

@@ -71,6 +71,9 @@ static struct fuse_lowlevel_ops real;
 #define OPS(OP)                                                                                    \
 	OP(lookup, (fuse_req_t req, fuse_ino_t a, const char *b), (req, a, b))                     \
 	OP(getattr, (fuse_req_t req, fuse_ino_t a, struct fuse_file_info * b), (req, a, b))        \
+	OP(setattr,                                                                                \
+		(fuse_req_t req, fuse_ino_t a, struct stat * b, int c, struct fuse_file_info *d),  \
+		(req, a, b, c, d))                                                                 \
 	OP(readlink, (fuse_req_t req, fuse_ino_t a), (req, a))                                     \
 	OP(mknod, (fuse_req_t req, fuse_ino_t a, const char *b, mode_t c, dev_t d),                \
 		(req, a, b, c, d))                                                                 \
@@ -121,15 +124,6 @@ static void gated_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t 
 	struct fuse_file_info *fi)
 {
 	GATED(fi->writepage ? GATE_KERNEL : GATE_PROGRAM, write(req, ino, buf, size, off, fi));
-}
-
-/* Times of dirty files come with them. */
-static void gated_setattr(
-	fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_set, struct fuse_file_info *fi)
-{
-	int kernel = FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_CTIME;
-
-	GATED(to_set & ~kernel ? GATE_PROGRAM : GATE_KERNEL, setattr(req, ino, st, to_set, fi));
 }
 
 static bool is_locked(fuse_req_t req)
@@ -195,7 +189,6 @@ void gate_fill(struct fuse_lowlevel_ops *ops)
 	OPS(PUT)
 #undef PUT
 	ops->write = gated_write;
-	ops->setattr = gated_setattr;
 	ops->flush = gated_flush;
 	ops->fsync = gated_fsync;
 	ops->release = gated_release;

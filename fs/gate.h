@@ -6,7 +6,7 @@
  *
  *                        OPEN   LOCKING   LOCKED
  *     GATE_PROGRAM       yes    EACCES    EACCES   what programs ask for
- *     GATE_KERNEL        yes    yes       EACCES   dirty pages and times on their way here
+ *     GATE_KERNEL        yes    yes       EACCES   dirty pages on their way here
  *     GATE_END           yes    yes       yes      flush, fsync, release, forget: nothing is left
  * to do in LOCKED
  *
@@ -14,8 +14,8 @@
  * for the network there is let go first. In LOCKED a flush or fsync is answered with success:
  * everything was committed and synced before.
  *
- * With write-back caching a write(2) first asks for attributes that are no longer known, so
- * programs' writes are refused too; a touched mapping has to be read again, which is SIGBUS.
+ * Dirty pages are those of shared mappings; a program's write(2) is refused. A touched mapping has
+ * to be read again, which is SIGBUS.
  */
 #ifndef CACHET_FS_GATE_H
 #define CACHET_FS_GATE_H

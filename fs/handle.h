@@ -1,7 +1,7 @@
 /*
  * An open file as the kernel's file handle sees it: the reference to the struct file, with "may
  * write" in the lowest bit of the number. Nothing else belongs to a handle: writes are the file's
- * (with write-back caching the kernel uses any handle of the inode).
+ * (for the pages of a mapping the kernel uses any handle of the inode).
  */
 #ifndef CACHET_FS_HANDLE_H
 #define CACHET_FS_HANDLE_H

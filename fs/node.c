@@ -140,7 +140,7 @@ static struct node *shard_find(struct shard *s, uint64_t hash, uint64_t object, 
 {
 	struct node *n = *node_bucket(s, hash);
 
-	while (n && (n->object != object || n->version != version || atomic_load(&n->retired)))
+	while (n && (n->object != object || n->version != version))
 		n = n->next;
 	return n;
 }
@@ -260,42 +260,11 @@ uint64_t *node_all(struct node_table *t, size_t *n)
 	return ids;
 }
 
-/* Either node_open sees the mark or this sees the handle. */
-static bool retire(struct node *n)
-{
-	if (!atomic_load(&n->regular) || atomic_exchange(&n->retired, true))
-		return false;
-	if (atomic_load(&n->opens) == 0)
-		return true;
-	atomic_store(&n->retired, false);
-	return false;
-}
-
-bool node_retire(struct node_table *t, uint64_t object)
-{
-	uint64_t hash = node_hash(object);
-	struct shard *s = node_shard(t, hash);
-	bool any = false;
-
-	pthread_mutex_lock(&s->lock);
-	for (struct node *n = *node_bucket(s, hash); n; n = n->next) {
-		if (n->object == object && retire(n))
-			any = true;
-	}
-	pthread_mutex_unlock(&s->lock);
-	return any;
-}
-
-int node_open(struct node *n, bool writer)
+void node_open(struct node *n, bool writer)
 {
 	atomic_fetch_add(&n->opens, 1);
-	if (atomic_load(&n->retired)) {
-		atomic_fetch_sub(&n->opens, 1);
-		return -ESTALE;
-	}
 	if (writer)
 		atomic_fetch_add(&n->writers, 1);
-	return 0;
 }
 
 void node_close(struct node *n, bool writer)
@@ -303,6 +272,19 @@ void node_close(struct node *n, bool writer)
 	if (writer)
 		atomic_fetch_sub(&n->writers, 1);
 	atomic_fetch_sub(&n->opens, 1);
+}
+
+void node_doubt_mode(struct node_table *t, uint64_t object)
+{
+	uint64_t hash = node_hash(object);
+	struct shard *s = node_shard(t, hash);
+
+	pthread_mutex_lock(&s->lock);
+	for (struct node *n = *node_bucket(s, hash); n; n = n->next) {
+		if (n->object == object)
+			atomic_store(&n->privileged, true);
+	}
+	pthread_mutex_unlock(&s->lock);
 }
 
 void node_set_xattrs(struct node_table *t, uint64_t object)

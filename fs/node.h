@@ -21,6 +21,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/stat.h>
 
 #include "base/macros.h"
 #include "cache/volume.h"
@@ -34,7 +35,7 @@ struct node {
 	atomic_uint opens, writers; /* handles; those that write */
 	/* enum node_xattrs: spares the index a question the kernel asks often */
 	_Atomic uint8_t xattrs;
-	atomic_bool regular, retired;
+	atomic_bool privileged; /* may have suid or sgid, which a write has to clear */
 	bool unlinked; /* shard lock: its object goes with the last of its nodes */
 };
 #define NODE_LOOKUPS_MAX UINT32_MAX
@@ -58,17 +59,16 @@ size_t node_ids(struct node_table *t, uint64_t object, uint64_t *ids, size_t max
 /* Ids of all nodes: an array the caller frees, *n long; NULL without memory. */
 uint64_t *node_all(struct node_table *t, size_t *n);
 
-/*
- * The origin gave the object other attributes and the same content: no look-up finds its nodes any
- * more, the next one makes a new node, because the kernel takes times of a regular file with
- * write-back caching only with a new inode. Nodes that are open stay. True when one was retired:
- * its names are to be invalidated.
- */
-bool node_retire(struct node_table *t, uint64_t object);
-/* Counts a handle; -ESTALE (the kernel looks up again) when the node is retired. */
-int node_open(struct node *n, bool writer) MUST_CHECK;
+/* Counts a handle. */
+void node_open(struct node *n, bool writer);
 void node_close(struct node *n, bool writer);
 
+static inline void node_note_mode(struct node *n, uint32_t mode)
+{
+	atomic_store_explicit(&n->privileged, mode & (S_ISUID | S_ISGID), memory_order_relaxed);
+}
+/* The origin changed the object's: nothing is known of its mode. */
+void node_doubt_mode(struct node_table *t, uint64_t object);
 /* All nodes of the object have attributes now. */
 void node_set_xattrs(struct node_table *t, uint64_t object);
 /* Remembers an empty list, unless somebody set one meanwhile. */

@@ -145,29 +145,11 @@ static void notify_inode(struct fs *f, uint64_t object, bool content)
 	uint64_t ids[NOTIFY_IDS];
 	size_t n = node_ids(f->nodes, object, ids, NOTIFY_IDS);
 
+	node_doubt_mode(f->nodes, object);
 	/* Offset -1: the attributes alone. */
 	for (size_t k = 0; k < n; k++)
 		fuse_lowlevel_notify_inval_inode(
 			f->session, notify_wire_id(f, ids[k]), content ? 0 : -1, 0);
-}
-
-/* The name the object has now; another one that the kernel knows leads to the old node until it is
- * forgotten. */
-static void notify_name_of(struct fs *f, uint64_t object)
-{
-	_cleanup_free_ char *path = NULL;
-	struct tree_attr dir;
-	char *slash;
-
-	if (tree_path(f->volume, object, &path))
-		return;
-	slash = strrchr(path, '/');
-	if (slash)
-		*slash = '\0';
-	if (tree_resolve(f->volume, slash ? path : "", &dir))
-		return;
-	slash = slash ? slash + 1 : path;
-	notify_names(f, dir.object, slash, strlen(slash));
 }
 
 static void notify_send(struct fs *f, const struct item *i)
@@ -177,8 +159,6 @@ static void notify_send(struct fs *f, const struct item *i)
 	} else if (i->parent) {
 		notify_names(f, i->parent, i->name, i->name_len);
 	} else {
-		if (!i->content && node_retire(f->nodes, i->object))
-			notify_name_of(f, i->object);
 		notify_inode(f, i->object, i->content);
 	}
 }

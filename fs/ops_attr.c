@@ -19,7 +19,7 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	if (r)
 		fs_reply_code(req, r);
 	else
-		fs_reply_attr(req, &a);
+		fs_reply_attr(req, n, &a);
 }
 
 static int64_t attr_ns(struct timespec t)
@@ -54,45 +54,7 @@ static unsigned attr_mask(const struct stat *st, int valid, struct tree_attr *se
 		set->mtime_ns = valid & FUSE_SET_ATTR_MTIME_NOW ? now : attr_ns(st->st_mtim);
 		mask |= TREE_SET_MTIME;
 	}
-	/* With write-back caching: the one it shows from now on. */
-	if (valid & FUSE_SET_ATTR_CTIME) {
-		set->ctime_ns = attr_ns(st->st_ctim);
-		mask |= TREE_SET_CTIME;
-	}
 	return mask;
-}
-
-/*
- * With write-back caching the kernel keeps the times of a file and sends both when it has written
- * the file, renamed or unlinked it. Times of what it has written belong to the next commit, not
- * into a transaction of their own.
- */
-static bool attr_is_kernels(int valid)
-{
-	return valid == (FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_CTIME);
-}
-
-static int attr_kernel_times(struct volume *v, const struct node *n, const struct stat *st,
-	struct fuse_file_info *fi, struct tree_attr *out)
-{
-	struct tree_attr set = { .mtime_ns = attr_ns(st->st_mtim),
-		.ctime_ns = attr_ns(st->st_ctim) };
-	unsigned mask = 0;
-	int r;
-
-	if (fi) {
-		r = file_set_times(handle_file(fi), set.mtime_ns, set.ctime_ns);
-		return r ? r : tree_getattr(v, n->object, n->version, out);
-	}
-	r = tree_getattr(v, n->object, n->version, out);
-	if (r || out->nlink == 0)
-		return r;
-	/* After a rename or a link, which set the change time here in the same tick mostly. */
-	if (out->mtime_ns != set.mtime_ns)
-		mask |= TREE_SET_MTIME;
-	if (out->ctime_ns != set.ctime_ns)
-		mask |= TREE_SET_CTIME;
-	return mask ? tree_setattr(v, n->object, n->version, &set, mask, out) : 0;
 }
 
 static int attr_truncate(
@@ -132,8 +94,11 @@ static int attr_kill(struct fs *f, const struct node *n, struct tree_attr *a)
 int ops_attr_kill_priv(struct fs *f, const struct node *n)
 {
 	struct tree_attr a;
-	int r = tree_getattr(f->volume, n->object, n->version, &a);
+	int r;
 
+	if (!atomic_load_explicit(&n->privileged, memory_order_relaxed))
+		return 0;
+	r = tree_getattr(f->volume, n->object, n->version, &a);
 	return r ? r : attr_kill(f, n, &a);
 }
 
@@ -156,8 +121,6 @@ static int attr_set(fuse_req_t req, struct node *n, const struct stat *st, int v
 		r = attr_truncate(req, n, (uint64_t)st->st_size, fi);
 	if (r)
 		return r;
-	if (attr_is_kernels(valid))
-		return attr_kernel_times(v, n, st, fi, out);
 	mask = attr_mask(st, valid, &set);
 	if (mask == 0)
 		return tree_getattr(v, n->object, n->version, out);
@@ -182,7 +145,7 @@ static void op_setattr(
 	if (r)
 		fs_reply_code(req, r);
 	else
-		fs_reply_attr(req, &a);
+		fs_reply_attr(req, n, &a);
 }
 
 /* Free is what a writer could have: the limit less what cannot be evicted. Files are not counted: that

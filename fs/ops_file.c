@@ -48,15 +48,11 @@ static int open_prepare(fuse_req_t req, struct node *n, struct file *file, int f
 static int open_node(fuse_req_t req, struct node *n, int flags, bool writer, struct file **out)
 {
 	struct file *file;
-	int r = node_open(n, writer);
+	int r = file_open(fs_of(req)->volume, n->object, n->version, writer, &file);
 
 	if (r)
 		return r;
-	r = file_open(fs_of(req)->volume, n->object, n->version, writer, &file);
-	if (r) {
-		node_close(n, writer);
-		return r;
-	}
+	node_open(n, writer);
 	if (writer)
 		r = open_prepare(req, n, file, flags);
 	if (r) {
@@ -97,17 +93,13 @@ static void create_reply(
 	struct node *n;
 	int r = fs_entry(f, a, &e);
 
-	if (r == 0) {
-		n = fs_node(f, e.ino);
-		r = node_open(n, true);
-		if (r)
-			node_forget(f->nodes, n, 1);
-	}
 	if (r) {
 		file_unref(file, true);
 		fs_reply_code(req, r);
 		return;
 	}
+	n = fs_node(f, e.ino);
+	node_open(n, true);
 	node_no_xattrs(n);
 	fi->fh = handle_make(file, true);
 	open_flags(f, fi, true);
@@ -180,10 +172,7 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 
 	if (size >= YIELD_BYTES && !loop_yield())
 		log_debug("write: no other thread");
-	if (fi->writepage && f->keeps_times)
-		r = file_write_pages(handle_file(fi), buf, size, (uint64_t)off);
-	else
-		r = file_write(handle_file(fi), buf, size, (uint64_t)off);
+	r = file_write(handle_file(fi), buf, size, (uint64_t)off);
 	/* A write that does not come from the page cache is a program's own: it clears suid, unless
 	 * it is root's. */
 	if (r == 0 && !fi->writepage && f->kill_priv && fuse_req_ctx(req)->uid != 0)

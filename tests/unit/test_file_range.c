@@ -309,7 +309,7 @@ static void test_slots_released_first_are_not_reused_early(void **state)
 	cf_done(&f);
 }
 
-/* The kernel's own write-back: nobody calls commit. */
+/* Nobody calls commit. */
 static void test_stray_writes_commit_within_seconds(void **state)
 {
 	struct content_fixture f;
@@ -320,7 +320,7 @@ static void test_stray_writes_commit_within_seconds(void **state)
 	object = cf_object(&f);
 	file = cf_file(&f, object);
 	cf_write(file, 10, 0, 1);
-	for (unsigned i = 0; i < 100 && cf_row(&f, object).size == 0; i++)
+	for (unsigned i = 0; i < 600 && cf_row(&f, object).size == 0; i++)
 		usleep(50000);
 	assert_int_equal(cf_row(&f, object).size, 10);
 	file_unref(file, true);
@@ -338,10 +338,6 @@ static void test_explicit_times_stand(void **state)
 	cf_init(&f);
 	object = cf_object(&f);
 	file = cf_file(&f, object);
-	cf_write(file, 10, 0, 1);
-	ok(file_set_times(file, 1234567, 1234567));
-	ok(file_commit(file));
-	assert_int_equal(cf_row(&f, object).mtime_ns, 1234567);
 	/* While a write waits. */
 	cf_write(file, 10, 0, 2);
 	ok(tree_setattr(f.v, object, 0, &set, TREE_SET_MTIME, &a));
@@ -360,7 +356,7 @@ static void test_explicit_times_stand(void **state)
 /* write, fchmod, close: the mode must not cost the time of the write. */
 static void test_a_mode_set_while_a_write_waits_leaves_its_mtime(void **state)
 {
-	const struct tree_attr set = { .mode = 0640 };
+	const struct tree_attr set = { .mode = 0640 }, old = { .mtime_ns = 99 };
 	struct content_fixture f;
 	struct tree_attr a;
 	struct file *file;
@@ -369,33 +365,13 @@ static void test_a_mode_set_while_a_write_waits_leaves_its_mtime(void **state)
 	cf_init(&f);
 	object = cf_object(&f);
 	file = cf_file(&f, object);
+	ok(tree_setattr(f.v, object, 0, &old, TREE_SET_MTIME, &a));
 	cf_write(file, 10, 0, 1);
-	ok(file_set_times(file, 1234567, 1234567));
 	ok(tree_setattr(f.v, object, 0, &set, TREE_SET_MODE, &a));
-	assert_int_equal(a.mtime_ns, 1234567);
+	assert_int_not_equal(a.mtime_ns, 99);
 	ok(file_commit(file));
-	assert_int_equal(cf_row(&f, object).mtime_ns, 1234567);
+	assert_int_equal(cf_row(&f, object).mtime_ns, a.mtime_ns);
 	assert_int_equal(cf_row(&f, object).ctime_ns, a.ctime_ns);
-	file_unref(file, true);
-	cf_done(&f);
-}
-
-static void test_pages_of_the_kernel_leave_the_times(void **state)
-{
-	struct content_fixture f;
-	struct object_row before;
-	struct file *file;
-	uint64_t object;
-
-	cf_init(&f);
-	object = cf_object(&f);
-	before = cf_row(&f, object);
-	file = cf_file(&f, object);
-	ok(file_write_pages(file, "page", 4, 0));
-	ok(file_commit(file));
-	assert_int_equal(cf_row(&f, object).size, 4);
-	assert_int_equal(cf_row(&f, object).mtime_ns, before.mtime_ns);
-	assert_int_equal(cf_row(&f, object).ctime_ns, before.ctime_ns);
 	file_unref(file, true);
 	cf_done(&f);
 }
@@ -462,7 +438,6 @@ int main(void)
 		cmocka_unit_test(test_stray_writes_commit_within_seconds),
 		cmocka_unit_test(test_explicit_times_stand),
 		cmocka_unit_test(test_a_mode_set_while_a_write_waits_leaves_its_mtime),
-		cmocka_unit_test(test_pages_of_the_kernel_leave_the_times),
 		cmocka_unit_test(test_stale_version_cannot_be_opened),
 		cmocka_unit_test(test_superseded_version_stays_readable_while_open),
 	};

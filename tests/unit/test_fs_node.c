@@ -45,15 +45,6 @@ static struct node *get(struct node_fixture *f, uint64_t object, uint64_t versio
 	return n;
 }
 
-/* A node of a regular file, as the mount makes them. */
-static struct node *get_regular(struct node_fixture *f, uint64_t object, uint64_t version)
-{
-	struct node *n = get(f, object, version);
-
-	atomic_store(&n->regular, true);
-	return n;
-}
-
 static size_t ids(struct node_fixture *f, uint64_t object)
 {
 	uint64_t found[8];
@@ -149,18 +140,14 @@ static void a_forgotten_pair_begins_again_at_one_lookup(void **state)
 {
 	struct node_fixture *f = *state;
 	uint64_t object = make(f, "a");
-	struct node *n = get_regular(f, object, 0);
+	struct node *n = get(f, object, 0);
 
 	get(f, object, 0);
 	node_no_xattrs(n);
-	assert_true(node_retire(f->nodes, object));
 	node_forget(f->nodes, n, 2);
 	n = get(f, object, 0);
 	assert_int_equal(n->lookups, 1);
 	assert_int_equal(atomic_load(&n->xattrs), NODE_XATTRS_UNKNOWN);
-	assert_false(atomic_load(&n->retired));
-	ok(node_open(n, false));
-	node_close(n, false);
 }
 
 static void two_versions_are_two_nodes_that_both_hold(void **state)
@@ -295,8 +282,7 @@ static void the_end_of_the_table_drops_what_the_kernel_still_counted(void **stat
 	for (int i = 0; i < 5; i++)
 		get(f, gone, 0);
 	get(f, gone, 1);
-	get_regular(f, stays, 0);
-	assert_true(node_retire(f->nodes, stays));
+	get(f, stays, 0);
 	get(f, stays, 0);
 	ok(tf_unlink(&f->tree, "gone"));
 	assert_true(exists(f, gone));
@@ -306,105 +292,38 @@ static void the_end_of_the_table_drops_what_the_kernel_still_counted(void **stat
 	assert_true(exists(f, stays));
 }
 
-/* --- retiring --- */
+/* --- handles and modes --- */
 
-static void a_retired_node_is_found_no_more_and_still_holds(void **state)
+static void handles_are_counted_and_those_that_write_apart(void **state)
 {
 	struct node_fixture *f = *state;
-	uint64_t object = make(f, "a");
-	struct node *old = get_regular(f, object, 0), *new;
+	struct node *n = get(f, make(f, "a"), 0);
 
-	assert_true(node_retire(f->nodes, object));
-	new = get(f, object, 0);
-	assert_ptr_not_equal(new, old);
-	assert_int_equal(old->lookups, 1);
-	assert_int_equal(new->lookups, 1);
-	assert_ptr_equal(get(f, object, 0), new);
-	/* The kernel has not forgotten it: its cache is to be invalidated as well. */
-	assert_true(has_id(f, object, old) && has_id(f, object, new));
-	ok(tf_unlink(&f->tree, "a"));
-	node_forget(f->nodes, new, 2);
-	assert_true(exists(f, object));
-	node_forget(f->nodes, old, 1);
-	assert_false(exists(f, object));
-}
-
-static void retiring_says_whether_a_node_was_retired_now(void **state)
-{
-	struct node_fixture *f = *state;
-	uint64_t object = make(f, "a"), other = make(f, "b");
-	struct node *n = get_regular(f, object, 0), *m = get_regular(f, other, 0);
-
-	assert_true(node_retire(f->nodes, object));
-	assert_false(node_retire(f->nodes, object));
-	assert_true(atomic_load(&n->retired));
-	assert_false(atomic_load(&m->retired));
-	assert_false(node_retire(f->nodes, 1 << 20));
-	get_regular(f, object, 0);
-	assert_true(node_retire(f->nodes, object));
-}
-
-static void all_versions_of_the_object_are_retired(void **state)
-{
-	struct node_fixture *f = *state;
-	uint64_t object = make(f, "a");
-	struct node *old = get_regular(f, object, 0), *new = get_regular(f, object, 1);
-
-	assert_true(node_retire(f->nodes, object));
-	assert_ptr_not_equal(get(f, object, 0), old);
-	assert_ptr_not_equal(get(f, object, 1), new);
-	assert_int_equal(ids(f, object), 4);
-}
-
-static void what_is_no_regular_file_is_not_retired(void **state)
-{
-	struct node_fixture *f = *state;
-	struct node *n;
-
-	ok(tf_mkdir(&f->tree, "d"));
-	n = get(f, tf_at(&f->tree, "d"), 0);
-	assert_false(node_retire(f->nodes, n->object));
-	assert_ptr_equal(get(f, n->object, 0), n);
-	ok(node_open(n, false));
-	node_close(n, false);
-}
-
-static void an_open_node_is_not_retired(void **state)
-{
-	struct node_fixture *f = *state;
-	uint64_t object = make(f, "a");
-	struct node *n = get_regular(f, object, 0);
-
-	ok(node_open(n, false));
-	ok(node_open(n, true));
+	node_open(n, false);
+	node_open(n, true);
 	assert_int_equal(atomic_load(&n->opens), 2);
 	assert_int_equal(atomic_load(&n->writers), 1);
-	assert_false(node_retire(f->nodes, object));
 	node_close(n, true);
+	assert_int_equal(atomic_load(&n->opens), 1);
 	assert_int_equal(atomic_load(&n->writers), 0);
-	assert_false(node_retire(f->nodes, object));
-	assert_ptr_equal(get(f, object, 0), n);
-	ok(node_open(n, true));
-	node_close(n, true);
 	node_close(n, false);
 	assert_int_equal(atomic_load(&n->opens), 0);
-	assert_true(node_retire(f->nodes, object));
 }
 
-static void a_retired_node_is_not_opened(void **state)
+static void a_doubted_mode_may_have_suid_in_every_version(void **state)
 {
 	struct node_fixture *f = *state;
 	uint64_t object = make(f, "a");
-	struct node *n = get_regular(f, object, 0);
+	struct node *old = get(f, object, 0), *new = get(f, object, 1);
+	struct node *other = get(f, make(f, "b"), 0);
 
-	assert_true(node_retire(f->nodes, object));
-	assert_int_equal(node_open(n, false), -ESTALE);
-	assert_int_equal(node_open(n, true), -ESTALE);
-	assert_int_equal(atomic_load(&n->opens), 0);
-	assert_int_equal(atomic_load(&n->writers), 0);
-	n = get(f, object, 0);
-	ok(node_open(n, true));
-	node_close(n, true);
+	node_note_mode(new, S_IFREG | 0755);
+	assert_false(atomic_load(&new->privileged));
+	node_doubt_mode(f->nodes, object);
+	assert_true(atomic_load(&old->privileged) && atomic_load(&new->privileged));
+	assert_false(atomic_load(&other->privileged));
+	node_note_mode(new, S_IFREG | S_ISGID | 0755);
+	assert_true(atomic_load(&new->privileged));
 }
 
 /* --- extended attributes --- */
@@ -432,7 +351,7 @@ enum { THREADS = 6, ROUNDS = 4000, OBJECTS = 8, VERSIONS = 2 };
 struct storm {
 	struct node_fixture *f;
 	uint64_t objects[OBJECTS];
-	atomic_uint wrong, retired, opened;
+	atomic_uint wrong;
 };
 
 /* A longjmp out of a thread is not an option: it counts, the test's own thread asserts. */
@@ -468,35 +387,6 @@ static void *get_and_forget(void *arg)
 		expect(s, held(s->f, object));
 		if (more)
 			node_forget(s->f->nodes, n, more);
-		node_forget(s->f->nodes, n, 1);
-	}
-	return NULL;
-}
-
-/* What could be opened stays the node of its pair until it is closed, whoever retires meanwhile. */
-static void *retire_and_open(void *arg)
-{
-	struct storm *s = arg;
-	uint64_t seed = (uintptr_t)pthread_self();
-
-	for (int i = 0; i < ROUNDS; i++) {
-		uint64_t object = s->objects[draw(&seed) % 2];
-		bool writer = draw(&seed) % 2;
-		struct node *n = NULL, *again = NULL;
-
-		expect(s, !node_get(s->f->nodes, object, 0, &n));
-		atomic_store(&n->regular, true);
-		if (draw(&seed) % 2 && node_retire(s->f->nodes, object))
-			atomic_fetch_add(&s->retired, 1);
-		if (!node_open(n, writer)) {
-			if (draw(&seed) % 2)
-				sched_yield();
-			expect(s, !node_get(s->f->nodes, object, 0, &again));
-			expect(s, again == n);
-			node_forget(s->f->nodes, again, 1);
-			node_close(n, writer);
-			atomic_fetch_add(&s->opened, 1);
-		}
 		node_forget(s->f->nodes, n, 1);
 	}
 	return NULL;
@@ -544,16 +434,6 @@ static void threads_that_get_and_forget_leave_an_empty_table(void **state)
 
 	storm_make(&s, *state);
 	storm_run(&s, get_and_forget);
-	assert_storm_left_nothing(&s);
-}
-
-static void threads_that_open_are_never_under_a_retired_node(void **state)
-{
-	struct storm s;
-
-	storm_make(&s, *state);
-	storm_run(&s, retire_and_open);
-	assert_true(atomic_load(&s.opened) > 0 && atomic_load(&s.retired) > 0);
 	assert_storm_left_nothing(&s);
 }
 
@@ -609,15 +489,10 @@ int main(void)
 		node_test(a_node_made_after_the_unlink_is_the_last_to_hold),
 		node_test(a_node_that_lost_count_lives_to_the_end),
 		node_test(the_end_of_the_table_drops_what_the_kernel_still_counted),
-		node_test(a_retired_node_is_found_no_more_and_still_holds),
-		node_test(retiring_says_whether_a_node_was_retired_now),
-		node_test(all_versions_of_the_object_are_retired),
-		node_test(what_is_no_regular_file_is_not_retired),
-		node_test(an_open_node_is_not_retired),
-		node_test(a_retired_node_is_not_opened),
+		node_test(handles_are_counted_and_those_that_write_apart),
+		node_test(a_doubted_mode_may_have_suid_in_every_version),
 		node_test(attributes_that_were_set_are_not_forgotten_for_an_older_empty_list),
 		node_test(threads_that_get_and_forget_leave_an_empty_table),
-		node_test(threads_that_open_are_never_under_a_retired_node),
 		node_test(an_unlinked_object_outlives_the_forgets_of_many_threads_but_the_last),
 	};
 
