@@ -3,11 +3,12 @@
  * not of the volume.
  *
  * Undo rows say which maps had commits whose data was not known to be on disk (I2 of durable.c).
- * For each: its blob is synced and its pages are dropped, so that what is then read comes from the
- * disk; the chunks that changed are opened. If all do, the commits stand. If one does not, of
- * whichever generation, the newest one is put back, whole file at once, with size and mtime, and
- * what stands then is looked at in the same way. A snapshot that shares a lost chunk goes, and its operation is queued again: it was
- * based on what is gone, and the origin's ETag decides.
+ * For each: its blob and the name of that are synced and its pages are dropped, so that what is
+ * then read comes from the disk; the chunks that changed are opened. If all do, the commits stand.
+ * If one does not, of whichever generation, the newest one is put back, whole file at once, with
+ * size and mtime, and what stands then is looked at in the same way. A snapshot that shares a lost
+ * chunk goes, and its operation is queued again: it was based on what is gone, and the origin's
+ * ETag decides.
  *
  * After a SIGKILL nothing is lost and this only reads; after a power cut files whose data was lost
  * fall back.
@@ -200,8 +201,9 @@ static void settled_done(struct settled *s)
 	free(s->packs);
 }
 
-/* What the kernel still holds of the last run is not proof that it is on disk. What the blob takes was
- * last recorded at a sync. */
+/* What the kernel still holds of the last run is not proof that it is on disk, neither data nor the
+ * name of the file: both are synced before the undo rows go. What the blob takes was last recorded
+ * at a sync. */
 static int settle_disk(struct settled *s, struct blob *b)
 {
 	int fd, r = is_settled(s, b) ? 0 : blob_fd(b, false, &fd);
@@ -215,7 +217,9 @@ static int settle_disk(struct settled *s, struct blob *b)
 	pthread_mutex_lock(&b->lock);
 	blob_units_measure(b);
 	pthread_mutex_unlock(&b->lock);
-	r = durable_note_blob(b->v, b);
+	r = durable_sync_dir(b->v, b->uuid[0]);
+	if (!r)
+		r = durable_note_blob(b->v, b);
 	return r || !b->pack ? r : add_settled(s, b);
 }
 
@@ -331,10 +335,10 @@ static int look(struct check *k, const struct content_undo *rows, size_t n)
 }
 
 /*
- * One map's undo rows, newest generation first. What stands is as of the end of the first generation
- * that was not put back; it is whole when everything opens that changed in this one or in an older
- * one. Data of the newest can be there while an older one's is not: going back by the older one
- * alone would mix the two.
+ * One map's undo rows, newest generation first. What stands is as of the end of the first
+ * generation that was not put back; it is whole when everything opens that changed in this one or
+ * in an older one. Data of the newest can be there while an older one's is not: going back by the
+ * older one alone would mix the two.
  */
 static int recover_map(
 	struct volume *v, struct settled *settled, const struct content_undo *rows, size_t n)

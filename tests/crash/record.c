@@ -1,25 +1,31 @@
 /*
- * A recorder of what a process asks of its disk, to be preloaded: the input of powercut.py, which makes from the log the
- * states a disk may be in after a power cut.
+ * A recorder of what a process asks of its disk: the input of powercut.py and disk.c, which make
+ * from the log the states a disk may be in after a power cut. Preloaded, or linked (record.h):
  *
  *     CACHET_RECORD=LOG CACHET_RECORD_ROOT=DIR LD_PRELOAD=librecord.so cachet mount …
  *
- * Only what happens below DIR is recorded. Real call and log entry are one step under one lock, so the order in the log
- * is an order in which the calls took effect. An entry is one line of text, `OP field …`, then, for writes, the
- * bytes; each entry is one append to LOG, so that other processes may append entries of their own (`ack …`).
+ * Only what happens below DIR is recorded. Real call and log entry are one step under one lock, so
+ * the order in the log is an order in which the calls took effect. An entry is one line of text,
+ * `OP field …`, then, for writes, the bytes; each entry is one append to LOG, so that other
+ * processes may append entries of their own (`ack …`).
  *
  *     create  DIR-INODE INODE NAME     a file appeared            mkdir  DIR-INODE INODE NAME
  *     rename  DIR-INODE NAME DIR-INODE NAME                       unlink DIR-INODE NAME
  *     write   INODE OFFSET LENGTH \n bytes                        trunc  INODE LENGTH
  *     punch   INODE OFFSET LENGTH                                 sync   INODE (file or directory)
+ *     note    LENGTH \n bytes          of who linked it
  *
- * Names must not contain spaces; the volume's do not. pwritev, mmap and io_uring are not recorded: cachet uses none of them.
+ * Names must not contain spaces; the volume's do not. pwritev, mmap and io_uring are not recorded:
+ * cachet uses none of them.
  */
+#undef _FILE_OFFSET_BITS /* both names of each call are defined here */
+#undef _FORTIFY_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,20 +33,20 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "record.h"
+
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int log_fd = -1;
 static char root[PATH_MAX];
 static size_t root_len;
+static unsigned long calls, kill_at;
 static __thread int inside; /* the recorder's own calls are not recorded */
 
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 
-__attribute__((constructor)) static void start(void)
+void record_begin(const char *log, const char *dir)
 {
-	const char *log = getenv("CACHET_RECORD");
-	const char *dir = getenv("CACHET_RECORD_ROOT");
-
-	if (!log || !dir || !realpath(dir, root))
+	if (!realpath(dir, root))
 		return;
 	root_len = strlen(root);
 	inside = 1;
@@ -48,9 +54,31 @@ __attribute__((constructor)) static void start(void)
 	inside = 0;
 }
 
+void record_kill_at(unsigned long call)
+{
+	kill_at = call;
+}
+
+__attribute__((constructor)) static void start(void)
+{
+	const char *log = getenv("CACHET_RECORD");
+	const char *dir = getenv("CACHET_RECORD_ROOT");
+
+	if (log && dir)
+		record_begin(log, dir);
+}
+
+static void die(void)
+{
+	kill(getpid(), SIGKILL);
+	for (;;)
+		pause();
+}
+
 static int below_root(const char *path)
 {
-	return log_fd >= 0 && !strncmp(path, root, root_len) && (path[root_len] == '/' || !path[root_len]);
+	return log_fd >= 0 && !strncmp(path, root, root_len) &&
+	       (path[root_len] == '/' || !path[root_len]);
 }
 
 /* Absolute path of dirfd/path with its directory resolved; 0 when it is below the root. */
@@ -65,7 +93,8 @@ static int locate(int dirfd, const char *path, char out[PATH_MAX])
 	if (path[0] == '/' || dirfd == AT_FDCWD) {
 		char parent[PATH_MAX];
 
-		snprintf(parent, sizeof(parent), "%.*s", slash ? (int)(slash - path) : 1, slash ? path : ".");
+		snprintf(parent, sizeof(parent), "%.*s", slash ? (int)(slash - path) : 1,
+			slash ? path : ".");
 		if (!realpath(parent[0] ? parent : "/", dir))
 			return -1;
 	} else {
@@ -113,7 +142,8 @@ static unsigned long long fd_inode(int fd)
 	struct stat st;
 	ssize_t n;
 
-	if (log_fd < 0 || inside || fd == log_fd || fstat(fd, &st) || !(S_ISREG(st.st_mode) || S_ISDIR(st.st_mode)))
+	if (log_fd < 0 || inside || fd == log_fd || fstat(fd, &st) ||
+		!(S_ISREG(st.st_mode) || S_ISDIR(st.st_mode)))
 		return 0;
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
 	n = readlink(link, path, sizeof(path) - 1);
@@ -123,7 +153,8 @@ static unsigned long long fd_inode(int fd)
 	return below_root(path) ? (unsigned long long)st.st_ino : 0;
 }
 
-static void put(const void *data, size_t len, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+static void put(const void *data, size_t len, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
 
 static void put(const void *data, size_t len, const char *fmt, ...)
 {
@@ -146,9 +177,18 @@ static void put(const void *data, size_t len, const char *fmt, ...)
 	free(all);
 }
 
+void record_note(const void *data, size_t len)
+{
+	pthread_mutex_lock(&lock);
+	put(data, len, "note %zu\n", len);
+	pthread_mutex_unlock(&lock);
+}
+
 #define STEP_BEGIN                                                                                 \
 	pthread_mutex_lock(&lock);                                                                 \
-	inside++
+	inside++;                                                                                  \
+	if (++calls == kill_at)                                                                    \
+	die()
 #define STEP_END                                                                                   \
 	do {                                                                                       \
 		int saved_ = errno;                                                                \
@@ -217,12 +257,17 @@ static ssize_t write_step(int fd, const void *buf, size_t len, off_t off, int at
 
 	if (!ino)
 		return at ? REAL(pwrite)(fd, buf, len, off) : REAL(write)(fd, buf, len);
-	STEP_BEGIN;
+	pthread_mutex_lock(&lock);
+	inside++;
+	if (++calls == kill_at)
+		len /= 2; /* torn */
 	if (!at)
 		off = lseek(fd, 0, SEEK_CUR);
 	n = at ? REAL(pwrite)(fd, buf, len, off) : REAL(write)(fd, buf, len);
 	if (n > 0)
 		put(buf, (size_t)n, "write %llu %lld %zd\n", ino, (long long)off, n);
+	if (calls == kill_at)
+		die();
 	STEP_END;
 	return n;
 }
@@ -293,8 +338,8 @@ int fallocate64(int fd, int mode, off64_t off, off64_t len)
 }
 
 /*
- * The entry says what was on its way before the call began: a write that another thread makes during the
- * sync may miss it, so the sync holds the lock and no such write exists.
+ * The entry says what was on its way before the call began: a write that another thread makes
+ * during the sync may miss it, so the sync holds the lock and no such write exists.
  */
 static int sync_step(int fd, int data_only)
 {
@@ -334,7 +379,8 @@ static int rename_step(int da, const char *a, int db, const char *b, unsigned fl
 	STEP_BEGIN;
 	r = REAL(renameat2)(da, a, db, b, flags);
 	if (!r)
-		put(NULL, 0, "rename %llu %s %llu %s\n", parent_inode(from), base(from), parent_inode(to), base(to));
+		put(NULL, 0, "rename %llu %s %llu %s\n", parent_inode(from), base(from),
+			parent_inode(to), base(to));
 	STEP_END;
 	return r;
 }

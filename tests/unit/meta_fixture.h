@@ -36,8 +36,10 @@ struct fixture {
 
 static inline void fixture_init(struct fixture *f)
 {
+	const char *base = getenv("TMPDIR");
+
 	memset(f, 0, sizeof(*f));
-	strcpy(f->dir, "/tmp/cachet-meta-XXXXXX");
+	snprintf(f->dir, sizeof(f->dir), "%.40s/cachet-meta-XXXXXX", base ? base : "/tmp");
 	assert_non_null(mkdtemp(f->dir));
 	assert_int_equal(secret_new(32, &f->key), 0);
 	memset(secret_bytes(f->key), 0x5a, 32);

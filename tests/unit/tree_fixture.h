@@ -63,9 +63,11 @@ static inline void tf_store(struct tree_fixture *f, const char *name)
 static inline void tf_init(struct tree_fixture *f)
 {
 	struct volume_create_options o = { .origin = "https://records.example/" };
+	const char *base = getenv("TMPDIR");
 	char *error = NULL;
 
-	*f = (struct tree_fixture){ .top = "/tmp/cachet-tree-XXXXXX" };
+	*f = (struct tree_fixture){ .store = 0 };
+	snprintf(f->top, sizeof(f->top), "%.40s/cachet-tree-XXXXXX", base ? base : "/tmp");
 	secret_allow_unlocked();
 	assert_non_null(mkdtemp(f->top));
 	snprintf(f->dir, sizeof(f->dir), "%s/volume", f->top);
