@@ -58,7 +58,7 @@ int blob_new(struct volume *v, uint64_t store, bool pack, struct blob **out)
 	if (!b)
 		return -ENOMEM;
 	db_read(v->db);
-	r = keys_store(v, store, b->store_ref, &b->cek);
+	r = keys_store(v, store, b->store_ref, &b->keys);
 	db_unlock(v->db);
 	if (r) {
 		blob_destroy(b);
@@ -67,7 +67,7 @@ int blob_new(struct volume *v, uint64_t store, bool pack, struct blob **out)
 	b->store = store;
 	b->alg = v->alg;
 	b->shift = BLOB_SHIFT_DEFAULT;
-	b->epoch = 1;
+	b->epoch = keys_epoch(b->keys, UINT64_MAX);
 	b->pack = pack;
 	b->units_known = true;
 	secret_random(b->uuid, sizeof(b->uuid));
@@ -85,7 +85,7 @@ static int from_row(struct volume *v, const struct content_blob *row, struct blo
 	b = blob_alloc(v);
 	if (!b)
 		return -ENOMEM;
-	r = keys_store(v, row->store, b->store_ref, &b->cek);
+	r = keys_store(v, row->store, b->store_ref, &b->keys);
 	if (r) {
 		blob_destroy(b);
 		return r;

@@ -6,7 +6,7 @@
  * number; random bytes follow to the end of the last. Nothing else is in the file: nonce, tag, length, sequence stand in the index (meta/content.h), so an old,
  * moved, exchanged or zeroed chunk does not open.
  *
- * AAD = "cachet/chunk/v1" ‖ store ref 16 bytes ‖ uuid 16 ‖ epoch u64 ‖ idx u64 ‖ seq u64 ‖ len u32 ‖ alg u8 (little-endian); key = keys_blob().
+ * AAD = "cachet/chunk/v1" ‖ store ref 16 bytes ‖ uuid 16 ‖ epoch u64 ‖ idx u64 ‖ seq u64 ‖ len u32 ‖ alg u8 (little-endian); epoch = keys_epoch(seq), key = keys_blob().
  * No two seals of a volume share a seq, so chunks of one pack cannot stand for each other although all have idx 0.
  *
  * A unit is written only while no row that may survive a crash names it: free are those in no chunk or undo row of
@@ -47,6 +47,7 @@
 /* Long before the key's end, as the count in the row lags behind. */
 #define BLOB_PACK_SEALS_MAX (AEAD_GCM_SEALS_MAX / 4)
 
+struct keys_store;
 struct volume;
 
 /* A run of units that becomes free once the transaction that released it is durable. */
@@ -75,10 +76,10 @@ struct blob {
 	uint8_t uuid[CONTENT_UUID_LEN];
 	uint64_t store;
 	uint8_t store_ref[16];
-	const struct secret *cek; /* borrowed from keys.c */
+	const struct keys_store *keys; /* borrowed from keys.c */
 	enum aead_alg alg;
 	uint32_t shift;
-	uint64_t epoch;
+	uint64_t epoch; /* of the keys when it was made; each chunk's follows from its seq */
 	bool pack;
 
 	pthread_mutex_t lock; /* leaf: all below */

@@ -25,7 +25,7 @@ static void chunk_aad(
 	p += 16;
 	memcpy(p, b->uuid, CONTENT_UUID_LEN);
 	p += CONTENT_UUID_LEN;
-	store_le64(p, b->epoch);
+	store_le64(p, keys_epoch(b->keys, c->seq));
 	store_le64(p + 8, c->idx);
 	store_le64(p + 16, c->seq);
 	store_le32(p + 24, c->len);
@@ -37,7 +37,7 @@ static int seal_padded(
 	struct blob *b, const void *data, uint32_t len, struct content_chunk *c, uint8_t *scratch)
 {
 	uint8_t key[AEAD_KEY_LEN], aad[AAD_LEN];
-	int r = keys_blob(b->cek, b->uuid, b->epoch, key);
+	int r = keys_blob(b->keys, b->uuid, c->seq, key);
 
 	if (r)
 		return r;
@@ -151,7 +151,7 @@ int blob_open_fd(struct blob *b, int fd, const struct content_chunk *c, void *ou
 	int r = read_chunk(fd, c, out);
 
 	if (!r)
-		r = keys_blob(b->cek, b->uuid, b->epoch, key);
+		r = keys_blob(b->keys, b->uuid, c->seq, key);
 	if (r) {
 		memset(out, 0, c->len);
 		return r;

@@ -132,6 +132,20 @@ int file_read_locked(struct file *f, void *buf, size_t len, uint64_t off, uint64
 /* A chunk does not open: clean content is dropped (CE_ABSENT), else CE_TAMPER. No lock held. */
 int file_heal(struct file *f, uint64_t idx, int error) MUST_CHECK;
 
+/* --- file_rekey.c --- */
+struct file_rekeyed {
+	uint64_t chunks, bytes;
+	bool done; /* nothing old is left from there on */
+};
+/*
+ * Seals some old chunks of the file's map (numbers below `from`) anew, from *idx on, which moves on; adds to *out.
+ * -EAGAIN: it changes just now. CE_STALE: the map is gone. CE_ABSENT: a damaged clean chunk was dropped. No lock held.
+ */
+int file_rekey(
+	struct file *f, uint64_t map, uint64_t from, uint64_t *idx, struct file_rekeyed *out) MUST_CHECK;
+/* A chunk sealed under an old key waits for its commit. */
+bool file_holds_old(struct file *f, uint64_t from);
+
 /* --- file_commit.c --- */
 /* Lock exclusive. */
 int file_commit_locked(struct file *f, bool synced) MUST_CHECK;

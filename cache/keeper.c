@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "cache/file_priv.h"
+#include "cache/rekey.h"
 #include "cache/scan.h"
 #include "cache/unsent.h"
 #include "cache/verify.h"
@@ -154,6 +155,7 @@ static void tick(struct volume *v, struct due *due)
 	if (now - due->clock_ns >= CLOCK_NS) {
 		due->clock_ns = now;
 		enrolment_tick(v);
+		rekey_tick(v);
 	}
 	sync_if_due(v, due, now);
 	scrub_if_due(v, due, now);

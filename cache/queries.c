@@ -184,7 +184,6 @@ static int beside_txn(struct volume *v, const char *store, bool wanted, struct s
 /* The store beside, made when it is wanted. */
 static int get_beside(struct volume *v, const char *store, bool wanted, struct store_row *out)
 {
-	const struct secret *cek;
 	struct row_filename name;
 	uint64_t root = 0;
 	int r = db_begin(v->db);
@@ -193,7 +192,7 @@ static int get_beside(struct volume *v, const char *store, bool wanted, struct s
 		return r;
 	r = tree_row_end(v, beside_txn(v, store, wanted, out, &name, &root));
 	if (!r)
-		r = keys_cek(v, out->id, out->ref, &cek);
+		r = keys_make(v, out->id, out->ref);
 	if (r || !root)
 		return r;
 	(void)!note(v, out);

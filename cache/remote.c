@@ -88,7 +88,6 @@ static int add_txn(struct volume *v, const struct row_filename *name, bool read_
 
 int remote_store_add(struct volume *v, const char *name, bool read_only, uint64_t *id)
 {
-	const struct secret *cek;
 	struct row_filename filename;
 	struct store_row s;
 	bool fresh = false;
@@ -100,7 +99,7 @@ int remote_store_add(struct volume *v, const char *name, bool read_only, uint64_
 		return r;
 	r = tree_row_end(v, add_txn(v, &filename, read_only, &s, &fresh));
 	if (!r)
-		r = keys_cek(v, s.id, s.ref, &cek);
+		r = keys_make(v, s.id, s.ref);
 	if (r)
 		return r;
 	if (fresh) {

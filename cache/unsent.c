@@ -20,6 +20,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "cache/chunkmap.h"
 #include "cache/setup_priv.h"
@@ -91,32 +92,51 @@ void unsent_free(struct volume *v)
 	forget_logged(u);
 	unsent_log_free(u->log);
 	secret_free(u->key);
+	secret_free(u->other);
 	pthread_mutex_destroy(&u->sync_lock);
 	pthread_mutex_destroy(&u->lock);
 	free(u);
 	v->unsent = NULL;
 }
 
-int unsent_set_key(struct volume *v, const struct secret *index_key)
+static int derive(const struct secret *index_key, struct secret **out)
 {
-	struct secret *key = NULL;
+	_cleanup_secret_ struct secret *key = NULL;
 	int r = secret_new(KDF_KEY_LEN, &key);
 
 	if (!r)
 		r = kdf_blake2b(
 			secret_cbytes(index_key), KDF_LABEL_UNSENT, NULL, 0, secret_bytes(key));
+	if (!r)
+		*out = steal_ptr(&key);
+	return r;
+}
+
+int unsent_set_key(
+	struct volume *v, const struct secret *index_key, const struct secret *other_key)
+{
+	struct secret *key = NULL, *other = NULL;
+	int r = derive(index_key, &key);
+
+	if (!r && other_key)
+		r = derive(other_key, &other);
 	if (r) {
 		secret_free(key);
 		return r;
 	}
 	secret_free(v->unsent->key);
+	secret_free(v->unsent->other);
 	v->unsent->key = key;
+	v->unsent->other = other;
 	return 0;
 }
 
-const struct secret *unsent_key(const struct volume *v)
+int unsent_load(struct volume *v, struct model *out)
 {
-	return v->unsent->key;
+	struct unsent *u = v->unsent;
+	int r = unsent_model_load(v->dirfd, u->key, out);
+
+	return r == CE_TAMPER && u->other ? unsent_model_load(v->dirfd, u->other, out) : r;
 }
 
 /* --- notes during a transaction --- */
@@ -159,23 +179,41 @@ static int add_change(void *arg, struct chunk_entry *e)
 	return 0;
 }
 
-void unsent_content(struct volume *v, const struct content_map *m, struct chunkmap *changes)
+/* With room for `n` changes; NULL: not wanted, or no memory. */
+static struct unsent_content *add_delta(struct unsent *u, uint64_t map, uint64_t cut, size_t n)
 {
-	struct unsent *u = v->unsent;
 	struct unsent_delta *d;
 
 	if (!u->on)
-		return;
+		return NULL;
 	d = calloc(1, sizeof(*d));
 	if (d) {
-		d->c = (struct unsent_content){ .map = m->id, .cut = changes->cut };
-		d->c.puts = calloc(changes->n_pending + 1, sizeof(*d->c.puts));
-		d->c.drops = calloc(changes->n_pending + 1, sizeof(*d->c.drops));
+		d->c = (struct unsent_content){ .map = map, .cut = cut };
+		d->c.puts = calloc(n + 1, sizeof(*d->c.puts));
+		d->c.drops = calloc(n + 1, sizeof(*d->c.drops));
 		d->next = u->deltas;
 		u->deltas = d;
 	}
-	if (!d || !d->c.puts || !d->c.drops || chunkmap_each_pending(changes, add_change, &d->c))
-		u->failed = true;
+	u->failed = u->failed || !d || !d->c.puts || !d->c.drops;
+	return u->failed ? NULL : &d->c;
+}
+
+void unsent_content(struct volume *v, const struct content_map *m, struct chunkmap *changes)
+{
+	struct unsent_content *c = add_delta(v->unsent, m->id, changes->cut, changes->n_pending);
+
+	if (c && chunkmap_each_pending(changes, add_change, c))
+		v->unsent->failed = true;
+}
+
+void unsent_moved(struct volume *v, uint64_t map, const struct content_chunk *puts, size_t n)
+{
+	struct unsent_content *c = add_delta(v->unsent, map, CHUNKMAP_NO_CUT, n);
+
+	if (c) {
+		memcpy(c->puts, puts, n * sizeof(*puts));
+		c->n_puts = n;
+	}
 }
 
 static int append(struct unsent *u, struct unsent_log *log, struct buffer *b)
@@ -364,6 +402,8 @@ int unsent_ahead(struct volume *v, bool *ahead)
 	uint64_t opened = 0, op_seq = 0, logged_opened, logged_seq;
 	int r = unsent_model_peek(v->dirfd, v->unsent->key, &logged_opened, &logged_seq);
 
+	if (r == CE_TAMPER && v->unsent->other)
+		r = unsent_model_peek(v->dirfd, v->unsent->other, &logged_opened, &logged_seq);
 	if (r)
 		return r;
 	db_read(v->db);
@@ -392,6 +432,23 @@ int unsent_start(struct volume *v)
 		r = 0;
 	}
 	u->on = !r;
+	db_unlock(v->db);
+	return r;
+}
+
+int unsent_rekey(struct volume *v, const struct secret *index_key)
+{
+	int r = FAILPOINT("rekey-unsent");
+
+	if (r)
+		return r;
+	db_read(v->db);
+	r = unsent_set_key(v, index_key, NULL);
+	if (!r)
+		r = make_anew(v);
+	if (r) /* the next commit does it */
+		set_broken(v->unsent);
+	forget_touched(v->unsent);
 	db_unlock(v->db);
 	return r;
 }

@@ -39,6 +39,7 @@
 #include "base/secret.h"
 
 struct chunkmap;
+struct content_chunk;
 struct content_map;
 struct unsent;
 struct volume;
@@ -48,9 +49,15 @@ void unsent_free(struct volume *v);
 /* The index was opened: the log tells of one that was opened later, or had more: it is an old copy.
  * -ENOENT and others: there is no log that can be read. */
 int unsent_ahead(struct volume *v, bool *ahead) MUST_CHECK;
-/* The key of the index, from which the log's is derived. */
-int unsent_set_key(struct volume *v, const struct secret *index_key) MUST_CHECK;
-const struct secret *unsent_key(const struct volume *v);
+/* The key of the index, from which the log's is derived; the log may still be sealed under `other`,
+ * which may be NULL. */
+int unsent_set_key(struct volume *v, const struct secret *index_key,
+	const struct secret *other) MUST_CHECK;
+/* The log is made anew under this key of the index. */
+int unsent_rekey(struct volume *v, const struct secret *index_key) MUST_CHECK;
+/* What is in the log. */
+struct model;
+int unsent_load(struct volume *v, struct model *out) MUST_CHECK;
 /* The index is open, recovered and synced. */
 int unsent_start(struct volume *v) MUST_CHECK;
 
@@ -63,6 +70,9 @@ void unsent_ended(void *arg, bool committed);
 void unsent_note(struct volume *v, uint64_t store, const char *rid);
 /* A commit of content: what it changes in `m` is what is pending in `changes`. */
 void unsent_content(struct volume *v, const struct content_map *m, struct chunkmap *changes);
+
+/* The same for chunks whose content stays and whose slots change. */
+void unsent_moved(struct volume *v, uint64_t map, const struct content_chunk *puts, size_t n);
 
 /* What was appended before the call is durable after it. */
 int unsent_sync(struct volume *v) MUST_CHECK;

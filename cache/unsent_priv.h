@@ -40,7 +40,8 @@ struct unsent_delta {
 };
 
 struct unsent {
-	struct secret *key; /* of the log */
+	struct secret *key;
+	struct secret *other; /* the log on disk may still be sealed under it; or NULL */ /* of the log */
 	bool on;
 	/* Index lock. */
 	struct unsent_touched *touched;

@@ -47,7 +47,7 @@ struct unsent_restore {
 int unsent_restore_load(struct volume *v, struct unsent_restore **out)
 {
 	struct unsent_restore *u = calloc(1, sizeof(*u));
-	int r = u ? unsent_model_load(v->dirfd, unsent_key(v), &u->m) : -ENOMEM;
+	int r = u ? unsent_load(v, &u->m) : -ENOMEM;
 
 	if (r) {
 		free(u);

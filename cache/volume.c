@@ -13,6 +13,7 @@
 #include "cache/file_priv.h"
 #include "cache/packs.h"
 #include "cache/pool.h"
+#include "cache/rekey.h"
 #include "cache/scan.h"
 #include "cache/setup_priv.h"
 #include "cache/unsent.h"
@@ -20,7 +21,7 @@
 #include "crypto/keysource.h"
 
 #define TEXT_MAX 8192
-#define SEQ_SHIFT 40 /* chunk sequence number = times opened << 40 | counter */
+#define SEQ_SHIFT 40 /* chunk sequence number = times opened << 40 | counter, from the newest keys on */
 #define CLOSE_BATCH 64
 
 /* --- opening, step by step; what fails is undone by volume_free --- */
@@ -40,6 +41,7 @@ static struct volume *volume_alloc(const struct volume_options *o)
 	pthread_mutex_init(&v->observer_lock, NULL);
 	v->space.limit = o->limit_bytes ? o->limit_bytes : VOLUME_LIMIT_DEFAULT_BYTES;
 	v->scrub_rate = o->scrub_rate;
+	v->rekey_age_s = o->rekey_days * 86400;
 	v->alg = o->alg ? o->alg : aead_default();
 	v->uid = o->uid;
 	v->gid = o->gid;
@@ -55,6 +57,7 @@ static struct volume *volume_alloc(const struct volume_options *o)
 
 static void volume_free(struct volume *v)
 {
+	rekey_close(v);
 	packs_close(v);
 	db_close(v->db); /* may still sync blobs */
 	v->db = NULL;
@@ -209,7 +212,7 @@ static int mark_open(struct volume *v)
 		return r;
 	atomic_store(&v->old_seq, old_seq);
 	v->unclean = unclean;
-	atomic_store(&v->chunk_seq, (opened + 1) << SEQ_SHIFT);
+	atomic_store(&v->chunk_seq, MAX_OF((opened + 1) << SEQ_SHIFT, keys_from(v)));
 	r = setting_set_u64(v->db, SETUP_OPENED, opened + 1);
 	if (!r)
 		r = setting_set_u64(v->db, SETUP_UNCLEAN, 1);
@@ -258,6 +261,8 @@ static int open_steps(struct volume *v, const struct volume_options *o, char **e
 		r = enrolment_check(v, error);
 	if (!r && v->unclean)
 		r = scan_new(v);
+	if (!r)
+		r = rekey_open(v);
 	return r ? r : keeper_start(v);
 }
 
@@ -332,6 +337,7 @@ void volume_close(struct volume *v)
 	if (!v)
 		return;
 	keeper_stop(v);
+	rekey_close(v);
 	release_files(v);
 	if (!v->db) { /* locked: synced already */
 		volume_free(v);
@@ -368,6 +374,7 @@ static int commit_all(struct volume *v)
 
 static void drop_keys(struct volume *v)
 {
+	rekey_close(v);
 	db_close(v->db);
 	v->db = NULL;
 	unsent_free(v);
@@ -382,6 +389,7 @@ int volume_lock(struct volume *v)
 	int r = commit_all(v), synced;
 
 	keeper_stop(v);
+	rekey_close(v);
 	enrolment_tick(v);
 	synced = durable_sync(v);
 	drop_keys(v);
@@ -407,6 +415,8 @@ int volume_unlock(struct volume *v, const struct volume_options *o, char **error
 		r = unsent_start(v);
 	if (!r)
 		r = enrolment_check(v, error);
+	if (!r)
+		r = rekey_open(v);
 	if (!r)
 		r = keeper_start(v);
 	if (r)

@@ -61,6 +61,7 @@ struct volume_options {
 	const char *key_source;
 	uint64_t limit_bytes;   /* 0 = default */
 	uint64_t scrub_rate;    /* bytes a second of content looked at in the background (cache/verify.h); 0 = none */
+	uint64_t rekey_days;    /* older keys are replaced (cache/rekey.h); 0 = never */
 	enum aead_alg alg;      /* for new blobs; 0 = aead_default() */
 	uid_t uid;              /* owner of records */
 	gid_t gid;

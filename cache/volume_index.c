@@ -157,45 +157,96 @@ static int rebuild(struct volume *v, const struct secret *key, int because, char
 	return r ? index_error(v, r, error) : 0;
 }
 
-static int get_key(struct volume *v, struct secret **out, char **error)
-{
-	int r = keyring_get(v->keyring, KEYRING_PURPOSE_INDEX, "", out);
+/* The newest key of the index, and while a rekey is under way the one before. */
+struct keys {
+	struct secret *key, *old;
+};
 
+static void keys_done(struct keys *k)
+{
+	secret_free(k->key);
+	secret_free(k->old);
+}
+
+static int get_old(struct volume *v, struct secret **out)
+{
+	struct keyring_entry_info e;
+	uint64_t epoch = 0;
+
+	for (size_t i = 0; !keyring_entry(v->keyring, i, &e); i++)
+		if (!strcmp(e.purpose, KEYRING_PURPOSE_INDEX) && e.old)
+			epoch = MAX_OF(epoch, e.epoch);
+	return epoch ? keyring_get_epoch(v->keyring, KEYRING_PURPOSE_INDEX, "", epoch, out) : 0;
+}
+
+static int get_keys(struct volume *v, struct keys *out, char **error)
+{
+	int r = keyring_get(v->keyring, KEYRING_PURPOSE_INDEX, "", &out->key);
+
+	if (!r)
+		r = get_old(v, &out->old);
 	if (r)
 		return setup_fail(error, r,
 			"%s/" KEYRING_FILE
 			" is damaged (%s); nothing was changed: put a copy of it back",
 			v->dir, error_text(r));
-	return unsent_set_key(v, *out);
+	return unsent_set_key(v, out->key, out->old);
+}
+
+/* A rekey was cut short before the index had its turn: the log goes with the index. */
+static int use_old(struct volume *v, struct keys *k)
+{
+	struct secret *newest = k->key;
+
+	v->index_key_is_old = true;
+	k->key = k->old;
+	k->old = newest;
+	return unsent_set_key(v, k->key, newest);
+}
+
+static int bring_up_either(struct volume *v, struct keys *k,
+	int (*how)(struct volume *v, const struct secret *key))
+{
+	int r = how(v, k->key);
+
+	v->index_key_is_old = false;
+	if (r != CE_WRONG_KEY || !k->old)
+		return r;
+	r = use_old(v, k);
+	return r ? r : how(v, k->key);
+}
+
+static int reopen(struct volume *v, const struct secret *key)
+{
+	struct db_recovery rec;
+
+	return open_db(v, key, false, &rec);
 }
 
 int volume_index_reopen(struct volume *v, char **error)
 {
-	_cleanup_secret_ struct secret *key = NULL;
-	struct db_recovery rec;
-	int r = get_key(v, &key, error);
+	_cleanup_(keys_done) struct keys k = { NULL };
+	int r = get_keys(v, &k, error);
 
-	if (!r)
-		r = index_error(v, open_db(v, key, false, &rec), error);
-	return r;
+	return r ? r : index_error(v, bring_up_either(v, &k, reopen), error);
 }
 
 int volume_index_open(struct volume *v, char **error)
 {
-	_cleanup_secret_ struct secret *key = NULL;
-	int r = get_key(v, &key, error);
+	_cleanup_(keys_done) struct keys k = { NULL };
+	int r = get_keys(v, &k, error);
 
-	if (!r) {
-		r = bring_up(v, key);
-		/* An error of the disk that passes is not damage. */
-		if (r && verdict(r)) {
-			db_close(v->db);
-			v->db = NULL;
-			r = bring_up(v, key);
-		}
-		if (r)
-			r = rebuild(v, key, r, error);
+	if (r)
+		return r;
+	r = bring_up_either(v, &k, bring_up);
+	/* An error of the disk that passes is not damage. */
+	if (r && verdict(r)) {
+		db_close(v->db);
+		v->db = NULL;
+		r = bring_up(v, k.key);
 	}
+	if (r)
+		r = rebuild(v, k.key, r, error);
 	if (!r)
 		v->space.aside = quarantine_bytes(v);
 	return r;

@@ -39,7 +39,9 @@ struct volume_acked {
 	uint64_t hash, seq;
 };
 struct keeper;      /* keeper.c */
-struct ceks;        /* keys.c: unwrapped CEK per store */
+struct ceks;        /* keys.c: unwrapped CEKs per store */
+struct keys_store;
+struct rekey;       /* rekey.c: the thread that seals anew */
 struct blob;        /* blob.h */
 struct packs;       /* packs.h: which packs new small files go to */
 struct pool;        /* pool.h: plaintext buffers */
@@ -97,6 +99,10 @@ struct volume {
 	struct keeper *keeper;
 	struct unsent *unsent;
 	struct scan *scan; /* NULL: none was needed */
+	struct rekey *rekey;
+	atomic_bool rekeyed;   /* keys were retired since the volume was opened */
+	bool index_key_is_old; /* the index is still sealed under it; the opener's, then rekey.c's */
+	uint64_t rekey_age_s;  /* older keys are replaced by themselves; 0 = never */
 
 	pthread_mutex_t observer_lock; /* leaf: guards the four below while they are called or changed */
 	volume_change_fn *observer;
@@ -129,17 +135,29 @@ int volume_index_open(struct volume *v, char **error) MUST_CHECK;
 int volume_index_reopen(struct volume *v, char **error) MUST_CHECK;
 
 /* --- keys.c --- */
-/* The CEK of a store, made (and the keyring saved) on first use. Borrowed until volume_close. */
-int keys_cek(struct volume *v, uint64_t store, const char *ref, const struct secret **out) MUST_CHECK;
-/* The same by the store's row (its ref at *ref); the index lock is held. */
-int keys_store(struct volume *v, uint64_t store, uint8_t ref[static 16], const struct secret **out) MUST_CHECK;
-/* BLAKE2b-KDF(CEK, blob uuid ‖ epoch): cheap enough for each use, so it is never kept. The caller wipes `key`. */
-int keys_blob(const struct secret *cek, const uint8_t uuid[static 16], uint64_t epoch, uint8_t key[static 32]) MUST_CHECK;
+/* The CEKs of a store; the first is made, and the keyring saved, on first use. */
+int keys_make(struct volume *v, uint64_t store, const char *ref) MUST_CHECK;
+/* The same by the store's row (its ref at *ref); the index lock is held. Borrowed until volume_close. */
+int keys_store(struct volume *v, uint64_t store, uint8_t ref[static 16], const struct keys_store **out) MUST_CHECK;
+/* The key epoch of a chunk by its sequence number; 0: its key is gone. UINT64_MAX: of the next seals. */
+uint64_t keys_epoch(const struct keys_store *s, uint64_t seq);
+/* BLAKE2b-KDF(CEK of that epoch, blob uuid ‖ epoch): cheap enough for each use, so it is never kept. The caller wipes `key`. */
+int keys_blob(const struct keys_store *s, const uint8_t uuid[static 16], uint64_t seq, uint8_t key[static 32]) MUST_CHECK;
 int keys_init(struct volume *v) MUST_CHECK;
 void keys_free(struct volume *v);
 /* Wipes the CEKs, and unwraps them again to where they were. Nobody uses the volume. */
 void keys_forget(struct volume *v);
 int keys_recall(struct volume *v) MUST_CHECK;
+/* Rekey (rekey.c), in this order. New keys are in the keyring on disk; then, again allowed, they seal. */
+int keys_renew(struct volume *v) MUST_CHECK;
+int keys_advance(struct volume *v) MUST_CHECK;
+/* Nothing is sealed under the old ones any more: they go, from the disk first. */
+int keys_retire(struct volume *v) MUST_CHECK;
+bool keys_are_old(struct volume *v);
+/* Chunks with a lower sequence number are sealed under an old key. */
+uint64_t keys_from(struct volume *v);
+/* When the present index key was made, and its epoch. */
+int64_t keys_made_at_s(struct volume *v, uint64_t *epoch);
 /* The keyring, and who changes it; a leaf. */
 void keys_lock(struct volume *v);
 void keys_unlock(struct volume *v);

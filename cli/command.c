@@ -47,6 +47,7 @@ const struct command *const command_table[] = {
 	&command_enroll,
 	&command_keys,
 	&command_rotate,
+	&command_rekey,
 	&command_passphrase,
 	&command_doctor,
 	&command_job_run,

@@ -39,6 +39,7 @@ extern const struct command command_wipe;
 extern const struct command command_enroll;
 extern const struct command command_keys;
 extern const struct command command_rotate;
+extern const struct command command_rekey;
 extern const struct command command_passphrase;
 extern const struct command command_doctor;
 extern const struct command command_events;

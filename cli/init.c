@@ -16,6 +16,7 @@
 #include "base/error.h"
 #include "base/io.h"
 #include "base/secret.h"
+#include "cache/rekey.h"
 #include "cache/volume.h"
 #include "cli/commands.h"
 #include "cli/target.h"
@@ -227,6 +228,7 @@ static int fill_config(struct init *in, const char *url)
 	c->limit_bytes = a->cache_bytes ? a->cache_bytes : VOLUME_LIMIT_DEFAULT_BYTES;
 	c->deadline_ms = a->deadline_ms;
 	c->lock_idle_ms = a->lock_idle_ms;
+	c->rekey_days = REKEY_DAYS_DEFAULT;
 	r = copy(a->name ? a->name : CONFIG_NAME_DEFAULT, &c->name);
 	if (!r)
 		r = copy(url, &c->origin);

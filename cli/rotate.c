@@ -1,9 +1,20 @@
 #include <stdio.h>
 
 #include "cli/commands.h"
+#include "cli/show.h"
 #include "cli/target.h"
 
-static const struct option_def options[] = { COMMAND_COMMON, OPTION_END };
+struct args {
+	struct command_common common;
+	bool rekey;
+};
+
+static const struct option_def options[] = {
+	{ "rekey", 0, OPTION_FLAG, offsetof(struct args, rekey),
+		.help = "afterwards change the keys inside too, as `cachet rekey` does" },
+	COMMAND_COMMON,
+	OPTION_END,
+};
 
 static int run(int argc, char **argv);
 
@@ -19,22 +30,42 @@ const struct command command_rotate = {
 		"What it does not do: the keys inside stay the same. Who has copied the old key "
 		"and an old keyring can\n"
 		"still open what is written later. After a leak the inner keys must change too: "
-		"`cachet rekey`.\n\n"
+		"--rekey, or later `cachet rekey`.\n\n"
 		"Exit codes: 4 the server cannot be reached, 6 it revoked this device.\n",
 	.options = options,
 	.run = run,
 };
 
-static void print(const struct json *reply)
+static int rekey(const struct command_common *common, const struct target *t)
 {
-	const char *kid;
+	_cleanup_json_ struct json *request = json_new_object();
 
-	if (!json_get_string(reply, "kid", &kid))
-		printf("the keys are wrapped by %s now\n", kid);
-	printf("note: after a leak the keys inside must change too: `cachet rekey`\n");
+	json_set_string(request, "do", "rekey");
+	json_set_bool(request, "start", true);
+	return target_ask(common, t, request, TARGET_DIRECT, 0, NULL);
 }
 
 static int run(int argc, char **argv)
 {
-	return target_run(&command_rotate, argc, argv, "rotate", TARGET_DIRECT, print);
+	_cleanup_target_ struct target target = { 0 };
+	_cleanup_json_ struct json *reply = NULL;
+	struct args args = { 0 };
+	const char *kid;
+	int first, r = command_parse(&command_rotate, &args, argc, argv, 0, 1, &first);
+
+	if (r == COMMAND_GO)
+		r = target_find(&args.common, argc > first ? argv[first] : NULL, &target);
+	if (r == COMMAND_GO)
+		r = target_do(&args.common, &target, "rotate", TARGET_DIRECT, &reply);
+	if (r == COMMAND_GO && args.rekey)
+		r = rekey(&args.common, &target);
+	if (r != COMMAND_GO)
+		return r;
+	if (args.common.json)
+		return show_json(reply);
+	if (!json_get_string(reply, "kid", &kid))
+		printf("the keys are wrapped by %s now\n", kid);
+	printf(args.rekey ? "and those inside are being changed: `cachet rekey --status`\n"
+			  : "note: after a leak the keys inside must change too: `cachet rekey`\n");
+	return EXIT_CODE_OK;
 }

@@ -120,6 +120,20 @@ static void print_stores(const struct json *o)
 	printf("%s\n", *between ? "" : "none known yet");
 }
 
+static void print_rekey(const struct json *o)
+{
+	const struct json *k = show_member(o, "rekey");
+	const char *error = k ? show_string(k, "error") : NULL;
+	char done[SHOW_MAX], total[SHOW_MAX];
+
+	if (!k || !show_bool(k, "active"))
+		return;
+	printf("  rekey       %s of %s sealed anew%s%s\n",
+		show_bytes(show_u64(k, "done_bytes"), done),
+		show_bytes(show_u64(k, "total_bytes"), total), error ? "; held up: " : "",
+		error ? error : "");
+}
+
 static bool has_damaged_files(const struct json *o)
 {
 	const struct json *files = show_member(o, "damaged_files");
@@ -223,6 +237,7 @@ static void print(const struct json *o)
 	print_pending(o);
 	print_cache(o);
 	print_stores(o);
+	print_rekey(o);
 	print_damage(o);
 }
 

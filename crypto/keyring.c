@@ -14,7 +14,7 @@
 #define NUMBER_MAX ((size_t)20) /* digits of a 64-bit integer, or 19 and a sign */
 #define AAD_MAX                                                                                    \
 	(sizeof(WRAP_LABEL) + KEYRING_PURPOSE_MAX + KEYRING_STORE_LEN + KEYRING_KID_MAX +          \
-		2 * NUMBER_MAX + 5 * sizeof(uint16_t))
+		3 * NUMBER_MAX + 6 * sizeof(uint16_t))
 
 struct aad {
 	uint8_t bytes[AAD_MAX];
@@ -43,6 +43,10 @@ static void entry_aad(const struct keyring_entry *e, struct aad *aad)
 	snprintf(number, sizeof(number), "%" PRIu64, e->epoch);
 	aad_field(aad, number);
 	snprintf(number, sizeof(number), "%" PRId64, e->created_at_s);
+	aad_field(aad, number);
+	if (!e->from)
+		return;
+	snprintf(number, sizeof(number), "%" PRIu64, e->from);
 	aad_field(aad, number);
 }
 
@@ -106,9 +110,9 @@ static int entry_unwrap(
 	return 0;
 }
 
-/* The entry of the highest epoch, or NULL. */
-static const struct keyring_entry *find(
-	const struct keyring *k, const char *purpose, const char *store)
+/* The entry of that epoch, 0: of the highest; or NULL. */
+static const struct keyring_entry *find_epoch(
+	const struct keyring *k, const char *purpose, const char *store, uint64_t epoch)
 {
 	const struct keyring_entry *best = NULL;
 
@@ -117,10 +121,16 @@ static const struct keyring_entry *find(
 
 		if (strcmp(e->purpose, purpose) != 0 || strcmp(e->store, store) != 0)
 			continue;
-		if (!best || e->epoch > best->epoch)
+		if (epoch ? e->epoch == epoch : !best || e->epoch > best->epoch)
 			best = e;
 	}
 	return best;
+}
+
+static const struct keyring_entry *find(
+	const struct keyring *k, const char *purpose, const char *store)
+{
+	return find_epoch(k, purpose, store, 0);
 }
 
 int keyring_new(const char *kid, struct keyring **out)
@@ -196,6 +206,18 @@ static int append(struct keyring *k, const struct keyring_entry *e)
 	return 0;
 }
 
+/* A fresh key for what `e` says; *out is the caller's also on failure. */
+static int add_key(struct keyring *k, struct keyring_entry *e, struct secret **out)
+{
+	int r = keyring_file_set_kid(e->kid, k->kid);
+
+	if (!r)
+		r = secret_new_random(AEAD_KEY_LEN, out);
+	if (!r)
+		r = entry_wrap(e, k->kek, *out);
+	return r ? r : append(k, e);
+}
+
 int keyring_make(struct keyring *k, const char *purpose, const char *store, struct secret **out)
 {
 	struct keyring_entry e = { .epoch = 1, .created_at_s = clock_wall_ns() / NS_PER_SEC };
@@ -208,26 +230,84 @@ int keyring_make(struct keyring *k, const char *purpose, const char *store, stru
 		return -EEXIST;
 	r = keyring_file_set_names(&e, purpose, store);
 	if (!r)
-		r = keyring_file_set_kid(e.kid, k->kid);
-	if (!r)
-		r = secret_new_random(AEAD_KEY_LEN, &key);
-	if (!r)
-		r = entry_wrap(&e, k->kek, key);
-	if (!r)
-		r = append(k, &e);
+		r = add_key(k, &e, &key);
 	if (r)
 		return r;
 	*out = steal_ptr(&key);
 	return 0;
 }
 
-int keyring_get(struct keyring *k, const char *purpose, const char *store, struct secret **out)
+int keyring_get_epoch(struct keyring *k, const char *purpose, const char *store, uint64_t epoch,
+	struct secret **out)
 {
-	const struct keyring_entry *e = find(k, purpose, store);
+	const struct keyring_entry *e = find_epoch(k, purpose, store, epoch);
 
 	if (!k->kek)
 		return CE_LOCKED;
 	return e ? entry_unwrap(e, k->kek, out) : -ENOENT;
+}
+
+int keyring_get(struct keyring *k, const char *purpose, const char *store, struct secret **out)
+{
+	return keyring_get_epoch(k, purpose, store, 0, out);
+}
+
+/* The age of a key does not go back with the clock. */
+static int add_next(struct keyring *k, const struct keyring_entry *newest, uint64_t from)
+{
+	_cleanup_secret_ struct secret *key = NULL;
+	struct keyring_entry e = *newest;
+
+	e.epoch++;
+	e.from = from;
+	e.created_at_s = MAX_OF(e.created_at_s, clock_wall_ns() / NS_PER_SEC);
+	return add_key(k, &e, &key);
+}
+
+int keyring_renew(struct keyring *k, uint64_t from, int dirfd)
+{
+	size_t n = k->n_entries;
+	int r = k->kek ? 0 : CE_LOCKED;
+
+	for (size_t i = 0; i < n && !r; i++) {
+		struct keyring_entry e = k->entries[i];
+
+		if (find(k, e.purpose, e.store)->epoch == e.epoch)
+			r = add_next(k, &e, from);
+	}
+	if (!r)
+		r = keyring_save(k, dirfd);
+	if (r)
+		k->n_entries = n;
+	return r;
+}
+
+static bool is_old(const struct keyring *k, const struct keyring_entry *e)
+{
+	return find(k, e->purpose, e->store)->epoch != e->epoch;
+}
+
+/* The old ones wait behind the others until it is sure that they may go. */
+int keyring_retire(struct keyring *k, int dirfd)
+{
+	size_t n = k->n_entries, kept = 0;
+	int r;
+
+	for (size_t i = 0; i < n; i++) {
+		struct keyring_entry e = k->entries[i];
+
+		if (is_old(k, &e))
+			continue;
+		k->entries[i] = k->entries[kept];
+		k->entries[kept++] = e;
+	}
+	k->n_entries = kept;
+	r = keyring_save_erasing(k, dirfd);
+	if (r)
+		k->n_entries = n;
+	else
+		memset(k->entries + kept, 0, (n - kept) * sizeof(*k->entries));
+	return r;
 }
 
 static int entry_rewrap(struct keyring_entry *e, const struct secret *old_kek,
@@ -282,7 +362,9 @@ int keyring_entry(const struct keyring *k, size_t i, struct keyring_entry_info *
 		.store = e->store,
 		.kid = e->kid,
 		.epoch = e->epoch,
-		.created_at_s = e->created_at_s };
+		.from = e->from,
+		.created_at_s = e->created_at_s,
+		.old = is_old(k, e) };
 	return 0;
 }
 

@@ -39,7 +39,9 @@ struct keyring;
 struct keyring_entry_info {
 	const char *purpose, *store, *kid; /* borrowed until the keyring changes */
 	uint64_t epoch;
+	uint64_t from; /* number of the first seal under it (cache/keys.c); 0 of the first epoch */
 	int64_t created_at_s; /* Unix time */
+	bool old;             /* an entry of a higher epoch has taken its place */
 };
 
 int keyring_new(const char *kid, struct keyring **out) MUST_CHECK;
@@ -61,6 +63,18 @@ int keyring_make(
 /* Unwraps the newest epoch; -ENOENT, CE_LOCKED, CE_TAMPER. The caller owns *out. */
 int keyring_get(
 	struct keyring *k, const char *purpose, const char *store, struct secret **out) MUST_CHECK;
+
+/* Of one epoch, 0 = the newest; otherwise the same. */
+int keyring_get_epoch(struct keyring *k, const char *purpose, const char *store, uint64_t epoch,
+	struct secret **out) MUST_CHECK;
+
+/*
+ * Rekey. keyring_renew adds a fresh key of the next epoch for each purpose and store, for seals
+ * from number `from` on, and saves; keyring_retire takes the old ones out for ever and saves,
+ * overwriting. When they fail the keyring in memory is as before; the file may be either.
+ */
+int keyring_renew(struct keyring *k, uint64_t from, int dirfd) MUST_CHECK;
+int keyring_retire(struct keyring *k, int dirfd) MUST_CHECK;
 
 /* Wraps every entry under `kek` (taken on success) with the name `kid`. All or nothing. */
 int keyring_rewrap(struct keyring *k, struct secret *kek, const char *kid) MUST_CHECK;

@@ -13,7 +13,7 @@
 #include "base/io.h"
 #include "crypto/keyring_priv.h"
 
-#define ENTRY_MEMBERS 7
+#define ENTRY_MEMBERS 7u
 #define WRAPPED_MEMBERS 2
 
 int keyring_file_set_kid(char out[static KEYRING_KID_MAX + 1], const char *kid)
@@ -72,9 +72,13 @@ static int read_entry(const struct json *obj, struct keyring_entry *e)
 	const struct json *wrapped;
 	int r;
 
-	if (!json_is_object(obj) || json_count(obj) != ENTRY_MEMBERS)
+	if (!json_is_object(obj) || json_count(obj) != ENTRY_MEMBERS + json_has(obj, "from"))
 		return CE_FORMAT;
 	r = read_names(obj, e);
+	if (!r && json_has(obj, "from"))
+		r = json_get_u64(obj, "from", &e->from);
+	if (!r && json_has(obj, "from") && !e->from)
+		r = CE_FORMAT;
 	if (!r)
 		r = json_get_u64(obj, "epoch", &e->epoch);
 	if (!r)
@@ -194,6 +198,8 @@ static void write_entry(struct json *obj, const struct keyring_entry *e)
 	json_set_bytes(wrapped, "ct", e->ct, sizeof(e->ct));
 	json_set_string(obj, "kid", e->kid);
 	json_set_u64(obj, "epoch", e->epoch);
+	if (e->from)
+		json_set_u64(obj, "from", e->from);
 	json_set_bytes(obj, "commit", e->commit, sizeof(e->commit));
 	json_set_i64(obj, "createdAt", e->created_at_s);
 }

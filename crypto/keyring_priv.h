@@ -24,6 +24,7 @@ struct keyring_entry {
 	char store[KEYRING_STORE_LEN + 1];
 	char kid[KEYRING_KID_MAX + 1];
 	uint64_t epoch;
+	uint64_t from; /* 0 of epoch 1 */
 	int64_t created_at_s;
 	uint8_t iv[KEYRING_IV_LEN];
 	uint8_t ct[KEYRING_CT_LEN];

@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/io.h"
 #include "base/json.h"
+#include "cache/rekey.h"
 #include "daemon/config_priv.h"
 #include "daemon/session.h"
 
@@ -93,6 +94,7 @@ static const struct member {
 	{ "limit_bytes", MEMBER_NUMBER, offsetof(struct config, limit_bytes) },
 	{ "deadline_ms", MEMBER_NUMBER, offsetof(struct config, deadline_ms) },
 	{ "scrub_rate", MEMBER_NUMBER, offsetof(struct config, scrub_rate) },
+	{ "rekey_days", MEMBER_NUMBER, offsetof(struct config, rekey_days) },
 	{ "lock_idle_ms", MEMBER_NUMBER, offsetof(struct config, lock_idle_ms) },
 };
 
@@ -161,6 +163,7 @@ static int check_values(const struct config *c, char **error)
 			"screen, sleep or screen,sleep" },
 		{ c->deadline_ms > CONFIG_DEADLINE_MAX_MS, "deadline_ms", "at most 3600000" },
 		{ c->scrub_rate > CONFIG_SCRUB_RATE_MAX, "scrub_rate", "at most 1000000000" },
+		{ c->rekey_days > CONFIG_REKEY_DAYS_MAX, "rekey_days", "at most 36500" },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(checks); i++)
@@ -180,6 +183,7 @@ static int parse_config(
 
 	if (!c || !(c->name = strdup(name)))
 		return -ENOMEM;
+	c->rekey_days = REKEY_DAYS_DEFAULT;
 	if (json_parse(text, len, &o) || !json_is_object(o))
 		return config_say(error, CE_USAGE,
 			"the configuration %s.json is not a JSON object; correct it or take it "

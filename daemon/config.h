@@ -18,6 +18,7 @@
 #include "base/macros.h"
 
 #define CONFIG_NAME_DEFAULT "default"
+#define CONFIG_REKEY_DAYS_MAX 36500
 #define CONFIG_SCRUB_RATE_MAX UINT64_C(1000000000)
 
 struct config {
@@ -35,6 +36,7 @@ struct config {
 	uint64_t limit_bytes;  /* 0 = default */
 	uint64_t deadline_ms;  /* 0 = default */
 	uint64_t scrub_rate;   /* bytes a second verified in the background; 0 = none */
+	uint64_t rekey_days;   /* age at which the keys inside are replaced; 0 = never */
 	uint64_t lock_idle_ms; /* lock when nothing was asked for so long; 0 = never */
 };
 

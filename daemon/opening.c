@@ -47,6 +47,7 @@ int opening_volume(const struct config *c, const struct secret *kek, enum openin
 		.key_source = c->key_source,
 		.limit_bytes = c->limit_bytes,
 		.scrub_rate = c->scrub_rate,
+		.rekey_days = c->volume_dir ? 0 : c->rekey_days,
 		.uid = getuid(),
 		.gid = getgid(),
 		.host = host,

@@ -15,6 +15,7 @@
 #include "cache/tree.h"
 #include "cache/verify.h"
 #include "daemon/daemon_priv.h"
+#include "daemon/rekeying.h"
 
 #define REPLACEMENT "\xef\xbf\xbd" /* U+FFFD */
 
@@ -168,6 +169,7 @@ int report_status(struct daemon_state *d, struct json *out)
 	if (r)
 		return r;
 	r = remote_stores(d->volume, add_store, json_set_array(out, "stores"));
+	rekeying_report(d->volume, out);
 	return r ? r : add_cache(d->volume, out);
 }
 

@@ -18,6 +18,7 @@
 #include "daemon/daemon_priv.h"
 #include "daemon/locking.h"
 #include "daemon/opening.h"
+#include "daemon/rekeying.h"
 #include "daemon/report.h"
 #include "daemon/requests_priv.h"
 
@@ -448,6 +449,11 @@ static int do_rotate(struct request *q)
 	return 0;
 }
 
+static int do_rekey(struct request *q)
+{
+	return rekeying_answer(q->d, q->in, q->caller, q->out, &q->error);
+}
+
 /* A finding of doctor, not a failure of the request. */
 static int do_check_device(struct request *q)
 {
@@ -616,6 +622,7 @@ static const struct verb {
 	{ "stat", do_stat, false },
 	{ "keys", do_keys, false },
 	{ "rotate", do_rotate, false },
+	{ "rekey", do_rekey, false },
 	{ "check-device", do_check_device, false },
 	{ "sync", do_sync, true },
 	{ "online", do_online, true },

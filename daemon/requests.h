@@ -14,6 +14,7 @@
  *     allow-deletes             a person confirms held deletions *
  *     accept-restored           a person says that a restored or replaced server is the one *
  *     operation {seq}           "operation": one of the journal, with its content
+ *     rekey {start?, force?, wait_ms?}   daemon/rekeying.h
  *     exported {files, bytes}   the event log gets a row of an export
  *     job-run {type, payload}   a payload (base64) for a worker of the origin: "job"
  *     jobs                      "jobs"

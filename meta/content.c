@@ -331,6 +331,15 @@ int content_map_after(struct db *db, uint64_t after, uint64_t *ids, size_t max)
 	return read_ids(&s, ids, max);
 }
 
+int content_map_after_any(struct db *db, uint64_t after, uint64_t *ids, size_t max)
+{
+	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_MAP_AFTER_ANY);
+
+	stmt_bind_u64(&s, after);
+	stmt_bind_u64(&s, max);
+	return read_ids(&s, ids, max);
+}
+
 int content_map_sharing(
 	struct db *db, uint64_t blob, uint64_t object, uint64_t *ids, size_t max, size_t *n)
 {

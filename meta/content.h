@@ -93,6 +93,8 @@ int content_map_clone(
 	struct db *db, uint64_t id, enum content_map_state state, uint64_t *out) MUST_CHECK;
 /* Ids > after of current maps with content, at most max. Returns the count. */
 int content_map_after(struct db *db, uint64_t after, uint64_t *ids, size_t max) MUST_CHECK;
+/* The same in any state. */
+int content_map_after_any(struct db *db, uint64_t after, uint64_t *ids, size_t max) MUST_CHECK;
 /* Ids of maps in state snapshot or superseded (garbage after a crash unless an op names it); at
  * most max. Returns the count. */
 int content_map_stray(struct db *db, uint64_t *ids, size_t max) MUST_CHECK;
@@ -120,6 +122,11 @@ typedef int content_chunk_fn(void *arg, const struct content_chunk *c);
 int content_chunk_each(
 	struct db *db, uint64_t map, uint64_t from, content_chunk_fn *fn, void *arg) MUST_CHECK;
 int content_chunk_count(struct db *db, uint64_t map, uint64_t *out) MUST_CHECK;
+/* Chunk rows, undo rows and bytes of content with a lower sequence number. Looks at all rows. */
+struct content_old {
+	uint64_t chunks, undo, bytes;
+};
+int content_chunk_old(struct db *db, uint64_t seq, struct content_old *out) MUST_CHECK;
 
 /* Keeps what is there if (map, gen) already has a row: the state at the start of the generation
  * counts. */

@@ -99,3 +99,23 @@ int content_chunk_count(struct db *db, uint64_t map, uint64_t *out)
 	stmt_bind_u64(&s, map);
 	return stmt_count(&s, out);
 }
+
+int content_chunk_old(struct db *db, uint64_t seq, struct content_old *out)
+{
+	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_CHUNK_OLD);
+	_cleanup_stmt_ struct stmt u = stmt_use(db, STMT_UNDO_OLD);
+	struct content_old old = { 0 };
+	int r;
+
+	stmt_bind_u64(&s, seq);
+	stmt_bind_u64(&u, seq);
+	r = stmt_one(&s);
+	if (r == 0) {
+		old.chunks = stmt_u64(&s);
+		old.bytes = stmt_u64(&s);
+		r = stmt_count(&u, &old.undo);
+	}
+	if (r == 0)
+		*out = old;
+	return r;
+}

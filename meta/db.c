@@ -113,11 +113,20 @@ static void close_handle(struct db *db)
 	db->vfs = NULL;
 }
 
-static void db_free(struct db *db)
+void db_close_handle(struct db *db)
 {
 	close_handle(db);
 	if (db->lock_fd >= 0)
 		close(db->lock_fd);
+	db->lock_fd = -1;
+}
+
+static void db_free(struct db *db)
+{
+	db_close_handle(db);
+	free((char *)db->options.dir);
+	secret_free((struct secret *)db->options.key);
+	pthread_rwlock_destroy(&db->swap);
 	if (db->dirfd >= 0)
 		close(db->dirfd);
 	pthread_mutex_destroy(&db->lock);
@@ -151,6 +160,7 @@ static struct db *db_new(void)
 	pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_ERRORCHECK);
 	pthread_mutex_init(&db->lock, &attr);
 	pthread_mutex_init(&db->sync_mutex, &attr);
+	pthread_rwlock_init(&db->swap, NULL);
 	pthread_mutexattr_destroy(&attr);
 	db->lock_fd = db->dirfd = -1;
 	return db;
@@ -299,7 +309,7 @@ static int bring_up(struct db *db, const struct db_options *o, struct db_recover
 	return r;
 }
 
-static int open_existing(struct db *db, const struct db_options *o, struct db_recovery *rec)
+int db_open_handle(struct db *db, const struct db_options *o, struct db_recovery *rec)
 {
 	struct vfs_options v = {
 		.key = o->key,
@@ -309,6 +319,9 @@ static int open_existing(struct db *db, const struct db_options *o, struct db_re
 	};
 	int r = lock_index(db);
 
+	/* What a killed db_rekey() left. */
+	if (r == 0)
+		unlinkat(db->dirfd, DB_REKEY_FILE, 0);
 	if (r == 0)
 		r = recover_prepare(db->dirfd, db->lock_fd, o->key, rec, &v.page1_in_wal);
 	if (r == 0)
@@ -331,6 +344,23 @@ static int open_existing(struct db *db, const struct db_options *o, struct db_re
 	return r < 0 ? r : io_fsync_dir(db->dirfd);
 }
 
+static int keep_options(struct db *db, const struct db_options *o)
+{
+	struct secret *key = NULL;
+	char *dir = strdup(o->dir);
+	int r = dir ? secret_new_copy(secret_cbytes(o->key), secret_len(o->key), &key) : -ENOMEM;
+
+	if (r < 0) {
+		free(dir);
+		return r;
+	}
+	db->options = *o;
+	db->options.dir = dir;
+	db->options.key = key;
+	db->options.create = false;
+	return 0;
+}
+
 int db_open(const struct db_options *o, struct db **out, struct db_recovery *rec)
 {
 	_cleanup_(db_freep) struct db *db = db_new();
@@ -346,6 +376,9 @@ int db_open(const struct db_options *o, struct db **out, struct db_recovery *rec
 	db->before_commit = o->before_commit;
 	db->ended = o->ended;
 	db->journal_arg = o->journal_arg;
+	r = keep_options(db, o);
+	if (r < 0)
+		return r;
 	arena_setup();
 	db->dirfd = open(o->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (db->dirfd < 0)
@@ -353,7 +386,7 @@ int db_open(const struct db_options *o, struct db **out, struct db_recovery *rec
 	if (o->create)
 		r = create(db, o);
 	if (r == 0)
-		r = open_existing(db, o, &found);
+		r = db_open_handle(db, o, &found);
 	if (rec)
 		*rec = found;
 	if (r < 0)

@@ -49,6 +49,7 @@
 
 #define DB_FILE "index.db"
 #define DB_WAL_FILE "index.db-wal"
+#define DB_REKEY_FILE "index.db.rekey"
 
 struct db;
 
@@ -112,6 +113,15 @@ uint64_t db_bytes(const struct db *db);
 uint64_t db_bytes_bound(const struct db *db);
 /* Of the WAL and of the records in the log: what a checkpoint empties. */
 uint64_t db_wal_bytes(const struct db *db);
+/*
+ * Seals the whole index anew under `key`, while others read and write: a copy is made page by page
+ * under short holds of the index lock, then what changed since is added and the copy takes the
+ * place of index.db, in one rename; until then, and after a crash, it opens with the old key, from
+ * then on with the new. The redo log begins anew. `stop` (may be NULL) is asked between pages:
+ * -EINTR. On failure everything is as it was.
+ */
+int db_rekey(struct db *db, const struct secret *key, bool (*stop)(void *arg),
+	void *arg) MUST_CHECK;
 /* SQLite's own check over everything. */
 int db_integrity_check(struct db *db) MUST_CHECK;
 

@@ -26,6 +26,9 @@ struct db {
 	void *journal_arg;
 	int lock_fd; /* index.db, flocked; closed after the handle */
 	int dirfd;
+	struct db_options options; /* of the opening; dir and key are ours */
+	pthread_rwlock_t swap;     /* leaf: vfs and redo are not exchanged; for who looks at sizes
+				      without the index lock (db_rekey.c) */
 
 	_Atomic uint64_t group_bytes;   /* what the open group will add to the WAL at most */
 	_Atomic uint64_t logical_bytes; /* of the main file with the open group in it */
@@ -65,6 +68,15 @@ int db_group_recover(struct db *db, const struct db_options *o, struct db_recove
 
 /* db_sync.c: the group, then the WAL, durable; the log started over. Index lock held. */
 int db_settle(struct db *db) MUST_CHECK;
+
+/* db_sync.c: both locks taken, and everything in the main file, durable; the log started over. On
+ * failure neither is held. */
+int db_checkpoint_enter(struct db *db) MUST_CHECK;
+void db_checkpoint_leave(struct db *db);
+
+/* db.c: the connection of index.db goes and comes again, both locks held. */
+void db_close_handle(struct db *db);
+int db_open_handle(struct db *db, const struct db_options *o, struct db_recovery *rec) MUST_CHECK;
 
 /* Inside a transaction, before its first change. */
 int db_txn_write(struct db *db) MUST_CHECK;

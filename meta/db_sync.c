@@ -166,7 +166,7 @@ static int checkpoint_locked(struct db *db, bool truncate)
 	return r;
 }
 
-int db_checkpoint(struct db *db, bool truncate)
+static int checkpoint_enter(struct db *db, bool truncate)
 {
 	int r = sync_then_lock(db);
 
@@ -174,7 +174,27 @@ int db_checkpoint(struct db *db, bool truncate)
 		return r;
 	r = checkpoint_locked(db, truncate);
 	vfs_hook_has_run(db->vfs, false);
+	if (r < 0)
+		leave_both(db);
+	return r;
+}
+
+int db_checkpoint_enter(struct db *db)
+{
+	return checkpoint_enter(db, true);
+}
+
+void db_checkpoint_leave(struct db *db)
+{
 	leave_both(db);
+}
+
+int db_checkpoint(struct db *db, bool truncate)
+{
+	int r = checkpoint_enter(db, truncate);
+
+	if (r == 0)
+		leave_both(db);
 	return r;
 }
 
@@ -185,12 +205,12 @@ static uint64_t log_bytes(const struct db *db)
 	return db->redo ? redo_bytes(db->redo) : 0;
 }
 
-uint64_t db_bytes(const struct db *db)
+static uint64_t bytes(const struct db *db)
 {
 	return vfs_main_bytes(db->vfs) + vfs_wal_bytes(db->vfs) + log_bytes(db);
 }
 
-uint64_t db_bytes_bound(const struct db *db)
+static uint64_t bytes_bound(const struct db *db)
 {
 	uint64_t group = atomic_load(&db->group_bytes);
 	uint64_t main_bytes =
@@ -199,7 +219,33 @@ uint64_t db_bytes_bound(const struct db *db)
 	return main_bytes + vfs_wal_bytes(db->vfs) + group + log_bytes(db);
 }
 
-uint64_t db_wal_bytes(const struct db *db)
+static uint64_t wal_bytes(const struct db *db)
 {
 	return vfs_wal_bytes(db->vfs) + (db->redo ? redo_used(db->redo) : 0);
+}
+
+static uint64_t measure(const struct db *db, uint64_t (*what)(const struct db *db))
+{
+	pthread_rwlock_t *swap = (pthread_rwlock_t *)&db->swap;
+	uint64_t n;
+
+	pthread_rwlock_rdlock(swap);
+	n = what(db);
+	pthread_rwlock_unlock(swap);
+	return n;
+}
+
+uint64_t db_bytes(const struct db *db)
+{
+	return measure(db, bytes);
+}
+
+uint64_t db_bytes_bound(const struct db *db)
+{
+	return measure(db, bytes_bound);
+}
+
+uint64_t db_wal_bytes(const struct db *db)
+{
+	return measure(db, wal_bytes);
 }

@@ -121,6 +121,8 @@
 		" ORDER BY m.used_s, m.id LIMIT ?3")                                               \
 	STMT(MAP_AFTER,                                                                            \
 		"SELECT id FROM map WHERE id > ? AND state = 0 AND blob > 0 ORDER BY id LIMIT ?")  \
+	STMT(MAP_AFTER_ANY,                                                                        \
+		"SELECT id FROM map WHERE id > ? AND blob > 0 ORDER BY id LIMIT ?")                \
 	STMT(MAP_STRAY,                                                                            \
 		"SELECT id FROM map WHERE state > 0 AND NOT EXISTS"                                \
 		" (SELECT 1 FROM op WHERE op.map = map.id AND op.map > 0) ORDER BY id LIMIT ?")    \
@@ -136,6 +138,8 @@
 	STMT(CHUNK_EACH,                                                                           \
 		"SELECT idx, slot, len, seq, nonce, tag FROM chunk WHERE map = ? AND idx >= ?"     \
 		" ORDER BY idx")                                                                   \
+	STMT(CHUNK_OLD, "SELECT count(*), coalesce(sum(len), 0) FROM chunk WHERE seq < ?")         \
+	STMT(UNDO_OLD, "SELECT count(*) FROM undo_chunk WHERE present = 1 AND seq < ?")            \
 	STMT(CHUNK_COUNT, "SELECT count(*) FROM chunk WHERE map = ?")                              \
 	STMT(SLOTS,                                                                                \
 		"SELECT c.slot, c.len FROM map m CROSS JOIN chunk c ON c.map = m.id"               \

@@ -24,6 +24,7 @@
 
 #include "base/error.h"
 #include "base/failpoint.h"
+#include "base/io.h"
 #include "meta/vfs_priv.h"
 
 static struct vfs *vfs_of(sqlite3_vfs *v)
@@ -194,6 +195,18 @@ static int main_read(sqlite3_file *file, void *buf, int len, sqlite3_int64 at)
 	return rc;
 }
 
+static void mirror_page(struct vfs *v, uint32_t pgno, const uint8_t *plain)
+{
+	uint8_t sealed[PAGE_SIZE_BYTES];
+	int r = page_seal(v->mirror_keys, pgno, plain, sealed);
+
+	if (!r)
+		r = io_pwrite_full(v->mirror_fd, sealed, sizeof(sealed),
+			(off_t)(pgno - 1) * PAGE_SIZE_BYTES);
+	if (r && !v->mirror_error)
+		v->mirror_error = r;
+}
+
 static int main_write_page(struct vfs_file *f, uint32_t pgno, const uint8_t *plain)
 {
 	sqlite3_int64 at = (sqlite3_int64)(pgno - 1) * PAGE_SIZE_BYTES;
@@ -206,6 +219,8 @@ static int main_write_page(struct vfs_file *f, uint32_t pgno, const uint8_t *pla
 		rc = f->real->pMethods->xWrite(f->real, f->staged, PAGE_SIZE_BYTES, at);
 	if (rc == SQLITE_OK && (uint64_t)at + PAGE_SIZE_BYTES > atomic_load(&f->vfs->main_bytes))
 		atomic_store(&f->vfs->main_bytes, (uint64_t)at + PAGE_SIZE_BYTES);
+	if (rc == SQLITE_OK && f->vfs->mirror_fd >= 0)
+		mirror_page(f->vfs, pgno, plain);
 	return rc;
 }
 
@@ -452,6 +467,7 @@ int vfs_new(const struct vfs_options *o, struct vfs **out)
 	if (r < 0)
 		return r;
 	v->page1_in_wal = o->page1_in_wal;
+	v->mirror_fd = -1;
 	v->before_sync = o->before_sync;
 	v->before_sync_arg = o->before_sync_arg;
 	pthread_mutex_init(&v->sync_lock, NULL);
@@ -481,6 +497,23 @@ void vfs_free(struct vfs *v)
 const char *vfs_name(const struct vfs *v)
 {
 	return v->name;
+}
+
+void vfs_mirror(struct vfs *v, int fd, const struct page_keys *keys)
+{
+	v->mirror_fd = fd;
+	v->mirror_keys = keys;
+	v->mirror_error = 0;
+}
+
+int vfs_mirror_error(const struct vfs *v)
+{
+	return v->mirror_error;
+}
+
+const struct page_keys *vfs_keys(const struct vfs *v)
+{
+	return &v->keys;
 }
 
 uint64_t vfs_main_bytes(const struct vfs *v)

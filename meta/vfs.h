@@ -69,6 +69,17 @@ int vfs_before_sync(struct vfs *v) MUST_CHECK;
  * of the owner, with no sync running. */
 void vfs_hook_has_run(struct vfs *v, bool yes);
 
+/*
+ * While the index is sealed anew (db_rekey.c): each page that is written to the main file is also
+ * sealed under `keys` and written to `fd` at its place. `fd` -1: not any more. Both are the
+ * caller's. vfs_mirror_error: the first failure since. Under the lock of the owner.
+ */
+struct page_keys;
+void vfs_mirror(struct vfs *v, int fd, const struct page_keys *keys);
+int vfs_mirror_error(const struct vfs *v);
+/* The keys that the pages are sealed under now. */
+const struct page_keys *vfs_keys(const struct vfs *v);
+
 /* Sizes of the files now. */
 uint64_t vfs_main_bytes(const struct vfs *v);
 uint64_t vfs_wal_bytes(const struct vfs *v);

@@ -30,6 +30,9 @@ struct vfs {
 	int (*before_sync)(void *arg);
 	void *before_sync_arg;
 	bool hook_has_run;
+	int mirror_fd; /* -1: none; the lock of the connection's owner guards all three */
+	int mirror_error;
+	const struct page_keys *mirror_keys;
 
 	struct vfs_file *wal; /* while open */
 	_Atomic uint64_t main_bytes, wal_bytes;
