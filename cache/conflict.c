@@ -2,6 +2,7 @@
 #include "cache/remote_priv.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -97,6 +98,15 @@ int conflict_name(struct volume *v, uint64_t parent, const struct row_filename *
 	return -EEXIST;
 }
 
+static int log_event(struct remote_pass *p, const struct conflict_row *c)
+{
+	char detail[80];
+
+	snprintf(detail, sizeof(detail), "{\"id\":%" PRIu64 ",\"kind\":\"%s\"}", c->id,
+		conflict_kind_text(c->kind));
+	return event_append(p->v->db, p->now, "conflict", detail);
+}
+
 int conflict_note(struct remote_pass *p, enum conflict_kind kind, uint64_t object, const char *rid,
 	const char *path, const char *other_path)
 {
@@ -107,16 +117,22 @@ int conflict_note(struct remote_pass *p, enum conflict_kind kind, uint64_t objec
 		.path = strdup(path),
 		.other_path = strdup(other_path),
 		.created_ns = p->now,
+		.base = p->base,
 	};
 	int r = -ENOMEM;
 
 	snprintf(c.rid.text, sizeof(c.rid.text), "%s", rid);
 	if (c.path && c.other_path)
 		r = conflict_insert(p->v->db, &c);
-	conflict_row_done(&c);
 	if (!r)
-		p->report.conflicts++;
-	return r;
+		r = log_event(p, &c);
+	conflict_row_done(&c);
+	if (r)
+		return r;
+	p->base = 0;
+	p->report.conflicts++;
+	atomic_fetch_add(&p->v->conflicts, 1);
+	return 0;
 }
 
 static int path_in(struct volume *v, uint64_t dir, const struct row_filename *name, char **out)

@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "base/failpoint.h"
 #include "base/log.h"
+#include "cache/merge_base.h"
 #include "cache/unsent.h"
 
 bool file_is_dirty(const struct file *f)
@@ -212,7 +213,9 @@ static int content_in_txn(struct txn *t)
 
 	if (!f->map && !f->size && !f->chunks.n_pending)
 		return 0; /* an empty file needs no map */
-	r = map_in_txn(t);
+	r = merge_base_keep(f->v, &t->o);
+	if (!r)
+		r = map_in_txn(t);
 	if (!r && !t->synced)
 		r = save_undo(t);
 	if (!r && t->before.blob)

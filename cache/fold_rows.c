@@ -8,6 +8,7 @@
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "base/secret.h"
+#include "cache/merge_base.h"
 #include "cache/tree_priv.h"
 
 void fold_rows_done(struct fold_rows *rows)
@@ -132,6 +133,8 @@ int fold_row_delete(struct volume *v, const struct op_row *op)
 		r = delete_partner(v, op);
 	if (!r && op->kind == OP_PUT)
 		r = drop_link(v, op->object);
+	if (!r && op->kind == OP_PUT && op->state != OP_INFLIGHT)
+		r = merge_base_drop(v, op->store, op->rid.text);
 	return r ? r : drop_snapshot(v, op->map);
 }
 

@@ -113,11 +113,11 @@ struct outbox_conflict {
 	uint64_t id;
 	const char *kind;       /* "edit-edit", "edit-delete", "delete-edit", "create-create", "move" */
 	const char *path, *other_path;
-	int64_t created_ns;
-	bool resolved;
+	int64_t created_ns, resolved_ns; /* 0: it is open */
+	const char *outcome;             /* "both", "ours", "theirs", "merged"; NULL: it is open */
+	bool has_base;                   /* what both sides began with was kept */
 };
 typedef int outbox_conflict_fn(void *arg, const struct outbox_conflict *c);
 int outbox_conflicts(struct volume *v, bool open_only, outbox_conflict_fn *fn, void *arg) MUST_CHECK;
-int outbox_conflict_resolve(struct volume *v, uint64_t id) MUST_CHECK;
 
 #endif

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "cache/merge_base.h"
 #include "cache/remote_priv.h"
 #include "cache/tree_priv.h"
 
@@ -17,6 +18,8 @@ int outbox_rebase(struct volume *v, uint64_t store, const char *rid, const char 
 	_cleanup_rows_ struct fold_rows rows = { 0 };
 	int r = fold_rows_get(v, store, rid, &rows);
 
+	if (!r)
+		r = merge_base_renamed(v, store, rid, etag);
 	for (size_t i = 0; !r && i < rows.n; i++) {
 		struct op_row *op = &rows.rows[i];
 
@@ -143,11 +146,16 @@ static int other_went(struct volume *v, const struct op_row *row, const struct r
 
 static int remove_row(struct volume *v, const struct op_row *row, const struct remote_record *rec)
 {
-	int r = row->kind == OP_SWAP ? ack_swap(v, row, rec) : 0;
+	struct op_row gone = *row;
+	int r = 0;
 
+	if (row->kind == OP_SWAP)
+		r = ack_swap(v, row, rec);
+	else if (row->kind == OP_PUT)
+		r = merge_base_sent(v, &gone, rec->etag);
 	if (r)
 		return r;
-	return row->kind == OP_SWAP ? op_delete(v->db, row->seq) : fold_row_delete(v, row);
+	return row->kind == OP_SWAP ? op_delete(v->db, row->seq) : fold_row_delete(v, &gone);
 }
 
 int outbox_ack_row(struct volume *v, const struct op_row *row, const struct remote_record *rec)

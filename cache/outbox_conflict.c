@@ -1,9 +1,9 @@
 /* The list of conflicts, for people. */
+#include "cache/merge.h"
 #include "cache/outbox_priv.h"
 #include "cache/remote_priv.h"
 #include "cache/tree_priv.h"
 
-#include "base/clock.h"
 
 struct telling {
 	outbox_conflict_fn *fn;
@@ -19,7 +19,9 @@ static int tell(void *arg, const struct conflict_row *row)
 		.path = row->path ? row->path : "",
 		.other_path = row->other_path ? row->other_path : "",
 		.created_ns = row->created_ns,
-		.resolved = row->resolved_ns != 0,
+		.resolved_ns = row->resolved_ns,
+		.outcome = row->resolved_ns ? merge_pick_name(row->outcome) : NULL,
+		.has_base = row->base != 0,
 	};
 
 	return t->fn(t->arg, &c);
@@ -34,11 +36,4 @@ int outbox_conflicts(struct volume *v, bool open_only, outbox_conflict_fn *fn, v
 	r = conflict_each(v->db, open_only, tell, &t);
 	db_unlock(v->db);
 	return MIN_OF(r, 0);
-}
-
-int outbox_conflict_resolve(struct volume *v, uint64_t id)
-{
-	int r = db_begin(v->db);
-
-	return r ? r : tree_row_end(v, conflict_resolve(v->db, id, clock_wall_ns()));
 }

@@ -443,6 +443,8 @@ int recover_run(struct volume *v)
 		return r;
 	r = recover_maps(v);
 	if (!r)
+		r = conflict_base_tidy(v->db);
+	if (!r)
 		r = drop_strays(v);
 	if (!r)
 		r = drop_unlinked(v);

@@ -65,6 +65,8 @@ struct remote_pass {
 	size_t n_changes, cap_changes;
 	struct remote_touched *touched;
 
+	uint64_t base; /* a map that the next conflict noted takes over (merge_base.h), or 0 */
+
 	bool any_deferred; /* the table may have rows of this store */
 	bool any_ops;      /* the journal may have rows */
 

@@ -15,6 +15,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/clock.h"
+#include "cache/merge_base.h"
 #include "cache/settle_priv.h"
 #include "cache/tree_priv.h"
 
@@ -60,6 +62,8 @@ static int note_copy(struct settle *s, const struct name_row *copy)
 	return r ? r : settle_note(s, CONFLICT_EDIT_EDIT, copy->object, path);
 }
 
+#define MERGE_PATIENCE_MS 10000
+
 /* The object stays what open handles know, under the new name; the old name gets an object for the
  * origin's version. */
 static int make_copy(struct settle *s, struct name_row *copy)
@@ -81,15 +85,36 @@ static int make_copy(struct settle *s, struct name_row *copy)
 	return r ? r : remote_pass_entry(&s->pass, copy->parent, &copy->name, &s->object);
 }
 
+/* A rule may make it one file again: until then the copy is not sent, but not for long. */
+static int put_off_copy(struct settle *s, const struct name_row *copy)
+{
+	_cleanup_rows_ struct fold_rows rows = { 0 };
+	const struct merge_rule *rule;
+	int r = merge_base_rule(s->v, &s->name, &rule);
+
+	if (!r && rule)
+		r = fold_rows_get(s->v, copy->store, copy->rid.text, &rows);
+	for (size_t i = 0; !r && i < rows.n; i++) {
+		rows.rows[i].next_try_ms = s->pass.now / NS_PER_MS + MERGE_PATIENCE_MS;
+		r = op_update(s->v->db, &rows.rows[i]);
+	}
+	return r;
+}
+
 static int keep_both(struct settle *s)
 {
 	struct name_row copy = {
 		.store = s->name.store, .parent = s->name.parent, .object = s->name.object
 	};
-	int r = settle_clear(s);
+	int r = merge_base_take(
+		s->v, s->name.store, s->name.rid.text, s->name.etag.text, &s->pass.base);
 
 	if (!r)
+		r = settle_clear(s);
+	if (!r)
 		r = make_copy(s, &copy);
+	if (!r)
+		r = put_off_copy(s, &copy);
 	if (!r)
 		r = remote_update_replace(&s->pass, s->current, &s->name, &s->object);
 	if (!r)
@@ -195,6 +220,9 @@ static int rebase(struct settle *s, bool changed)
 		return settle_later(s);
 	if (s->has_put && changed)
 		r = adopt(s);
+	else if (s->has_put)
+		r = merge_base_renamed(
+			s->v, s->name.store, s->name.rid.text, s->current->etag);
 	if (!r)
 		r = take_attributes(s, changed);
 	if (!r && (impossible || (moved && s->has_move && !s->doubled)))

@@ -16,6 +16,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "cache/merge_base.h"
 
 #define ATTEMPTS_MAX 16
 
@@ -138,7 +139,10 @@ static int replace(struct rename *m)
 	const bool over = m->to.there;
 	int dir = S_ISDIR(m->from.o.mode) ? 1 : 0;
 	int over_dir = over && S_ISDIR(m->to.o.mode) ? 1 : 0;
-	int r = fold_move(m->v, n, &m->from.o, m->new_parent, &m->new_name, over ? &m->to.n : NULL,
+	int r = over ? merge_base_keep(m->v, &m->to.o) : 0;
+
+	if (!r)
+		r = fold_move(m->v, n, &m->from.o, m->new_parent, &m->new_name, over ? &m->to.n : NULL,
 		over ? &m->to.o : NULL);
 
 	if (!r && over)

@@ -42,6 +42,7 @@ static struct volume *volume_alloc(const struct volume_options *o)
 	v->space.limit = o->limit_bytes ? o->limit_bytes : VOLUME_LIMIT_DEFAULT_BYTES;
 	v->scrub_rate = o->scrub_rate;
 	v->rekey_age_s = o->rekey_days * 86400;
+	v->rules = o->rules;
 	v->alg = o->alg ? o->alg : aead_default();
 	v->uid = o->uid;
 	v->gid = o->gid;

@@ -35,6 +35,7 @@
 
 struct volume;
 struct enrolment_link;
+struct merge_rules;
 
 struct volume_create_options {
 	const char *dir;        /* absolute; made here, must not exist or be empty */
@@ -66,6 +67,7 @@ struct volume_options {
 	uid_t uid;              /* owner of records */
 	gid_t gid;
 	const char *host;       /* for names of conflict copies */
+	const struct merge_rules *rules; /* of conflicts; borrowed until volume_close; NULL: both sides are always kept */
 	const struct enrolment_link *link; /* key source server; NULL: the offline lease alone */
 	bool lease_first;         /* the server is asked only when there is no valid lease */
 	const struct secret *secret; /* what the key source would give, if at hand; else NULL */

@@ -18,6 +18,7 @@
 #include "base/secret.h"
 #include "cache/enrolment_priv.h"
 #include "cache/file.h"
+#include "cache/merge_rule.h"
 #include "cache/outbox.h"
 #include "cache/remote.h"
 #include "cache/space.h"
@@ -113,6 +114,8 @@ struct volume {
 	atomic_uint_fast64_t rolled_back, damaged;
 	atomic_uint_fast64_t old_seq; /* an old copy: the origin saw this operation of it; 0 = it is not */
 	atomic_uint_fast64_t beside[VOLUME_STORES_MAX / 64]; /* set of stores: queries.c */
+	const struct merge_rules *rules; /* borrowed; NULL: none */
+	atomic_uint_fast64_t conflicts; /* counts those noted since the open */
 	uint64_t scrub_rate, scrub_after; /* bytes a second, 0 = off; the last map looked at (the keeper's) */
 	bool unclean, wal_damaged, index_lost;
 	struct unsent_restored restored; /* if index_lost */

@@ -1,14 +1,18 @@
-/* Conflicts: both sides were kept; a person says when it is settled. */
+/* Conflicts: both sides were kept, or a rule has settled them. */
 #include <errno.h>
 #include <inttypes.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/bytes.h"
+#include "base/io.h"
 #include "cli/commands.h"
+#include "cli/conflicts.h"
 #include "cli/show.h"
 #include "cli/target.h"
 
@@ -27,13 +31,12 @@ static const struct option_def options[] = { COMMAND_COMMON, OPTION_END };
 static int run_ls(int argc, char **argv);
 static int run_show(int argc, char **argv);
 static int run_diff(int argc, char **argv);
-static int run_resolve(int argc, char **argv);
 
 #define LS_DETAILS                                                                                 \
 	"One line each: number, kind, age, the path that has the origin's version, the path that " \
 	"has yours.\n"                                                                             \
-	"Both are ordinary files: compare them, keep what you want, then `cachet conflicts "       \
-	"resolve`.\n"
+	"Both are ordinary files: compare them, then `cachet conflicts resolve` with the side "    \
+	"that counts.\n"
 
 const struct command command_conflicts = {
 	.name = "conflicts",
@@ -70,16 +73,6 @@ const struct command command_conflicts_diff = {
 	.run = run_diff,
 };
 
-const struct command command_conflicts_resolve = {
-	.name = "conflicts resolve",
-	.usage = "[OPTIONS] ID [NAME|PATH]",
-	.summary = "Say that a conflict is settled",
-	.details = "It is no longer listed. No file is changed: merge or delete the two sides "
-		   "first, as files.\n",
-	.options = options,
-	.run = run_resolve,
-};
-
 static void print_line(const struct json *o)
 {
 	const char *kind = show_string(o, "kind"), *origin = show_string(o, "origin_path"),
@@ -93,7 +86,9 @@ static void print_line(const struct json *o)
 		printf("  |  ");
 		show_text(stdout, local);
 	}
-	printf("%s\n", show_bool(o, "resolved") ? "  (resolved)" : "");
+	if (show_bool(o, "resolved"))
+		printf("  (resolved: %s)", show_string(o, "outcome"));
+	putchar('\n');
 }
 
 static int ask(
@@ -130,8 +125,8 @@ static int run_ls(int argc, char **argv)
 	return EXIT_CODE_OK;
 }
 
-static int parse_one(const struct command *c, struct command_common *args, struct target *t,
-	uint64_t *id, int argc, char **argv)
+int conflicts_parse_one(
+	const struct command *c, void *args, struct target *t, uint64_t *id, int argc, char **argv)
 {
 	int first, r = command_parse(c, args, argc, argv, 1, 2, &first);
 	char *end;
@@ -176,6 +171,8 @@ static void print_one(const struct json *o)
 	printf("conflict  %" PRIu64 ", %s%s\n", show_u64(o, "id"),
 		show_age(show_i64(o, "created_ns"), age),
 		show_bool(o, "resolved") ? ", resolved" : "");
+	if (show_bool(o, "resolved"))
+		printf("outcome   %s\n", show_string(o, "outcome"));
 	printf("what      %s\n", what_happened(show_string(o, "kind")));
 	printf("origin's  ");
 	show_text(stdout, origin ? origin : "?");
@@ -210,7 +207,7 @@ static int run_show(int argc, char **argv)
 	struct command_common args = { 0 };
 	const struct json *o;
 	uint64_t id;
-	int r = parse_one(&command_conflicts_show, &args, &t, &id, argc, argv);
+	int r = conflicts_parse_one(&command_conflicts_show, &args, &t, &id, argc, argv);
 
 	if (r == COMMAND_GO)
 		r = find_one(&args, &t, id, &reply, &o);
@@ -222,22 +219,54 @@ static int run_show(int argc, char **argv)
 	return EXIT_CODE_OK;
 }
 
-/* diff's own exit: 0 and 1 have compared. */
-static int compare(const struct command_common *args, char *origin, char *local)
+/* diff's own exit: 0 and 1 have compared. With out_fd >= 0 it writes there. */
+static int compare(const struct command_common *args, char *origin, char *local, int out_fd)
 {
 	char *argv[] = { "diff", "-u", "--label", "origin's", "--label", "yours", "--", origin,
 		local, NULL };
-	int status = 0;
+	posix_spawn_file_actions_t actions;
+	int status = 0, r;
 	pid_t child;
 
 	fflush(stdout);
-	if (posix_spawnp(&child, argv[0], NULL, NULL, argv, environ))
+	if (posix_spawn_file_actions_init(&actions))
+		return command_fail(args, EXIT_CODE_FAILED, "out of memory");
+	r = out_fd < 0 ? 0 : posix_spawn_file_actions_adddup2(&actions, out_fd, STDOUT_FILENO);
+	if (!r)
+		r = posix_spawnp(&child, argv[0], &actions, NULL, argv, environ);
+	posix_spawn_file_actions_destroy(&actions);
+	if (r)
 		return command_fail(args, EXIT_CODE_FAILED, "diff cannot be run");
 	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
 		;
 	if (!WIFEXITED(status) || WEXITSTATUS(status) > 1)
 		return command_fail(args, EXIT_CODE_FAILED, "the two sides cannot be compared");
 	return EXIT_CODE_OK;
+}
+
+/* Through memory: plaintext does not get to a disk by us. */
+static int compare_json(
+	const struct command_common *args, char *origin, char *local, const struct json *conflict)
+{
+	_cleanup_fd_ int fd = memfd_create("cachet-diff", MFD_CLOEXEC);
+	_cleanup_json_ struct json *o = json_new_object();
+	_cleanup_free_ char *text = NULL;
+	off_t len;
+	int r = fd < 0 ? command_fail(args, EXIT_CODE_FAILED, "no memory for the comparison")
+		       : compare(args, origin, local, fd);
+
+	if (r != EXIT_CODE_OK)
+		return r;
+	len = lseek(fd, 0, SEEK_END);
+	text = len < 0 ? NULL : calloc(1, (size_t)len + 1);
+	if (!text || io_pread_full(fd, text, (size_t)len, 0))
+		return command_fail(args, EXIT_CODE_FAILED, "the comparison cannot be read");
+	json_set_copy(o, "conflict", conflict);
+	if (bytes_is_utf8((const uint8_t *)text, (size_t)len))
+		json_set_string(o, "diff", text);
+	else
+		json_set_bytes(o, "diff_base64", (const uint8_t *)text, (size_t)len);
+	return show_json(o);
 }
 
 static int run_diff(int argc, char **argv)
@@ -249,7 +278,7 @@ static int run_diff(int argc, char **argv)
 	struct command_common args = { 0 };
 	const struct json *o;
 	uint64_t id;
-	int r = parse_one(&command_conflicts_diff, &args, &t, &id, argc, argv);
+	int r = conflicts_parse_one(&command_conflicts_diff, &args, &t, &id, argc, argv);
 
 	if (r == COMMAND_GO)
 		r = find_one(&args, &t, id, &reply, &o);
@@ -257,8 +286,6 @@ static int run_diff(int argc, char **argv)
 		r = target_do(&args, &t, "status", TARGET_DAEMON, &status);
 	if (r != COMMAND_GO)
 		return r;
-	if (args.json)
-		return show_json(o);
 	origin = show_string(o, "origin_path");
 	local = show_string(o, "local_path");
 	mountpoint = show_string(status, "mountpoint");
@@ -268,26 +295,5 @@ static int run_diff(int argc, char **argv)
 	if (asprintf(&a, "%s/%s", mountpoint, origin) < 0 ||
 		asprintf(&b, "%s/%s", mountpoint, local) < 0)
 		return command_fail(&args, EXIT_CODE_FAILED, "out of memory");
-	return compare(&args, a, b);
-}
-
-static int run_resolve(int argc, char **argv)
-{
-	_cleanup_json_ struct json *request = json_new_object(), *reply = NULL;
-	_cleanup_target_ struct target t = { 0 };
-	struct command_common args = { 0 };
-	uint64_t id;
-	int r = parse_one(&command_conflicts_resolve, &args, &t, &id, argc, argv);
-
-	if (r != COMMAND_GO)
-		return r;
-	json_set_string(request, "do", "resolve");
-	json_set_u64(request, "id", id);
-	r = target_ask(&args, &t, request, TARGET_DIRECT, TARGET_TIMEOUT_MS, &reply);
-	if (r != COMMAND_GO)
-		return r;
-	if (args.json)
-		return show_json(reply);
-	printf("settled\n");
-	return EXIT_CODE_OK;
+	return args.json ? compare_json(&args, a, b, o) : compare(&args, a, b, -1);
 }

@@ -51,6 +51,7 @@ void config_free(struct config *c)
 	free(c->trust_check);
 	free(c->lock_on);
 	free(c->volume_dir);
+	merge_rules_done(&c->conflicts);
 	free(c);
 }
 
@@ -75,7 +76,7 @@ int config_check_name(const char *name, char **error)
 }
 
 /* The members of the file, in the order they are written. */
-enum member_type { MEMBER_TEXT, MEMBER_TEXT_OPTIONAL, MEMBER_NUMBER, MEMBER_FLAG };
+enum member_type { MEMBER_TEXT, MEMBER_TEXT_OPTIONAL, MEMBER_NUMBER, MEMBER_FLAG, MEMBER_RULES };
 
 static const struct member {
 	const char *key;
@@ -96,6 +97,7 @@ static const struct member {
 	{ "scrub_rate", MEMBER_NUMBER, offsetof(struct config, scrub_rate) },
 	{ "rekey_days", MEMBER_NUMBER, offsetof(struct config, rekey_days) },
 	{ "lock_idle_ms", MEMBER_NUMBER, offsetof(struct config, lock_idle_ms) },
+	{ "conflicts", MEMBER_RULES, offsetof(struct config, conflicts) },
 };
 
 static const struct member *find_member(const char *key)
@@ -126,6 +128,8 @@ static int read_member(const struct json *o, const struct member *m, struct conf
 
 	if (!json_has(o, m->key) && m->type != MEMBER_TEXT)
 		return 0;
+	if (m->type == MEMBER_RULES)
+		return config_rules_read(o, m->key, c, error);
 	if (m->type == MEMBER_NUMBER) {
 		r = json_get_u64(o, m->key, field);
 	} else if (m->type == MEMBER_FLAG) {
@@ -235,6 +239,8 @@ static struct json *to_json(const struct config *c)
 			json_set_u64(o, members[i].key, *(const uint64_t *)field);
 		else if (members[i].type == MEMBER_FLAG)
 			json_set_bool(o, members[i].key, *(const bool *)field);
+		else if (members[i].type == MEMBER_RULES)
+			config_rules_write(o, members[i].key, &c->conflicts);
 		else if (*(char *const *)field)
 			json_set_string(o, members[i].key, *(char *const *)field);
 	}

@@ -51,6 +51,7 @@ int opening_volume(const struct config *c, const struct secret *kek, enum openin
 		.uid = getuid(),
 		.gid = getgid(),
 		.host = host,
+		.rules = &c->conflicts,
 		.kek = kek,
 		.lease_first = how == OPENING_IF_NEEDED,
 	};

@@ -232,7 +232,12 @@ static int add_conflict(void *arg, const struct outbox_conflict *c)
 	report_text(o, "local_path", c->path);
 	report_text(o, "origin_path", c->other_path);
 	json_set_i64(o, "created_ns", c->created_ns);
-	json_set_bool(o, "resolved", c->resolved);
+	json_set_bool(o, "has_base", c->has_base);
+	json_set_bool(o, "resolved", c->resolved_ns != 0);
+	if (c->resolved_ns) {
+		json_set_i64(o, "resolved_ns", c->resolved_ns);
+		json_set_string(o, "outcome", c->outcome);
+	}
 	return 0;
 }
 

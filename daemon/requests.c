@@ -21,6 +21,7 @@
 #include "daemon/rekeying.h"
 #include "daemon/report.h"
 #include "daemon/requests_priv.h"
+#include "daemon/resolving.h"
 
 #define KEY_LEN ((size_t)32)
 #define WAIT_SLICE_MIN_MS 2000
@@ -182,13 +183,10 @@ static int do_drop(struct request *q)
 
 static int do_resolve(struct request *q)
 {
-	uint64_t id;
-	int r;
+	const char *sentence = NULL;
+	int r = resolving_run(q->d, q->in, &sentence);
 
-	if (json_get_u64(q->in, "id", &id))
-		return say(q, CE_USAGE, "'id' is missing: the number of a conflict");
-	r = outbox_conflict_resolve(q->d->volume, id);
-	return r == -ENOENT ? say(q, r, "no open conflict has that number") : r;
+	return sentence ? say(q, r, sentence) : r;
 }
 
 static int do_online(struct request *q)

@@ -7,7 +7,7 @@
  *     journal                   "operations": every operation not yet acknowledged
  *     retry, drop {seq}         of a refused or held operation
  *     conflicts {all?}          "conflicts"
- *     resolve {id}              a conflict is settled: it is no longer shown
+ *     resolve {id, pick?, content?}  a conflict is settled (daemon/resolving.h)
  *     stat {path}               one object; the path is relative to the mount's root
  *     sync {wait?, timeout_ms?} probe, poll and replay now *
  *     online, offline           *

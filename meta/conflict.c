@@ -29,18 +29,21 @@ int conflict_insert(struct db *db, struct conflict_row *c)
 	bind_path(&s, c->other_path);
 	stmt_bind_i64(&s, c->created_ns);
 	stmt_bind_i64(&s, c->resolved_ns);
+	stmt_bind_u64(&s, c->base);
+	stmt_bind_u64(&s, c->outcome);
 	r = stmt_run(&s);
 	if (r == 0)
 		c->id = stmt_last_id(&s);
 	return r;
 }
 
-int conflict_resolve(struct db *db, uint64_t id, int64_t now_ns)
+int conflict_resolve(struct db *db, uint64_t id, int64_t now_ns, uint32_t outcome)
 {
 	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_CONFLICT_RESOLVE);
 
 	stmt_bind_u64(&s, id);
 	stmt_bind_i64(&s, now_ns);
+	stmt_bind_u64(&s, outcome);
 	return stmt_run_one(&s);
 }
 
@@ -55,7 +58,27 @@ static int conflict_read(struct stmt *s, struct conflict_row *c)
 	c->other_path = stmt_dup(s, NULL);
 	c->created_ns = stmt_i64(s);
 	c->resolved_ns = stmt_i64(s);
+	c->base = stmt_u64(s);
+	c->outcome = (uint32_t)stmt_u64(s);
 	return s->error;
+}
+
+int conflict_get(struct db *db, uint64_t id, struct conflict_row *out)
+{
+	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_CONFLICT_GET);
+	struct conflict_row c = { 0 };
+	int r;
+
+	stmt_bind_u64(&s, id);
+	r = stmt_row(&s);
+	if (r != 1)
+		return r ? r : -ENOENT;
+	r = conflict_read(&s, &c);
+	if (r)
+		conflict_row_done(&c);
+	else
+		*out = c;
+	return r;
 }
 
 int conflict_each(struct db *db, bool open_only, conflict_fn *fn, void *arg)
@@ -74,4 +97,46 @@ int conflict_each(struct db *db, bool open_only, conflict_fn *fn, void *arg)
 			return r < 0 ? r : 0;
 	}
 	return r;
+}
+
+static void bind_record(struct stmt *s, uint64_t store, const char *rid)
+{
+	stmt_bind_u64(s, store);
+	stmt_bind_text(s, rid);
+}
+
+int conflict_base_put(struct db *db, uint64_t store, const char *rid, uint64_t map)
+{
+	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_BASE_PUT);
+
+	bind_record(&s, store, rid);
+	stmt_bind_u64(&s, map);
+	return stmt_run(&s);
+}
+
+int conflict_base_get(struct db *db, uint64_t store, const char *rid, uint64_t *map)
+{
+	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_BASE_GET);
+	int r;
+
+	bind_record(&s, store, rid);
+	r = stmt_row(&s);
+	if (r == 1)
+		*map = stmt_u64(&s);
+	return r == 1 ? s.error : r ? r : -ENOENT;
+}
+
+int conflict_base_delete(struct db *db, uint64_t store, const char *rid)
+{
+	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_BASE_DELETE);
+
+	bind_record(&s, store, rid);
+	return stmt_run(&s);
+}
+
+int conflict_base_tidy(struct db *db)
+{
+	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_BASE_STRAY);
+
+	return stmt_run(&s);
 }

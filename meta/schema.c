@@ -117,6 +117,15 @@ static const char tables_2[] =
 	") STRICT;"
 	"INSERT INTO redo(one, number, at, salt, next)"
 	" VALUES(1, 0, 0, randomblob(8), randomblob(8));";
+
+static const char tables_3[] =
+	"CREATE TABLE base("
+		"store INTEGER NOT NULL, rid TEXT NOT NULL, map INTEGER NOT NULL, PRIMARY KEY(store, rid)"
+	") STRICT, WITHOUT ROWID;"
+	"CREATE INDEX base_map ON base(map);"
+	"ALTER TABLE conflict ADD COLUMN base INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE conflict ADD COLUMN outcome INTEGER NOT NULL DEFAULT 0;"
+	"CREATE INDEX conflict_base ON conflict(base) WHERE base > 0;";
 /* clang-format on */
 
 /* The root belongs to who makes the volume. (The table of statements is prepared after the schema.) */
@@ -150,8 +159,14 @@ static int to_version_2(struct db *db)
 	return db_exec(db, tables_2);
 }
 
+static int to_version_3(struct db *db)
+{
+	return db_exec(db, tables_3);
+}
+
 /* steps[v] leads from version v to v + 1. */
-static int (*const steps[SCHEMA_VERSION])(struct db *db) = { to_version_1, to_version_2 };
+static int (*const steps[SCHEMA_VERSION])(
+	struct db *db) = { to_version_1, to_version_2, to_version_3 };
 
 int schema_version(struct db *db, int *out)
 {

@@ -47,7 +47,10 @@
  * deferred  entries of the feed that cannot be applied yet.                              [cache]
  *           (store, rid, reason 0 parent unknown 1 object busy 2 held, parent_rid, entry TEXT) PRIMARY KEY(store, rid) WITHOUT ROWID, index (store, parent_rid)
  * conflict  (id INTEGER PRIMARY KEY AUTOINCREMENT, store, kind, object  of the kept copy, rid  at the origin,
- *            path BLOB, other_path BLOB, created_ns, resolved_ns)                        [truth]
+ *            path BLOB, other_path BLOB, created_ns, resolved_ns, base  map of what both sides began with or 0,
+ *            outcome  how it was resolved) partial index (base) where base > 0           [truth]
+ * base      what unsent content of a record is based on, kept for a merge: a snapshot's map.
+ *           (store, rid, map) PRIMARY KEY(store, rid) WITHOUT ROWID, index (map)        [cache]
  * redo      one row: the mark up to which the index has what the redo log has (meta/redo.h).       [truth]
  *           (one INTEGER PRIMARY KEY, number  of the last record, at  where its epoch goes on,
  *            salt BLOB 8  of the epoch, next BLOB 8  salt of the epoch after it)
@@ -58,7 +61,7 @@
 
 #include "base/macros.h"
 
-#define SCHEMA_VERSION 2
+#define SCHEMA_VERSION 3
 /* Since this one the index has a redo log. */
 #define SCHEMA_VERSION_REDO 2
 

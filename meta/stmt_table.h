@@ -125,7 +125,10 @@
 		"SELECT id FROM map WHERE id > ? AND blob > 0 ORDER BY id LIMIT ?")                \
 	STMT(MAP_STRAY,                                                                            \
 		"SELECT id FROM map WHERE state > 0 AND NOT EXISTS"                                \
-		" (SELECT 1 FROM op WHERE op.map = map.id AND op.map > 0) ORDER BY id LIMIT ?")    \
+		" (SELECT 1 FROM op WHERE op.map = map.id AND op.map > 0)"                         \
+		" AND NOT EXISTS (SELECT 1 FROM base WHERE base.map = map.id)"                     \
+		" AND NOT EXISTS (SELECT 1 FROM conflict c WHERE c.base = map.id AND c.base > 0)"  \
+		" ORDER BY id LIMIT ?")                                                            \
 	STMT(MAP_SHARING,                                                                          \
 		"SELECT id FROM map WHERE blob = ? AND blob > 0 AND object = ? ORDER BY id LIMIT ?")            \
 	STMT(CHUNK_PUT,                                                                            \
@@ -237,11 +240,22 @@
 	/* conflict, event */                                                                      \
 	STMT(CONFLICT_INSERT,                                                                      \
 		"INSERT INTO conflict(store, kind, object, rid, path, other_path, created_ns,"     \
-		" resolved_ns) VALUES(?, ?, ?, ?, ?, ?, ?, ?)")                                    \
-	STMT(CONFLICT_RESOLVE, "UPDATE conflict SET resolved_ns = ?2 WHERE id = ?1")               \
+		" resolved_ns, base, outcome) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")               \
+	STMT(CONFLICT_RESOLVE,                                                                     \
+		"UPDATE conflict SET resolved_ns = ?2, outcome = ?3, base = 0"                     \
+		" WHERE id = ?1 AND resolved_ns = 0")                                              \
+	STMT(CONFLICT_GET,                                                                         \
+		"SELECT id, store, kind, object, rid, path, other_path, created_ns, resolved_ns,"  \
+		" base, outcome FROM conflict WHERE id = ?")                                       \
 	STMT(CONFLICT_EACH,                                                                        \
-		"SELECT id, store, kind, object, rid, path, other_path, created_ns, resolved_ns"   \
-		" FROM conflict WHERE ?1 = 0 OR resolved_ns = 0 ORDER BY id")                      \
+		"SELECT id, store, kind, object, rid, path, other_path, created_ns, resolved_ns,"  \
+		" base, outcome FROM conflict WHERE ?1 = 0 OR resolved_ns = 0 ORDER BY id")        \
+	STMT(BASE_PUT, "INSERT OR REPLACE INTO base(store, rid, map) VALUES(?, ?, ?)")             \
+	STMT(BASE_GET, "SELECT map FROM base WHERE store = ? AND rid = ?")                         \
+	STMT(BASE_DELETE, "DELETE FROM base WHERE store = ? AND rid = ?")                          \
+	STMT(BASE_STRAY,                                                                           \
+		"DELETE FROM base WHERE NOT EXISTS"                                                \
+		" (SELECT 1 FROM op WHERE op.rid = base.rid AND op.store = base.store AND op.kind = 1)") \
 	STMT(EVENT_LAST, "SELECT id, hash FROM event ORDER BY id DESC LIMIT 1")                    \
 	STMT(EVENT_LAST_ID, "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'event'") \
 	STMT(EVENT_APPEND,                                                                         \

@@ -58,12 +58,23 @@ struct conflict_row {
 	struct row_rid rid;
 	char *path, *other_path; /* owned; conflict_row_done */
 	int64_t created_ns, resolved_ns;
+	uint64_t base;    /* a map, or 0; none once it is resolved */
+	uint32_t outcome; /* enum merge_pick of cache/merge.h */
 };
 void conflict_row_done(struct conflict_row *c);
 int conflict_insert(struct db *db, struct conflict_row *c) MUST_CHECK;
-int conflict_resolve(struct db *db, uint64_t id, int64_t now_ns) MUST_CHECK;
+/* -ENOENT: there is no open one. Its base is the caller's. */
+int conflict_resolve(struct db *db, uint64_t id, int64_t now_ns, uint32_t outcome) MUST_CHECK;
+int conflict_get(struct db *db, uint64_t id, struct conflict_row *out) MUST_CHECK;
 typedef int conflict_fn(void *arg, const struct conflict_row *c);
 int conflict_each(struct db *db, bool open_only, conflict_fn *fn, void *arg) MUST_CHECK;
+
+/* What the unsent content of a record is based on. get: -ENOENT. */
+int conflict_base_put(struct db *db, uint64_t store, const char *rid, uint64_t map) MUST_CHECK;
+int conflict_base_get(struct db *db, uint64_t store, const char *rid, uint64_t *map) MUST_CHECK;
+int conflict_base_delete(struct db *db, uint64_t store, const char *rid) MUST_CHECK;
+/* Those of records without unsent content. Their maps are stray then. */
+int conflict_base_tidy(struct db *db) MUST_CHECK;
 
 /* Appends; hash = SHA-256(previous hash ‖ fields), docs/format.md. `detail` is JSON without names
  * or content. */

@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "base/error.h"
+#include "cache/merge.h"
 #include "cache/outbox.h"
 #include "cache/remote.h"
 #include "sync/backoff.h"
@@ -114,6 +115,7 @@ void sync_publish(struct sync *s)
 	pthread_mutex_lock(&s->lock);
 	publish_link(s);
 	s->status.feed_live = link_usable(&s->link) && feed_all_live(s);
+	s->merge.quiet = merge_is_quiet(s);
 	s->status.deletes_held = feed_any_held(s);
 	s->status.fetched_bytes = s->fetch.bytes;
 	s->status.sent_bytes = counts.sent;
@@ -297,7 +299,7 @@ static uint64_t steps(struct sync *s)
 {
 	static uint64_t (*const all[])(struct sync * s, uint64_t now_ms) = { connect_step,
 		hurry_step, feed_step, replay_step, fetch_step, bulk_step, check_step, question_step, job_step,
-		deferred_step, renew_step };
+		deferred_step, renew_step, merge_step };
 	uint64_t now = sync_now_ms(), due = s->pause_ms > now ? s->pause_ms : SYNC_NEVER, one;
 
 	for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
@@ -338,6 +340,7 @@ static void round_once(struct sync *s)
 	take_asked(s);
 	worker_reap(s->index);
 	worker_reap(s->fill);
+	worker_reap(s->merge.worker);
 	renew_reap(s);
 	quiet = take_changes(s, sync_now_ms());
 	if (s->abandon)
@@ -457,12 +460,15 @@ int sync_start(struct sync *s)
 	if (!r)
 		r = worker_new(wake, s, &s->fill);
 	if (!r)
+		r = worker_new(wake, s, &s->merge.worker);
+	if (!r)
 		r = renew_start(s, wake);
 	if (!r)
 		r = worker_thread(&s->thread, sync_main, s);
 	if (r) {
 		worker_free(steal_ptr(&s->index));
 		worker_free(steal_ptr(&s->fill));
+		worker_free(steal_ptr(&s->merge.worker));
 		renew_stop(s);
 		return r;
 	}
@@ -491,6 +497,7 @@ void sync_stop(struct sync *s)
 	pinned_stop(s);
 	pthread_join(s->thread, NULL);
 	renew_stop(s);
+	worker_free(steal_ptr(&s->merge.worker));
 	worker_free(s->index);
 	worker_free(s->fill); /* a piece that ends may still hand it the end of its transfer */
 	s->index = s->fill = NULL;
@@ -507,6 +514,7 @@ void sync_free(struct sync *s)
 	check_free_all(s);
 	question_free_all(s);
 	job_free_all(s);
+	merge_free_all(s);
 	renew_free(s);
 	if (s->origin)
 		s->origin->ops->close(s->origin);
@@ -598,7 +606,8 @@ static bool is_idle(const struct sync *s, uint64_t gen)
 
 	while (f && f->seen_gen >= gen)
 		f = f->next;
-	return !f && s->stores_known && s->replay.quiet_gen >= gen;
+	return !f && s->stores_known && s->replay.quiet_gen >= gen && s->merge.quiet &&
+	       merge_noted(s->volume) == s->merge.seen;
 }
 
 /* Lock held: does the brake hold what was asked for since `gen`? */

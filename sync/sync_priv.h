@@ -149,6 +149,15 @@ struct sync {
 		uint64_t next_ms;
 	} jobs;
 	atomic_bool jobs_changed;
+	struct {
+		struct worker *worker;
+		bool running, ran;
+		bool quiet; /* all that was noted has been looked at; under lock */
+		uint64_t seen; /* merge_noted() when the last run began; written under lock */
+		uint64_t due_ms;
+		uint64_t *left; /* numbers of conflicts that stay two files; the run's while it runs */
+		size_t n_left;
+	} merge;
 
 	atomic_bool outbox_changed, stop;
 	atomic_bool names_changed; /* the pins have to be looked at */
@@ -283,6 +292,11 @@ void check_free_all(struct sync *s);
 uint64_t job_step(struct sync *s, uint64_t now_ms);
 void job_abandon(struct sync *s);
 void job_free_all(struct sync *s);
+
+/* --- merge.c: conflicts that a rule settles --- */
+uint64_t merge_step(struct sync *s, uint64_t now_ms);
+bool merge_is_quiet(const struct sync *s);
+void merge_free_all(struct sync *s);
 
 /* --- question.c: answers of queries --- */
 uint64_t question_step(struct sync *s, uint64_t now_ms);

@@ -1,6 +1,8 @@
 /* What the sender is given, and when; what people may do with the journal. */
 #include "origin_model.h"
 
+#include "cache/merge.h"
+
 #define NOW (clock_wall_ns() / NS_PER_MS)
 
 struct batch {
@@ -417,6 +419,7 @@ static void both_edits_survive_and_are_listed(void **state)
 	struct origin_model *m = om_new(1);
 	uint64_t cursor = 0, id = 0;
 	struct om_record *r;
+	struct merge *merge;
 
 	ok(tf_write(f, "doc.txt", "base"));
 	om_sync(f, m, &cursor, 10);
@@ -431,7 +434,10 @@ static void both_edits_survive_and_are_listed(void **state)
 	assert_string_equal(m->rec[1].content, "ours");
 	ok(outbox_conflicts(f->v, true, count_conflict, &id));
 	assert_int_not_equal(id, 0);
-	ok(outbox_conflict_resolve(f->v, id));
+	ok(merge_open(f->v, id, &merge));
+	ok(merge_take(merge, MERGE_PICK_BOTH, NULL, 0));
+	merge_free(merge);
+	assert_int_equal(merge_open(f->v, id, &merge), -ENOENT);
 	id = 0;
 	ok(outbox_conflicts(f->v, true, count_conflict, &id));
 	assert_int_equal(id, 0);

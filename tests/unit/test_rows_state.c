@@ -268,12 +268,12 @@ static void test_conflicts_are_listed_until_resolved(void **state)
 	assert_int_equal(conflict_insert(e->db, &c), 0);
 	assert_int_equal(conflict_each(e->db, true, see_conflict, &n), 0);
 	assert_int_equal(n, 1);
-	assert_int_equal(conflict_resolve(e->db, c.id, 9), 0);
+	assert_int_equal(conflict_resolve(e->db, c.id, 9, 2), 0);
 	assert_int_equal(conflict_each(e->db, true, see_conflict, &n), 0);
 	assert_int_equal(n, 1);
 	assert_int_equal(conflict_each(e->db, false, see_conflict, &n), 0);
 	assert_int_equal(n, 2);
-	assert_int_equal(conflict_resolve(e->db, c.id + 1, 9), -ENOENT);
+	assert_int_equal(conflict_resolve(e->db, c.id + 1, 9, 2), -ENOENT);
 }
 
 static void append_three(struct db *db)
