@@ -401,9 +401,7 @@ static int insert_fresh(struct take *t)
 		.btime_ns = now,
 	};
 	r = tree_row_end(v, object_insert(v->db, &t->fresh, NULL, 0));
-	if (!r)
-		tree_hold(v, t->fresh.id);
-	else
+	if (r)
 		t->fresh.id = 0;
 	return r;
 }
@@ -424,11 +422,8 @@ static void take_end(struct take *t)
 {
 	if (t->file)
 		file_unref(t->file, true);
-	if (!t->fresh.id)
-		return;
-	/* One that got no name goes with the last hold. */
-	(void)live_unlinked(t->m->v, t->fresh.id);
-	tree_drop(t->m->v, t->fresh.id, 1);
+	if (t->fresh.id)
+		tree_dropped(t->m->v, t->fresh.id); /* if it got no name */
 }
 
 int merge_take(struct merge *m, enum merge_pick pick, const void *content, size_t len)
