@@ -1,4 +1,6 @@
 /* Conflicts: both sides were kept, or a rule has settled them. */
+#include "cli/conflicts.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <spawn.h>
@@ -12,7 +14,6 @@
 #include "base/bytes.h"
 #include "base/io.h"
 #include "cli/commands.h"
-#include "cli/conflicts.h"
 #include "cli/show.h"
 #include "cli/target.h"
 
