@@ -19,6 +19,7 @@
 #include "cache/unsent.h"
 #include "cache/volume_priv.h"
 #include "crypto/keysource.h"
+#include "meta/arena.h"
 
 #define TEXT_MAX 8192
 #define SEQ_SHIFT 40 /* chunk sequence number = times opened << 40 | counter, from the newest keys on */
@@ -397,9 +398,10 @@ int volume_lock(struct volume *v)
 	return r ? r : synced;
 }
 
-void volume_forget_ciphers(void)
+void volume_forget(void)
 {
 	aead_forget();
+	arena_wipe();
 }
 
 int volume_unlock(struct volume *v, const struct volume_options *o, char **error)

@@ -86,8 +86,8 @@ void volume_close(struct volume *v);
  * stopped whoever else uses it. volume_unlock takes dir, limit and the like from before; on failure it stays locked.
  */
 int volume_lock(struct volume *v) MUST_CHECK;
-/* What cipher contexts of all threads hold; no thread may be using one. */
-void volume_forget_ciphers(void);
+/* After volume_lock: what cipher contexts of all threads and pages of the index hold. No thread may be using one. */
+void volume_forget(void);
 int volume_unlock(struct volume *v, const struct volume_options *o, char **error) MUST_CHECK;
 
 /* Everything that was committed before the call is durable after it; callers share one sync. */

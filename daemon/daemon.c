@@ -24,6 +24,7 @@
 #include "daemon/mountpoint.h"
 #include "daemon/notify.h"
 #include "daemon/opening.h"
+#include "daemon/privilege.h"
 #include "daemon/session.h"
 #include "daemon/signals.h"
 
@@ -165,15 +166,13 @@ static int go_to_memory(struct daemon *d)
 
 static int open_volume(struct daemon *d)
 {
-	int r = d->memory_only
-			? 0
-			: opening_volume(d->o->config, NULL,
-				  d->o->offline ? OPENING_OFFLINE : OPENING_ASK, &d->state.volume,
-				  &d->error);
+	int r;
 
-	if (r == CE_UNTRUSTED)
-		return go_to_memory(d);
-	return d->memory_only ? open_in_memory(d) : r;
+	if (d->memory_only)
+		return open_in_memory(d);
+	r = opening_volume(d->o->config, NULL, d->o->offline ? OPENING_OFFLINE : OPENING_ASK,
+		&d->state.volume, &d->error);
+	return r == CE_UNTRUSTED ? go_to_memory(d) : r;
 }
 
 /*
@@ -204,6 +203,12 @@ static int start(struct daemon *d)
 	bool left_a_mount = fs_is_stale(o->mountpoint);
 	int r = signals_block();
 
+	if (!r) {
+		r = privilege_drop(o->config->key_source);
+		if (r)
+			return config_say(
+				&d->error, r, "privileges cannot be given up: %s", error_text(r));
+	}
 	if (!r)
 		r = after_predecessor(d, free_place, false);
 	if (!r)

@@ -25,7 +25,7 @@
 #define DAEMON_LOG_MAX_BYTES (1 << 20) /* a longer one is begun anew at the next start */
 
 struct daemon_options {
-	struct config *config; /* changed by a memory-only mount, as memory_prepare says */
+	struct config *config;  /* memory_prepare changes it */
 	const char *mountpoint; /* absolute */
 	bool foreground;
 	bool offline;

@@ -135,7 +135,7 @@ static void take_keys(void *arg)
 	sync_free(steal_ptr(&s->l->d->sync));
 	note(s->l, "lock", s->reason);
 	s->code = volume_lock(s->l->d->volume);
-	volume_forget_ciphers();
+	volume_forget();
 }
 
 static bool may(struct locking *l)

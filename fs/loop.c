@@ -31,6 +31,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/secret.h"
 
 #define LOOP_MAX_DEFAULT 512
 #define LOOP_KEEP 4   /* parked threads that stay */
@@ -61,13 +62,22 @@ struct worker {
 	bool reader;
 	unsigned streak, misses;
 	struct fuse_buf buf;
+	size_t buf_used;
 	void *scratch;
-	size_t scratch_len;
+	size_t scratch_len, scratch_used;
 };
 
 static _Thread_local struct worker *loop_self;
 
 static void *loop_thread(void *arg);
+
+/* A thread that sleeps, or is gone, has nothing of what passed through it. */
+static void loop_wipe(struct worker *w)
+{
+	secret_wipe(w->buf.mem, w->buf_used);
+	secret_wipe(w->scratch, w->scratch_used);
+	w->buf_used = w->scratch_used = 0;
+}
 
 int loop_new(struct fuse_session *se, unsigned threads, struct loop **out)
 {
@@ -215,15 +225,17 @@ void *loop_scratch(size_t len)
 	struct worker *w = loop_self;
 	void *bigger;
 
-	if (len <= w->scratch_len)
-		return w->scratch;
-	bigger = malloc(len);
-	if (!bigger)
-		return NULL;
-	free(w->scratch);
-	w->scratch = bigger;
-	w->scratch_len = len;
-	return bigger;
+	if (len > w->scratch_len) {
+		bigger = malloc(len);
+		if (!bigger)
+			return NULL;
+		secret_wipe(w->scratch, w->scratch_used);
+		free(w->scratch);
+		w->scratch = bigger;
+		w->scratch_len = len;
+	}
+	w->scratch_used = MAX_OF(w->scratch_used, len);
+	return w->scratch;
 }
 
 /* Lock held. Sleeps until called or stopped; false when the thread is to end. */
@@ -251,7 +263,7 @@ static bool loop_park(struct loop *l)
 static bool loop_spin(struct worker *w)
 {
 	struct loop *l = w->loop;
-	struct pollfd p = {.fd = l->fd, .events = POLLIN};
+	struct pollfd p = { .fd = l->fd, .events = POLLIN };
 	int64_t end;
 
 	if (l->spin_ns == 0 || w->misses >= LOOP_SPIN_MISSES)
@@ -270,8 +282,8 @@ static bool loop_spin(struct worker *w)
 static void loop_sleep(struct worker *w)
 {
 	struct pollfd p[2] = {
-		{.fd = w->loop->fd, .events = POLLIN},
-		{.fd = w->loop->stop_fd, .events = POLLIN},
+		{ .fd = w->loop->fd, .events = POLLIN },
+		{ .fd = w->loop->stop_fd, .events = POLLIN },
 	};
 	int64_t start = clock_boot_ns();
 
@@ -293,6 +305,7 @@ static bool loop_idle(struct worker *w)
 		return false;
 	if (loop_spin(w))
 		return true;
+	loop_wipe(w);
 	pthread_mutex_lock(&l->lock);
 	if (l->readers > 1) {
 		l->readers--;
@@ -333,6 +346,7 @@ static void loop_work(struct worker *w)
 	while (go && !loop_must_end(w->loop)) {
 		r = fuse_session_receive_buf(se, &w->buf);
 		if (r > 0) {
+			w->buf_used = MAX_OF(w->buf_used, (size_t)r);
 			fuse_session_process_buf(se, &w->buf);
 			loop_balance(w);
 		} else if (r == -EAGAIN) {
@@ -348,10 +362,11 @@ static void loop_work(struct worker *w)
 static void *loop_thread(void *arg)
 {
 	struct loop *l = arg;
-	struct worker w = {.loop = l, .reader = true};
+	struct worker w = { .loop = l, .reader = true };
 
 	loop_self = &w;
 	loop_work(&w);
+	loop_wipe(&w);
 	free(w.buf.mem);
 	free(w.scratch);
 	pthread_mutex_lock(&l->lock);

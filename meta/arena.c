@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 #include <sqlite3.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 
@@ -22,7 +23,7 @@ static void lock_part(void *p, size_t len)
 
 /* Process-wide by nature: SQLite has one such arena. Never freed. */
 static void *memory;
-static size_t memory_len;
+static size_t memory_len, slot_len;
 
 static void setup(void)
 {
@@ -45,6 +46,7 @@ static void setup(void)
 	}
 	memory = p;
 	memory_len = len;
+	slot_len = (size_t)slot;
 }
 
 void arena_setup(void)
@@ -52,6 +54,17 @@ void arena_setup(void)
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 	pthread_once(&once, setup);
+}
+
+/* A free slot begins with SQLite's link to the next. */
+void arena_wipe(void)
+{
+	int used = 0, most = 0;
+
+	if (sqlite3_status(SQLITE_STATUS_PAGECACHE_USED, &used, &most, 0) != SQLITE_OK || used)
+		return;
+	for (size_t at = 0; at < memory_len; at += slot_len)
+		explicit_bzero((char *)memory + at + sizeof(void *), slot_len - sizeof(void *));
 }
 
 const void *arena_memory(size_t *len)

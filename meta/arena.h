@@ -14,6 +14,9 @@
 
 void arena_setup(void);
 
+/* Wipes it, when no index of the process is open; nobody opens one meanwhile. */
+void arena_wipe(void);
+
 /* The memory, NULL when SQLite was in use before arena_setup(). */
 const void *arena_memory(size_t *len);
 
