@@ -17,6 +17,7 @@
 #include "daemon/config_priv.h"
 #include "daemon/control.h"
 #include "daemon/daemon_priv.h"
+#include "daemon/hidden.h"
 #include "daemon/exit_code.h"
 #include "daemon/holder.h"
 #include "daemon/locking.h"
@@ -100,6 +101,9 @@ static int mount_it(struct daemon *d)
 		.allow_other = o->allow_other,
 		.read_only = o->read_only,
 		.deadline_ms = (unsigned)o->config->deadline_ms,
+		.hidden = hidden_files,
+		.n_hidden = HIDDEN_FILES,
+		.hidden_arg = &d->state,
 	};
 	int r = fs_new(&options, &d->state.fs, &d->error);
 

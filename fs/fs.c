@@ -21,6 +21,7 @@
 #include "base/log.h"
 #include "fs/fs_init.h"
 #include "fs/fs_priv.h"
+#include "fs/hidden.h"
 #include "fs/loop.h"
 #include "fs/place.h"
 #include "fs/notify.h"
@@ -49,6 +50,10 @@ int fs_new(const struct fs_options *o, struct fs **out, char **error)
 	f->sync = o->sync;
 	f->allow_other = o->allow_other;
 	f->read_only = o->read_only;
+	f->hidden = o->hidden;
+	f->n_hidden = o->n_hidden;
+	f->hidden_arg = o->hidden_arg;
+	clock_gettime(CLOCK_REALTIME, &f->mounted_at);
 	f->threads = o->threads;
 	f->deadline_ms = o->deadline_ms ? o->deadline_ms : SYNC_FETCH_DEADLINE_MS;
 	f->entry_ttl = fs_seconds(o->entry_ttl_ms);
@@ -162,6 +167,7 @@ static int fs_session(struct fs *f)
 	ops_file_fill(&ops);
 	ops_name_fill(&ops);
 	ops_xattr_fill(&ops);
+	hidden_fill(&ops);
 	gate_fill(&ops);
 	fuse_set_log_func(fs_log);
 	r = fuse_opt_add_arg(&args, "cachet") ||

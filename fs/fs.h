@@ -22,6 +22,12 @@
 
 struct fs;
 
+/* A file of the hidden directory (fs/hidden.h): print() says what is in it now; the caller frees *text. */
+struct fs_hidden_file {
+	const char *name;
+	int (*print)(void *arg, char **text, size_t *len);
+};
+
 struct fs_options {
 	struct volume *volume; /* borrowed */
 	struct sync *sync;     /* borrowed; NULL = no origin (tests) */
@@ -30,6 +36,9 @@ struct fs_options {
 	bool read_only;
 	unsigned threads;      /* 0 = default */
 	unsigned deadline_ms;  /* 0 = SYNC_FETCH_DEADLINE_MS */
+	const struct fs_hidden_file *hidden; /* borrowed; NULL: there is no such directory */
+	size_t n_hidden;
+	void *hidden_arg;
 	unsigned entry_ttl_ms, attr_ttl_ms; /* 0 = default: infinite while coherent */
 };
 

@@ -49,6 +49,11 @@ struct fs {
 	unsigned threads, deadline_ms;
 	double entry_ttl, attr_ttl; /* seconds; negative = by coherence */
 
+	const struct fs_hidden_file *hidden;
+	size_t n_hidden;
+	void *hidden_arg;
+	struct timespec mounted_at;
+
 	struct fuse_session *session;
 	struct node_table *nodes;
 	struct node *root;
