@@ -2,14 +2,14 @@
  * Content on its way here.
  *
  *   a reader (any thread)      struct fetch_want on its stack: "the byte at `off` of this version"
- *   the loop                   transfers: one ranged GET each, 1 to 8 MiB, cut into pieces of at
+ *   the loop                   transfers: one ranged GET each, up to 8 MiB, cut into pieces of at
  * most SYNC_FETCH_UNIT_BYTES the fill worker            seals a piece (file_fill), then the wants
  * in it are met
  *
  * A want is not tied to a transfer: whichever transfer of its version covers its offset serves it,
  * so readers of one range share one request, and a want that no transfer covers makes one. A reader
- * that comes where the last transfer ended is sequential: its window doubles up to WINDOW_MAX, and
- * when it has got half-way through the window the next one is fetched ahead.
+ * that comes where the last transfer ended is sequential: its window grows up to WINDOW_MAX, and
+ * when it has got half-way through a large one the next is fetched ahead.
  *
  * Everything of a transfer is of one version: Range with If-Match; 412 or another ETag is CE_STALE.
  * What a transfer that breaks off has brought in whole pieces is kept; the rest is asked for again
@@ -31,6 +31,7 @@
 #include "base/error.h"
 #include "sync/backoff.h"
 
+#define WINDOW_MIN ((uint64_t)256 << 10)
 #define WINDOW_MAX ((uint64_t)8 << 20)
 #define PENDING_MAX 4
 #define TRIES_MAX 4
@@ -40,8 +41,8 @@
 struct fetch_want {
 	struct fetch_want *next;
 	uint64_t object, version, size;
-	uint64_t off, end; /* the missing bytes; `off` is what the reader waits for */
-	uint64_t demand;   /* how far it will read on for certain */
+	uint64_t off;    /* of the missing byte that the reader waits for */
+	uint64_t demand; /* how far it will read on for certain */
 	struct file_range range;
 	struct file *file; /* a reference for the transfer; NULL when taken */
 	bool behind;       /* readers go before */
@@ -421,25 +422,25 @@ static struct fetch_stream *stream_of(struct fetch *f, const struct fetch_want *
 	return st;
 }
 
-/* The reader is at w->off and no transfer covers it: how much to ask for. */
-static uint64_t next_window(struct fetch_stream *st, const struct fetch_want *w)
+/*
+ * How much to ask for at `off`. A reader that jumps gets what it asked for. One that reads on gets
+ * a quarter of what it has read already, so that little is fetched in vain; of a file no longer
+ * than a window, the rest. The kernel's requests do not come in order: near is sequential.
+ */
+static uint64_t next_window(struct fetch_stream *st, const struct fetch_want *w, uint64_t off)
 {
-	uint64_t window = SYNC_FETCH_UNIT_BYTES;
+	uint64_t window = w->demand > off ? w->demand - off : 0;
 
-	if (st->window && w->off == st->next)
-		window = MIN_OF(st->window * 2, WINDOW_MAX);
-	if (w->demand > w->off + window)
-		window = MIN_OF(w->demand - w->off, WINDOW_MAX);
-	st->window = window;
-	return window;
-}
-
-static uint64_t unit_end(uint64_t off, uint64_t window, uint64_t end)
-{
-	uint64_t to = (off + window + SYNC_FETCH_UNIT_BYTES - 1) / SYNC_FETCH_UNIT_BYTES *
-		      SYNC_FETCH_UNIT_BYTES;
-
-	return MIN_OF(to, end);
+	if (!st->window || off + WINDOW_MIN < st->begin || off > st->next + WINDOW_MIN) {
+		st->begin = st->next = off;
+	} else {
+		st->begin = MIN_OF(st->begin, off);
+		window = MAX_OF(window, MAX_OF((off - st->begin) / 4, WINDOW_MIN));
+		if (w->size <= WINDOW_MAX)
+			window = WINDOW_MAX;
+	}
+	st->window = MIN_OF(window, WINDOW_MAX);
+	return st->window;
 }
 
 /* One more window behind the one the reader is in, if it is sequential and that part is not here.
@@ -458,9 +459,8 @@ static void fetch_ahead(struct sync *s, const struct fetch_want *w, const struct
 		return;
 	if (covering(s, w, t->end) || file_open(s->volume, w->object, w->version, false, &file))
 		return;
-	st->window = MIN_OF(st->window * 2, WINDOW_MAX);
-	if (file_missing(file, t->end, st->window, st->window, &range) || !range.len ||
-		range.off != t->end) {
+	if (file_missing(file, t->end, next_window(st, w, t->end), UINT64_MAX, &range) ||
+		!range.len || range.off != t->end) {
 		file_unref(file, false);
 		return;
 	}
@@ -506,7 +506,8 @@ static void answer_want(struct sync *s, const struct fetch_want *like, int code)
 }
 
 /* What the reader found missing may have come since: 0 and len 0 then. */
-static int look_again(struct sync *s, struct fetch_want *w, struct file_range *missing)
+static int look_again(
+	struct sync *s, struct fetch_want *w, uint64_t window, struct file_range *missing)
 {
 	int r = 0;
 
@@ -514,7 +515,9 @@ static int look_again(struct sync *s, struct fetch_want *w, struct file_range *m
 		r = file_open(s->volume, w->object, w->version, false, &w->file);
 	if (r)
 		return r;
-	r = file_missing(w->file, w->off, 1, w->end - w->off, missing);
+	r = file_missing(w->file, w->off, window, UINT64_MAX, missing);
+	if (!r && missing->off != w->off)
+		missing->len = 0;
 	if (r || !missing->len)
 		file_unref(w->file, false);
 	return r;
@@ -525,15 +528,14 @@ static void serve(struct sync *s, struct fetch_want *w)
 	struct fetch_stream *st = stream_of(&s->fetch, w);
 	struct file_range missing;
 	uint64_t end;
-	int r = look_again(s, w, &missing);
+	int r = look_again(s, w, next_window(st, w, w->off), &missing);
 
 	if (r || !missing.len) {
 		answer_want(s, w, r);
 		return;
 	}
-	end = MIN_OF(w->end, missing.off + missing.len);
-	end = clip(s, w, w->off, unit_end(w->off, next_window(st, w), end));
-	st->next = end;
+	end = clip(s, w, w->off, missing.off + missing.len);
+	st->next = MAX_OF(st->next, end);
 	add_transfer(s, w, w->file, w->off, end);
 	if (!covering(s, w, w->off))
 		answer_want(s, w, -ENOMEM);
@@ -680,7 +682,6 @@ static int want_missing(struct sync *s, struct file *f, uint64_t demand,
 		.version = file_version(f),
 		.size = file_size(f),
 		.off = missing->off,
-		.end = missing->off + missing->len,
 		.demand = demand,
 		.range = *missing };
 	int r = file_open(s->volume, w.object, w.version, false, &w.file);

@@ -79,7 +79,7 @@ void sync_cancel(struct sync *s, struct sync_cancel *c);
  * Brings [off, off+len) of the file here. 0 when nothing is missing in the range; CE_OFFLINE (at
  * once when known to be offline, else at the deadline), -EINTR, CE_STALE (the origin has another
  * version now), CE_GONE, CE_AUTH, CE_PROTOCOL, -ENOSPC. Callers for the same range share one
- * transfer; a sequential reader's window doubles up to 8 MiB and is fetched ahead. `cancel` may be
+ * transfer; a sequential reader's window grows up to 8 MiB and is fetched ahead. `cancel` may be
  * NULL.
  */
 int sync_fetch(struct sync *s, struct file *f, uint64_t off, uint64_t len, unsigned deadline_ms,

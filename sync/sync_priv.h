@@ -82,7 +82,7 @@ struct check;
 struct fetch_want;
 struct fetch_transfer;
 struct fetch_stream {
-	uint64_t object, version, next, window;
+	uint64_t object, version, begin, next, window; /* window 0: free */
 };
 struct fetch {
 	struct fetch_want *wants; /* lock */
