@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "cli/commands.h"
 #include "cli/show.h"
@@ -16,6 +17,8 @@
 #include "fs/fs.h"
 
 #define SEND_LAST_MS 1000
+#define BUSY_PAUSE_MS 50
+#define BUSY_TRIES 16
 #define END_TIMEOUT_MS 60000
 
 struct args {
@@ -109,15 +112,33 @@ static int run_fusermount(const char *mountpoint)
 	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EBUSY;
 }
 
+static int try_unmount(const char *mountpoint)
+{
+	int r = umount2(mountpoint, UMOUNT_NOFOLLOW) == 0 ? 0 : -errno;
+
+	return r == -EPERM ? run_fusermount(mountpoint) : r;
+}
+
+/* `df`, an indexer or a process that ends holds a mount for a moment: busy is what stays busy. */
+static int unmount_patiently(const char *mountpoint)
+{
+	const struct timespec pause = { .tv_nsec = BUSY_PAUSE_MS * NS_PER_MS };
+	int r = try_unmount(mountpoint);
+
+	for (int i = 0; r == -EBUSY && i < BUSY_TRIES; i++) {
+		nanosleep(&pause, NULL);
+		r = try_unmount(mountpoint);
+	}
+	return r;
+}
+
 static int unmount_live(const struct args *args, const struct target *t, const char *mountpoint)
 {
 	int r;
 
 	if (args->lazy)
 		return target_do(&args->common, t, "umount", TARGET_DAEMON, NULL);
-	r = umount2(mountpoint, UMOUNT_NOFOLLOW) == 0 ? 0 : -errno;
-	if (r == -EPERM)
-		r = run_fusermount(mountpoint);
+	r = unmount_patiently(mountpoint);
 	if (r == -EBUSY)
 		return command_fail(&args->common, EXIT_CODE_IN_USE,
 			"files on %s are in use (`fuser -m %s` shows by whom); close them, or use "

@@ -39,7 +39,9 @@ def quick(fn):
 
 
 def cat(path):
-    return subprocess.Popen(["cat", str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    """Ends by SIGINT even where the tests were started in the background of a shell, which ignores it."""
+    return subprocess.Popen(["cat", str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
 
 
 @pytest.mark.parametrize("sig", [signal.SIGINT, signal.SIGKILL])
