@@ -144,6 +144,7 @@ static int collect_store(void *arg, const struct store_row *s)
 		.read_only = s->mode == STORE_RO,
 		.local = s->mode == STORE_LOCAL,
 		.listed = s->listed,
+		.validated_ns = s->validated_ns,
 		.listing = listing != 0 };
 	memcpy(out->name, s->name, sizeof(out->name));
 	memcpy(out->cursor, s->cursor, sizeof(out->cursor));

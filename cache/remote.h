@@ -51,6 +51,7 @@ struct remote_store {
 	bool read_only, local, listed;
 	bool listing; /* a listing is under way: go on from the cursor, then remote_listing_end */
 	char cursor[256];
+	int64_t validated_ns; /* the origin last said what is in it; 0 = never */
 };
 /* Makes the store known (a directory of its name, a CEK) or updates its mode. */
 int remote_store_add(struct volume *v, const char *name, bool read_only, uint64_t *id) MUST_CHECK;

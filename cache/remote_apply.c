@@ -155,6 +155,7 @@ static int store_cursor(struct remote_pass *p, const char *cursor)
 	if (strlen(cursor) > STORE_CURSOR_MAX)
 		return CE_PROTOCOL;
 	memcpy(s.cursor, cursor, strlen(cursor) + 1);
+	s.validated_ns = p->now;
 	return store_update(p->v->db, &s);
 }
 

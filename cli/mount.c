@@ -21,7 +21,8 @@
 struct args {
 	struct command_common common;
 	bool foreground, offline, allow_other, read_only;
-	bool memory_only;
+	bool memory_only, strict;
+	uint64_t max_stale_ms;
 	const char *log_file, *fs_options, *token_file;
 };
 
@@ -35,6 +36,11 @@ static const struct option_def options[] = {
 			"/etc/fuse.conf)" },
 	{ "read-only", 'r', OPTION_FLAG, offsetof(struct args, read_only),
 		.help = "refuse every change" },
+	{ "strict", 0, OPTION_FLAG, offsetof(struct args, strict),
+		.help = "ask the origin at each open whether the file is the current version" },
+	{ "max-stale", 0, OPTION_DURATION, offsetof(struct args, max_stale_ms), .min = 1000,
+		.arg = "TIME",
+		.help = "open nothing that the origin has not confirmed for so long" },
 	{ "memory-only", 0, OPTION_FLAG, offsetof(struct args, memory_only),
 		.help = "write nothing to a disk; the volume on the disk is left alone" },
 	{ "token-file", 0, OPTION_STRING, offsetof(struct args, token_file), .arg = "FILE",
@@ -247,6 +253,8 @@ static int run_mount(struct args *args, const char *name, const char *place)
 		return r;
 	if (args->log_file && target_absolute(args->log_file, &log_file))
 		return command_fail(&args->common, EXIT_CODE_USAGE, "the log file cannot be named");
+	config->strict = args->strict;
+	config->max_stale_ms = args->max_stale_ms;
 	o.memory_only = is_memory_only(args, config);
 	o.ask_token = ask_token;
 	o.ask_token_arg = args;

@@ -7,6 +7,8 @@
 #include "cli/show.h"
 #include "cli/target.h"
 
+#define MS_PER_MINUTE 60000
+
 struct args {
 	struct command_common common;
 	bool check;
@@ -55,6 +57,16 @@ static void print(const struct json *o)
 	printf("changed   %s\n", show_age(show_i64(o, "mtime_ns"), age));
 	printf("unsent    %s\n",
 		show_count(show_u64(o, "pending"), "operation", "operations", pending));
+	printf("as of     %s%s\n",
+		show_bool(o, "feed_live") ? "now" : show_age(show_i64(o, "validated_ns"), age),
+		show_bool(o, "strict") ? "; asked anew at each open" : "");
+	if (show_u64(o, "max_stale_ms"))
+		printf("opens     for %" PRIu64 " min after that\n",
+			show_u64(o, "max_stale_ms") / MS_PER_MINUTE);
+	if (show_bool(o, "pinned"))
+		printf("pinned    yes\n");
+	if (show_string(o, "etag"))
+		printf("version   %s\n", show_string(o, "etag"));
 	if (show_string(o, "origin"))
 		printf("origin    %s\n", show_string(o, "origin"));
 }

@@ -15,6 +15,7 @@
 #include "base/json.h"
 #include "cache/rekey.h"
 #include "daemon/config_priv.h"
+#include "sync/freshness.h"
 #include "daemon/session.h"
 
 #define CONFIG_MAX_BYTES 65536
@@ -49,6 +50,8 @@ void config_free(struct config *c)
 	free(c->mountpoint);
 	free(c->ca_file);
 	free(c->trust_check);
+	free(c->freshness);
+	free(c->no_download);
 	free(c->lock_on);
 	free(c->volume_dir);
 	merge_rules_done(&c->conflicts);
@@ -90,6 +93,8 @@ static const struct member {
 	{ "mountpoint", MEMBER_TEXT_OPTIONAL, offsetof(struct config, mountpoint) },
 	{ "ca_file", MEMBER_TEXT_OPTIONAL, offsetof(struct config, ca_file) },
 	{ "trust_check", MEMBER_TEXT_OPTIONAL, offsetof(struct config, trust_check) },
+	{ "freshness", MEMBER_TEXT_OPTIONAL, offsetof(struct config, freshness) },
+	{ "no_download", MEMBER_TEXT_OPTIONAL, offsetof(struct config, no_download) },
 	{ "lock_on", MEMBER_TEXT_OPTIONAL, offsetof(struct config, lock_on) },
 	{ "allow_raw_kek", MEMBER_FLAG, offsetof(struct config, allow_raw_kek) },
 	{ "limit_bytes", MEMBER_NUMBER, offsetof(struct config, limit_bytes) },
@@ -178,6 +183,16 @@ static int check_values(const struct config *c, char **error)
 	return 0;
 }
 
+static int check_freshness(const struct config *c, char **error)
+{
+	_cleanup_free_ struct freshness_rule *rules = NULL;
+	_cleanup_free_ char *why = NULL;
+	size_t n;
+	int r = freshness_parse(c->freshness, &rules, &n, &why);
+
+	return r && why ? config_say(error, r, "%s (configuration %s.json)", why, c->name) : r;
+}
+
 static int parse_config(
 	const char *name, const char *text, size_t len, struct config **out, char **error)
 {
@@ -198,6 +213,8 @@ static int parse_config(
 		r = read_member(o, &members[i], c, error);
 	if (!r)
 		r = check_values(c, error);
+	if (!r)
+		r = check_freshness(c, error);
 	if (!r)
 		*out = steal_ptr(&c);
 	return r;

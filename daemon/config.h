@@ -32,6 +32,10 @@ struct config {
 	char *ca_file;         /* or NULL */
 	bool allow_raw_kek;    /* development: a server may send its key unwrapped */
 	char *trust_check;     /* command: is this machine trusted? or NULL (daemon/memory.h) */
+	char *freshness;       /* rules (sync/freshness.h), or NULL */
+	char *no_download;     /* names of programs, separated by commas, or NULL (fs/refuse.c) */
+	bool strict;           /* not of the file: given at mount, as the next */
+	uint64_t max_stale_ms; /* 0 = none */
 	char *lock_on;         /* screen,sleep; or NULL (daemon/session.h) */
 	char *volume_dir;      /* not of the file: where a memory-only mount is (daemon/memory.h) */
 	uint64_t limit_bytes;  /* 0 = default */

@@ -104,6 +104,7 @@ static int mount_it(struct daemon *d)
 		.hidden = hidden_files,
 		.n_hidden = HIDDEN_FILES,
 		.hidden_arg = &d->state,
+		.no_download = o->config->no_download,
 	};
 	int r = fs_new(&options, &d->state.fs, &d->error);
 

@@ -109,6 +109,9 @@ int opening_sync(const struct config *c, struct volume *v, const struct opening_
 		.ca_file = c->ca_file,
 		.offline = how->offline,
 		.allow_raw_kek = c->allow_raw_kek,
+		.freshness = c->freshness,
+		.strict = c->strict,
+		.max_stale_ms = c->max_stale_ms,
 		.on_keys = how->on_keys,
 		.on_keys_arg = how->arg,
 	};

@@ -7,7 +7,9 @@
 #include <sys/stat.h>
 
 #include "base/bytes.h"
+#include "base/clock.h"
 #include "base/error.h"
+#include "cache/about.h"
 #include "cache/file.h"
 #include "cache/outbox.h"
 #include "cache/remote.h"
@@ -330,17 +332,28 @@ static int missing_bytes(struct volume *v, const struct tree_attr *a, uint64_t *
 	return r;
 }
 
-struct pending_of {
-	const char *path;
-	uint64_t n;
-};
-
-static int count_pending(void *arg, const struct outbox_op *op, const char *path)
+/* As of when, which version, kept or not. */
+static int add_about(struct daemon_state *d, uint64_t object, uint64_t *pending, struct json *out)
 {
-	struct pending_of *p = arg;
+	struct sync_freshness fresh = { .age_ms = UINT64_MAX };
+	struct about a;
+	int r = about_object(d->volume, object, &a);
 
-	if (path && !strcmp(path, p->path))
-		p->n++;
+	if (r)
+		return r;
+	if (d->sync)
+		sync_freshness(d->sync, a.store, &fresh);
+	json_set_string(out, "etag", a.etag[0] ? a.etag : NULL);
+	json_set_bool(out, "pinned", a.pinned);
+	json_set_u64(out, "pending", a.pending);
+	json_set_bool(out, "feed_live", fresh.live);
+	json_set_i64(out, "validated_ns",
+		fresh.age_ms > UINT64_MAX / NS_PER_SEC
+			? a.validated_ns
+			: clock_wall_ns() - (int64_t)fresh.age_ms * NS_PER_MS);
+	json_set_u64(out, "max_stale_ms", fresh.max_stale_ms);
+	json_set_bool(out, "strict", fresh.strict);
+	*pending = a.pending;
 	return 0;
 }
 
@@ -380,7 +393,7 @@ static int add_check(struct daemon_state *d, uint64_t object, unsigned check_ms,
 int report_stat(struct daemon_state *d, const char *path, unsigned check_ms, struct json *out)
 {
 	_cleanup_free_ char *canonical = NULL;
-	struct pending_of pending = { 0 };
+	uint64_t pending;
 	struct remote_known known;
 	struct tree_attr a;
 	int r = tree_resolve(d->volume, path, &a);
@@ -391,8 +404,7 @@ int report_stat(struct daemon_state *d, const char *path, unsigned check_ms, str
 		r = add_content(d, &a, out);
 	if (r)
 		return r;
-	pending.path = canonical;
-	r = outbox_each(d->volume, count_pending, &pending);
+	r = add_about(d, a.object, &pending, out);
 	if (r)
 		return r;
 	report_text(out, "path", canonical);
@@ -403,12 +415,11 @@ int report_stat(struct daemon_state *d, const char *path, unsigned check_ms, str
 	json_set_u64(out, "links", a.nlink);
 	json_set_u64(out, "size", a.size);
 	json_set_i64(out, "mtime_ns", a.mtime_ns);
-	json_set_u64(out, "pending", pending.n);
 	r = remote_known(d->volume, a.object, &known);
 	if (!r) {
 		json_set_string(out, "store", known.store);
 		json_set_string(out, "record", known.rid);
 	}
-	json_set_bool(out, "at_origin", !pending.n && !r);
+	json_set_bool(out, "at_origin", !pending && !r);
 	return check_ms ? add_check(d, a.object, check_ms, out) : 0;
 }

@@ -54,6 +54,7 @@ int fs_new(const struct fs_options *o, struct fs **out, char **error)
 	f->n_hidden = o->n_hidden;
 	f->hidden_arg = o->hidden_arg;
 	clock_gettime(CLOCK_REALTIME, &f->mounted_at);
+	f->no_download = o->no_download ? strdup(o->no_download) : NULL;
 	f->threads = o->threads;
 	f->deadline_ms = o->deadline_ms ? o->deadline_ms : SYNC_FETCH_DEADLINE_MS;
 	f->entry_ttl = fs_seconds(o->entry_ttl_ms);
@@ -118,6 +119,7 @@ void fs_free(struct fs *f)
 	pthread_mutex_destroy(&f->waits_lock);
 	pthread_mutex_destroy(&f->record.lock);
 	free(f->record.objects);
+	free(f->no_download);
 	free(f->mountpoint);
 	free(f);
 }

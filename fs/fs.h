@@ -34,6 +34,7 @@ struct fs_options {
 	const char *mountpoint;
 	bool allow_other;
 	bool read_only;
+	const char *no_download; /* programs that get only what is here: names, separated by commas; or NULL */
 	unsigned threads;      /* 0 = default */
 	unsigned deadline_ms;  /* 0 = SYNC_FETCH_DEADLINE_MS */
 	const struct fs_hidden_file *hidden; /* borrowed; NULL: there is no such directory */

@@ -43,6 +43,7 @@ struct fs {
 	struct sync *sync;
 	char *mountpoint;
 	bool allow_other, read_only;
+	char *no_download; /* names of programs, or NULL */
 	bool kill_priv;      /* ours to clear suid and sgid: set by init */
 	bool no_opendir;     /* the kernel can do without: set by init */
 	bool answering_init; /* the next answer is the one to INIT; its thread only */
@@ -95,8 +96,8 @@ static inline struct node *fs_node(struct fs *f, fuse_ino_t ino)
 
 /* --- fs_reply.c --- */
 void fs_stat(const struct tree_attr *a, struct stat *st);
-double fs_entry_ttl(struct fs *f);
-double fs_attr_ttl(struct fs *f);
+double fs_entry_ttl(struct fs *f, uint64_t store);
+double fs_attr_ttl(struct fs *f, uint64_t store);
 void fs_reply_code(fuse_req_t req, int code);
 void fs_reply_attr(fuse_req_t req, struct node *n, const struct tree_attr *a);
 /* Takes a lookup reference for the kernel; given back when the reply does not arrive. `fresh`: made
@@ -109,6 +110,8 @@ int fs_entry(struct fs *f, const struct tree_attr *a, struct fuse_entry_param *e
  * --- */
 int fs_wait_listed(fuse_req_t req) MUST_CHECK;
 int fs_wait_content(fuse_req_t req, struct file *file, uint64_t off, uint64_t len) MUST_CHECK;
+/* Before an open: may this version be served by the rules of its store? */
+int fs_wait_fresh(fuse_req_t req, uint64_t object, uint64_t version) MUST_CHECK;
 /* Brings the whole file here if anything is missing: before the first write or truncation. */
 int fs_wait_whole(fuse_req_t req, struct file *file) MUST_CHECK;
 /* Asks the origin for an answer of a query that is not here. */
@@ -133,6 +136,10 @@ void ops_dir_fill(struct fuse_lowlevel_ops *ops);
 void ops_file_fill(struct fuse_lowlevel_ops *ops);
 void ops_name_fill(struct fuse_lowlevel_ops *ops);
 void ops_xattr_fill(struct fuse_lowlevel_ops *ops);
+
+/* --- refuse.c --- */
+/* Is it one of the programs that get only what is here? */
+bool refuse_download(fuse_req_t req);
 
 /* --- record.c --- */
 void record_open(fuse_req_t req, uint64_t object);

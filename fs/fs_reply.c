@@ -63,21 +63,29 @@ static bool fs_is_coherent(struct fs *f)
 	return atomic_load(&f->coherent);
 }
 
-static double fs_ttl(struct fs *f, double configured)
+/* Infinite while every change of this store reaches us by itself and its rule does not ask for more. */
+static double fs_ttl(struct fs *f, double configured, uint64_t store)
 {
+	struct sync_freshness fresh;
+	bool coherent = fs_is_coherent(f);
+
 	if (configured >= 0)
 		return configured;
-	return fs_is_coherent(f) ? FS_TTL_FOREVER_S : FS_TTL_STALE_S;
+	if (coherent && f->sync && sync_has_rules(f->sync)) {
+		sync_freshness(f->sync, store, &fresh);
+		coherent = fresh.live && !fresh.strict;
+	}
+	return coherent ? FS_TTL_FOREVER_S : FS_TTL_STALE_S;
 }
 
-double fs_entry_ttl(struct fs *f)
+double fs_entry_ttl(struct fs *f, uint64_t store)
 {
-	return fs_ttl(f, f->entry_ttl);
+	return fs_ttl(f, f->entry_ttl, store);
 }
 
-double fs_attr_ttl(struct fs *f)
+double fs_attr_ttl(struct fs *f, uint64_t store)
 {
-	return fs_ttl(f, f->attr_ttl);
+	return fs_ttl(f, f->attr_ttl, store);
 }
 
 void fs_reply_code(fuse_req_t req, int code)
@@ -91,7 +99,7 @@ void fs_reply_attr(fuse_req_t req, struct node *n, const struct tree_attr *a)
 
 	node_note_mode(n, a->mode);
 	fs_stat(a, &st);
-	fuse_reply_attr(req, &st, fs_attr_ttl(fs_of(req)));
+	fuse_reply_attr(req, &st, fs_attr_ttl(fs_of(req), a->store));
 }
 
 int fs_entry(struct fs *f, const struct tree_attr *a, struct fuse_entry_param *e)
@@ -104,8 +112,8 @@ int fs_entry(struct fs *f, const struct tree_attr *a, struct fuse_entry_param *e
 	node_note_mode(n, a->mode);
 	memset(e, 0, sizeof(*e));
 	e->ino = n == f->root ? FUSE_ROOT_ID : (uintptr_t)n;
-	e->entry_timeout = fs_entry_ttl(f);
-	e->attr_timeout = fs_attr_ttl(f);
+	e->entry_timeout = fs_entry_ttl(f, a->store);
+	e->attr_timeout = fs_attr_ttl(f, a->store);
 	/* Nobody says when an answer changes: the kernel has to ask. */
 	if (S_ISREG(a->mode) && queries_is(f->volume, a->store))
 		e->entry_timeout = MIN_OF(e->entry_timeout, FS_TTL_STALE_S);

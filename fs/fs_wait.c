@@ -71,7 +71,7 @@ int fs_wait_content(fuse_req_t req, struct file *file, uint64_t off, uint64_t le
 {
 	struct fs *f = fs_of(req);
 	struct fs_wait w;
-	int r = wait_begin(f, req, &w);
+	int r = refuse_download(req) ? CE_OFFLINE : wait_begin(f, req, &w);
 
 	if (r)
 		return r;
@@ -89,6 +89,22 @@ int fs_wait_query(fuse_req_t req, uint64_t dir, const char *name)
 	if (r)
 		return r;
 	r = sync_query(f->sync, dir, name, true, f->deadline_ms, &w.cancel);
+	wait_end(f, req, &w);
+	return r;
+}
+
+int fs_wait_fresh(fuse_req_t req, uint64_t object, uint64_t version)
+{
+	struct fs *f = fs_of(req);
+	struct fs_wait w;
+	int r;
+
+	if (!f->sync || !sync_has_rules(f->sync))
+		return 0;
+	r = wait_begin(f, req, &w);
+	if (r)
+		return r;
+	r = sync_may_serve(f->sync, object, version, f->deadline_ms, &w.cancel);
 	wait_end(f, req, &w);
 	return r;
 }

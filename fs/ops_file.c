@@ -48,8 +48,10 @@ static int open_prepare(fuse_req_t req, struct node *n, struct file *file, int f
 static int open_node(fuse_req_t req, struct node *n, int flags, bool writer, struct file **out)
 {
 	struct file *file;
-	int r = file_open(fs_of(req)->volume, n->object, n->version, writer, &file);
+	int r = fs_wait_fresh(req, n->object, n->version);
 
+	if (!r)
+		r = file_open(fs_of(req)->volume, n->object, n->version, writer, &file);
 	if (r)
 		return r;
 	node_open(n, writer);

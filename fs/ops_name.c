@@ -39,7 +39,7 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	if (r == 0) {
 		fs_reply_entry(req, &a, false);
 	} else if (r == -ENOENT && known == r) {
-		none.entry_timeout = fs_entry_ttl(f);
+		none.entry_timeout = fs_entry_ttl(f, 0);
 		fuse_reply_entry(req, &none);
 	} else {
 		fs_reply_code(req, r);

@@ -57,6 +57,8 @@ int feed_add(struct sync *s, const struct remote_store *store)
 	f->store = store->id;
 	memcpy(f->name, store->name, sizeof(f->name));
 	memcpy(f->cursor, store->cursor, sizeof(f->cursor));
+	f->rule = freshness_rule_of(s, store->name);
+	f->validated_ns = store->validated_ns;
 	f->listed = store->listed;
 	f->listing = store->listing && *store->cursor;
 	f->relist = !f->listing && (!store->listed || store->listing);
@@ -241,6 +243,7 @@ static void page_done(struct feed *f, const struct feed_job *k)
 	if (f->listing)
 		listing_ended(f);
 	pthread_mutex_lock(&f->s->lock);
+	f->valid_ms = f->heard_ms;
 	f->seen_gen = f->asked_gen;
 	pthread_mutex_unlock(&f->s->lock);
 }
@@ -400,6 +403,7 @@ static void on_page(void *arg, const struct origin_result *r, struct origin_page
 		f->waiting && !r->code && !page->n && sync_now_ms() - f->asked_ms < POLL_LEAST_MS
 			? POLL_LEAST_MS
 			: 0;
+	f->heard_ms = f->waiting ? sync_now_ms() : f->asked_ms;
 	f->waiting = false;
 	sync_judge(f->s, r);
 	if (r->code) {

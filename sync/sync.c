@@ -114,6 +114,8 @@ void sync_publish(struct sync *s)
 	http_counts(s->http, &counts);
 	pthread_mutex_lock(&s->lock);
 	publish_link(s);
+	for (struct feed *f = s->feeds; f; f = f->next)
+		f->live = link_usable(&s->link) && f->call && f->waiting;
 	s->status.feed_live = link_usable(&s->link) && feed_all_live(s);
 	s->merge.quiet = merge_is_quiet(s);
 	s->status.deletes_held = feed_any_held(s);
@@ -436,6 +438,9 @@ int sync_new(struct sync_options *o, struct sync **out, char **error)
 		replay_init(s);
 		s->on_keys = o->on_keys;
 		s->on_keys_arg = o->on_keys_arg;
+		r = freshness_load(s, o, error);
+	}
+	if (!r) {
 		r = open_origin(s, o, error);
 		if (!r)
 			r = renew_open(s, o, error);
@@ -519,6 +524,7 @@ void sync_free(struct sync *s)
 	if (s->origin)
 		s->origin->ops->close(s->origin);
 	http_free(s->http);
+	free(s->rules);
 	secret_free(s->asked.token);
 	pthread_cond_destroy(&s->changed);
 	pthread_mutex_destroy(&s->lock);

@@ -57,6 +57,9 @@ struct sync_options {
 	 * block. May be NULL. */
 	void (*on_keys)(void *arg, int code);
 	void *on_keys_arg;
+	const char *freshness; /* rules (sync/freshness.h), or NULL */
+	bool strict;           /* for all stores, beyond the rules */
+	uint64_t max_stale_ms; /* likewise, if lower than the rule's; 0 = none */
 	unsigned parallel;     /* transfers at once; 0 = 8 */
 	unsigned debounce_ms;  /* 0 = default */
 	uint64_t probe_max_ms; /* ceiling of the reconnect interval; 0 = 60 s */
@@ -109,6 +112,20 @@ int sync_wait_listed(struct sync *s, unsigned deadline_ms, struct sync_cancel *c
  */
 int sync_check(struct sync *s, const char *store, const char *rid, const char *etag, unsigned deadline_ms,
 	struct sync_cancel *cancel) MUST_CHECK;
+
+/*
+ * May this version be served by the rules of its store (sync/freshness.h)? 0, also after it was validated for that; CE_STALE: look it up
+ * again, there is another now; CE_OFFLINE and the like: it may not. Without rules it costs nothing.
+ */
+int sync_may_serve(struct sync *s, uint64_t object, uint64_t version, unsigned deadline_ms,
+	struct sync_cancel *cancel) MUST_CHECK;
+struct sync_freshness {
+	bool live, strict;
+	uint64_t age_ms;       /* since the store was validated; UINT64_MAX = never */
+	uint64_t max_stale_ms; /* 0 = no bound */
+};
+void sync_freshness(struct sync *s, uint64_t store, struct sync_freshness *out);
+bool sync_has_rules(const struct sync *s);
 
 /*
  * Asks the origin for the answer `name` in a query's directory (cache/queries.h): 0 when it is here, -ENOENT when there can be none by

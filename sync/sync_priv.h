@@ -24,6 +24,7 @@
 #include "base/clock.h"
 #include "cache/jobs.h"
 #include "cache/queries.h"
+#include "sync/freshness.h"
 #include "sync/http.h"
 #include "sync/link.h"
 #include "sync/origin.h"
@@ -54,6 +55,11 @@ struct feed {
 	uint64_t next_ms;
 	uint64_t asked_ms, rest_ms;   /* when the page was asked for; how long to rest after it */
 	uint64_t asked_gen, seen_gen; /* of sync.poke_gen; seen_gen written under lock */
+	struct freshness_rule rule;
+	bool live;                 /* lock: a long poll is open */
+	uint64_t heard_ms;         /* as of when the page under way holds */
+	uint64_t valid_ms;         /* lock: as of when what is here holds; 0 = not in this run */
+	int64_t validated_ns;      /* the same of earlier runs, wall time */
 	struct origin_call *call;
 	struct origin_page page;
 	size_t *asked; /* indexes of the symlinks whose targets were asked for */
@@ -115,6 +121,10 @@ struct sync {
 	pthread_t thread;
 	bool running;
 	unsigned parallel, debounce_ms;
+	struct freshness_rule *rules;
+	size_t n_rules;
+	bool has_rules, strict;
+	uint64_t max_stale_ms;
 
 	struct link link;
 	struct origin_caps caps;
@@ -208,6 +218,10 @@ int connect_load(struct sync *s) MUST_CHECK;
 uint64_t connect_step(struct sync *s, uint64_t now_ms);
 void connect_abandon(struct sync *s);
 void connect_accept(struct sync *s);
+
+/* --- freshness.c --- */
+int freshness_load(struct sync *s, const struct sync_options *o, char **error) MUST_CHECK;
+struct freshness_rule freshness_rule_of(const struct sync *s, const char *store);
 
 /* --- feed.c --- */
 int feed_load(struct sync *s) MUST_CHECK;
