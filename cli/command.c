@@ -68,6 +68,7 @@ const struct command *const command_table[] = {
 	&command_serve_backup,
 	&command_serve_restored,
 	&command_serve_store_add,
+	&command_serve_store_ls,
 	&command_serve_import,
 	&command_serve_query_add,
 	&command_serve_query_ls,

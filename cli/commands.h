@@ -62,6 +62,7 @@ extern const struct command command_serve_device_trust;
 extern const struct command command_serve_device_untrust;
 extern const struct command command_serve_rotate;
 extern const struct command command_serve_store_add;
+extern const struct command command_serve_store_ls;
 extern const struct command command_serve_import;
 extern const struct command command_serve_query_add;
 extern const struct command command_serve_query_ls;

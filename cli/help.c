@@ -29,7 +29,7 @@ const struct command command_help = {
 	.run = run,
 };
 
-#define COLUMN 20
+#define COLUMN 22
 
 static void print_list(void)
 {

@@ -20,8 +20,9 @@ const struct command command_serve_backup = {
 		"DEST must not exist. To restore, copy it to where the server is to serve it: "
 		"clients "
 		"then see that the\n"
-		"server went back, stop, and ask their users. The master key is not in it; keep a "
-		"copy of that elsewhere.\n"
+		"server went back, stop, and ask their users. The master key is not in it: keep a "
+		"copy of DIR/master.key\n"
+		"elsewhere, and put it into what is restored.\n"
 		"What devices were given after the backup (keys, tokens, enrolments) is not in it "
 		"either.\n",
 	.options = options,

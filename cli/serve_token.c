@@ -1,4 +1,4 @@
-/* Tokens and accounts of a server's data directory, also while a server runs on it. */
+/* Tokens, accounts and stores of a server's data directory, also while a server runs on it. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -39,6 +39,7 @@ static int run_add(int argc, char **argv);
 static int run_ls(int argc, char **argv);
 static int run_revoke(int argc, char **argv);
 static int run_account_ls(int argc, char **argv);
+static int run_store_ls(int argc, char **argv);
 static int run_account_close(int argc, char **argv);
 
 const struct command command_serve_token_add = {
@@ -75,6 +76,14 @@ const struct command command_serve_account_ls = {
 	.summary = "List the accounts of a server",
 	.options = options,
 	.run = run_account_ls,
+};
+
+const struct command command_serve_store_ls = {
+	.name = "serve store ls",
+	.usage = "[OPTIONS] DIR",
+	.summary = "List the stores of a server, and who opens them",
+	.options = options,
+	.run = run_store_ls,
 };
 
 const struct command command_serve_account_close = {
@@ -212,6 +221,27 @@ static int run_account_ls(int argc, char **argv)
 {
 	return list(&command_serve_account_ls, SERVER_LIST_ACCOUNTS, "accounts", print_account,
 		argc, argv);
+}
+
+static void print_store(const struct json *o)
+{
+	const struct json *list = show_member(o, "accounts");
+	char size[SHOW_MAX];
+
+	printf("%-20s  %8" PRIu64 " records  %10s  ", show_string(o, "id"), show_u64(o, "records"),
+		show_bytes(show_u64(o, "bytes"), size));
+	if (show_bool(o, "open"))
+		printf("open to every account");
+	for (const struct json *e = list ? json_first(list) : NULL; e; e = json_next(e)) {
+		show_text(stdout, json_string(e));
+		putchar(' ');
+	}
+	putchar('\n');
+}
+
+static int run_store_ls(int argc, char **argv)
+{
+	return list(&command_serve_store_ls, SERVER_LIST_STORES, "stores", print_store, argc, argv);
 }
 
 static int done(const struct args *args, const char *sentence)

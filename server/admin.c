@@ -19,7 +19,9 @@
 
 int server_admin_explain(char **error, int code, const char *what)
 {
-	if (asprintf(error, "%s: %s", what, error_text(code)) < 0)
+	bool why = !strncmp(what, "cannot", 6);
+
+	if (asprintf(error, "%s%s%s", what, why ? ": " : "", why ? error_text(code) : "") < 0)
 		*error = NULL;
 	return code;
 }
@@ -288,6 +290,7 @@ int server_list(const char *dir, enum server_list what, struct json **out, char 
 		[SERVER_LIST_TOKENS] = server_tokens_list,
 		[SERVER_LIST_ACCOUNTS] = server_tokens_accounts,
 		[SERVER_LIST_DEVICES] = list_devices,
+		[SERVER_LIST_STORES] = server_tokens_stores,
 	};
 	_cleanup_store_ struct store_db *db = NULL;
 	_cleanup_json_ struct json *o = NULL;

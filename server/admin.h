@@ -4,7 +4,7 @@
 
 #include "server/store.h"
 
-/* Sets *error to "what: text of code"; returns code. */
+/* Sets *error to a sentence that says it all, or to "cannot …: text of code"; returns code. */
 int server_admin_explain(char **error, int code, const char *what);
 /* Makes directory and database when they are missing. */
 int server_admin_open(const char *dir, struct store_db **out, char **error) MUST_CHECK;

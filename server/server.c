@@ -12,6 +12,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/secret.h"
+#include "server/admin.h"
 #include "server/backup.h"
 #include "server/feed.h"
 #include "server/house.h"
@@ -44,9 +45,7 @@
 
 static int explain(char **error, int code, const char *what)
 {
-	if (!*error && asprintf(error, "%s: %s", what, error_text(code)) < 0)
-		*error = NULL;
-	return code;
+	return *error ? code : server_admin_explain(error, code, what);
 }
 
 /* ---- opening ---- */

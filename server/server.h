@@ -74,7 +74,7 @@ int server_token_revoke(const char *dir, int64_t id, char **error) MUST_CHECK;
 /* Revokes the account's tokens and takes its stores away. */
 int server_account_close(const char *dir, const char *name, char **error) MUST_CHECK;
 
-enum server_list { SERVER_LIST_TOKENS, SERVER_LIST_ACCOUNTS, SERVER_LIST_DEVICES };
+enum server_list { SERVER_LIST_TOKENS, SERVER_LIST_ACCOUNTS, SERVER_LIST_DEVICES, SERVER_LIST_STORES };
 /* The same objects as the calls of docs/protocol.md answer; the caller frees *out. */
 int server_list(
 	const char *dir, enum server_list what, struct json **out, char **error) MUST_CHECK;

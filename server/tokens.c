@@ -305,6 +305,7 @@ static int add_row(struct store_db *db, const char *who, const struct server_tok
 	const uint8_t *hash, int64_t *n)
 {
 	int64_t account;
+	char end[24] = "never";
 	int r = o->stores ? for_stores(db, 0, o->stores, look_up) : 0;
 
 	if (!r)
@@ -313,12 +314,13 @@ static int add_row(struct store_db *db, const char *who, const struct server_tok
 		r = insert(db, account, o, hash, n);
 	if (!r && o->stores)
 		r = for_stores(db, *n, o->stores, scope);
+	if (o->expires_at)
+		snprintf(end, sizeof(end), "%lld", (long long)o->expires_at);
 	return r ? r
 		 : server_audit_add(db, who, "token-add",
-			   "token %lld of account %s, %s%s, expires %lld, stores %s", (long long)*n,
+			   "token %lld of account %s, %s%s, expires %s, stores %s", (long long)*n,
 			   o->account, o->read_only ? "read-only" : "read-write",
-			   o->admin ? ", admin" : "", (long long)o->expires_at,
-			   o->stores ? o->stores : "all");
+			   o->admin ? ", admin" : "", end, o->stores ? o->stores : "all");
 }
 
 int server_tokens_add(struct store_db *db, const char *who, const struct server_token_options *o,

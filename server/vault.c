@@ -223,6 +223,12 @@ int server_vault_open(
 		r = fetch_master(v, dir, source, row.is_there, error);
 	if (!r)
 		r = row.is_there ? check(v, &row) : make(db, v, &row);
+	if (r == -ENOENT && !source && row.is_there) {
+		free(*error);
+		*error = strdup(
+			"the master key is missing: put your copy of it there, as " VAULT_KEY_FILE
+			" in the data directory; a backup is without it");
+	}
 	if (r == CE_WRONG_KEY || r == CE_TAMPER)
 		*error = strdup("the master key is not the one that this server's keys are under");
 	if (r) {

@@ -15,6 +15,8 @@ import pytest
 from server_fixtures import Server, command, new_key, op_put
 
 MIB = 1 << 20
+# As people start it: command() may be the tool with more options.
+CACHET = [os.environ["CACHET_BIN"], "serve"] if "CACHET_BIN" in os.environ else command()
 
 
 @pytest.fixture
@@ -934,6 +936,12 @@ def test_plain_http_is_for_loopback_only(server):
 def test_a_second_server_on_the_same_directory_is_refused(server):
     r = subprocess.run([*command(), str(server.dir), "--listen", "127.0.0.1:0"], capture_output=True, text=True, timeout=10)
     assert r.returncode != 0 and "another server" in r.stderr
+
+
+def test_an_address_in_use_is_exit_code_8(server):
+    r = subprocess.run([*CACHET, str(server.home / "other"), "--listen", f"127.0.0.1:{server.port}"], capture_output=True,
+                       text=True, timeout=10)
+    assert r.returncode == 8 and "cannot listen" in r.stderr
 
 
 def test_a_foreign_or_newer_database_is_refused(server):

@@ -136,6 +136,13 @@ def test_a_restored_server_has_a_new_epoch_each_time(server, tmp_path):
     assert c.call("GET", "/v1").json["epoch"] == v1["epoch"]
 
 
+def test_a_backup_without_the_master_key_says_what_to_do(server, tmp_path):
+    cachet("backup", server.dir, tmp_path / "b")
+    r = subprocess.run([CACHET, "serve", str(tmp_path / "b"), "--listen", "127.0.0.1:0"], capture_output=True, text=True, timeout=10)
+    assert r.returncode != 0 and "put your copy of it there, as master.key" in r.stderr
+    assert not (tmp_path / "b" / "master.key").exists()
+
+
 def test_data_that_went_back_another_way_can_be_marked(server):
     epoch = server.client().call("GET", "/v1").json["epoch"]
     assert cachet("restored", server.dir, check=False).returncode == 8
