@@ -253,7 +253,7 @@ def test_stat_asks_the_origin_with_a_conditional_get(server, make_client):
     import json
     server.write("notes", "a.txt", b"one")
     c = make_client().mount()
-    wait_for(lambda: (c.mnt / "a.txt").exists(), 10)
+    wait_for(lambda: (c.mnt / "a.txt").read_bytes() == b"one", 10)  # here, so that its old version can be read to the end
 
     def origin_says(name):
         return json.loads(c.run("stat", "--check", "--json", str(c.mnt / name)).stdout)["origin"]
