@@ -1,5 +1,5 @@
 /*
- * One call in a thread of its own while its caller does another: two disk syncs take the time of
+ * One call in another thread while its caller does another: two disk syncs take the time of
  * one.
  *
  *     beside_start(&b, fn, arg);  ... other work ...;  r = beside_wait(&b);
@@ -18,8 +18,8 @@
 struct beside {
 	int (*fn)(void *arg);
 	void *arg;
-	pthread_t thread;
-	bool started;
+	pthread_cond_t ended;
+	bool started, done;
 	int result;
 };
 

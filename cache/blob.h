@@ -3,7 +3,7 @@
  * files of one chunk share packs (packs.h).
  *
  * Space in a blob is given out in units of 4096 bytes. The ciphertext of a chunk fills the first bytes of a run of units, `slot` is the first one's
- * number; random bytes follow to the end of the last. Nothing else is in the file: nonce, tag, length, sequence stand in the index (meta/content.h), so an old,
+ * number; random bytes follow to the end of the last. Nothing else is in the file, but zeros laid out ahead of the next seals: nonce, tag, length, sequence stand in the index (meta/content.h), so an old,
  * moved, exchanged or zeroed chunk does not open.
  *
  * AAD = "cachet/chunk/v1" ‖ store ref 16 bytes ‖ uuid 16 ‖ epoch u64 ‖ idx u64 ‖ seq u64 ‖ len u32 ‖ alg u8 (little-endian); epoch = keys_epoch(seq), key = keys_blob().
@@ -164,6 +164,11 @@ uint32_t blob_units_written(struct blob *b, uint64_t slot, uint32_t bytes);
 void blob_units_release(struct blob *b, uint64_t slot, uint32_t len, uint64_t gen);
 /* Frees what generations up to `gen` released, and punches slack beyond `keep` bytes. */
 void blob_units_settle(struct blob *b, uint64_t gen, uint64_t keep);
+/*
+ * The current pack, when it has little slack: more, at its end, written and not only allocated, so that the syncs that follow change no metadata of the
+ * disk's. A failure changes nothing.
+ */
+void blob_units_lay_out(struct blob *b, int fd);
 /* Punches free units that have blocks. */
 void blob_units_trim(struct blob *b);
 /* Bytes that a sync and a trim would give back. */

@@ -74,6 +74,8 @@ int blob_sync(struct blob *b)
 	r = blob_fd(b, false, &fd);
 	if (!r)
 		r = FAILPOINT("blob-fdatasync");
+	if (!r && b->pack)
+		blob_units_lay_out(b, fd);
 	if (!r && fdatasync(fd) < 0)
 		r = -errno;
 	pthread_mutex_lock(&b->lock);

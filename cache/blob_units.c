@@ -22,9 +22,13 @@
 #include <sys/stat.h>
 
 #include "base/error.h"
+#include "base/io.h"
+#include "cache/space.h"
 #include "cache/volume_priv.h"
 
 #define UNIT_MAX ((uint64_t)INT64_MAX >> BLOB_UNIT_SHIFT)
+#define AHEAD_UNITS 64 /* laid out at a time */
+#define AHEAD_LEAST 16 /* when fewer are left */
 
 static bool has(const uint64_t *bits, uint64_t unit)
 {
@@ -303,6 +307,52 @@ void blob_units_settle(struct blob *b, uint64_t gen, uint64_t keep)
 		blob_units_measure(b);
 	}
 	pthread_mutex_unlock(&b->lock);
+}
+
+/* b->lock held: behind the last unit that is taken or has blocks. */
+static uint64_t known_end(const struct blob *b)
+{
+	size_t i = b->n_words;
+
+	while (i && !(b->taken[i - 1] | b->backed[i - 1]))
+		i--;
+	return i ? i * 64 - (size_t)__builtin_clzll(b->taken[i - 1] | b->backed[i - 1]) : 0;
+}
+
+static bool take_ahead(struct blob *b, uint64_t *slot)
+{
+	bool ok;
+
+	pthread_mutex_lock(&b->lock);
+	*slot = known_end(b);
+	ok = b->current && b->units_known && !b->dead && b->slack_bytes < AHEAD_LEAST * BLOB_PAD &&
+	     *slot + AHEAD_UNITS <= BLOB_PACK_UNITS && !take_run(b, *slot, AHEAD_UNITS);
+	b->in_flight += ok;
+	pthread_mutex_unlock(&b->lock);
+	return ok;
+}
+
+void blob_units_lay_out(struct blob *b, int fd)
+{
+	static const uint8_t zeros[AHEAD_UNITS * BLOB_PAD];
+	uint32_t fresh = 0;
+	uint64_t slot;
+
+	if (space_try_reserve(b->v, sizeof(zeros)))
+		return;
+	if (take_ahead(b, &slot)) {
+		bool ok =
+			!io_pwrite_full(fd, zeros, sizeof(zeros), (off_t)(slot << BLOB_UNIT_SHIFT));
+
+		pthread_mutex_lock(&b->lock);
+		b->in_flight--;
+		if (ok)
+			fresh = blob_units_written(b, slot, sizeof(zeros));
+		free_run(b, slot, AHEAD_UNITS);
+		pthread_mutex_unlock(&b->lock);
+	}
+	space_use(b->v, fresh);
+	space_release(b->v, sizeof(zeros) - fresh);
 }
 
 uint64_t blob_units_reclaimable(struct blob *b)

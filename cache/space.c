@@ -134,6 +134,11 @@ static int reserve(struct volume *v, uint64_t bytes, uint64_t margin)
 	return r;
 }
 
+int space_try_reserve(struct volume *v, uint64_t bytes)
+{
+	return try_reserve(v, bytes, SPACE_MARGIN_BYTES) ? -ENOSPC : 0;
+}
+
 int space_reserve(struct volume *v, uint64_t bytes)
 {
 	return bytes ? reserve(v, bytes, SPACE_MARGIN_BYTES) : 0;

@@ -23,6 +23,8 @@
 
 /* Sets `bytes` aside, evicting if need be; -ENOSPC. Call with no lock held: it may sync. */
 int space_reserve(struct volume *v, uint64_t bytes) MUST_CHECK;
+/* The same without making room. */
+int space_try_reserve(struct volume *v, uint64_t bytes) MUST_CHECK;
 /*
  * Around a transaction that adds or changes rows for a user: what it may take of the WAL and the index. -ENOSPC; -EROFS in a volume that is an old copy. No lock held. Changes
  * (`adds` false) may use half of the margin; what frees space, or commits what has its space, needs no permission: it calls

@@ -238,8 +238,9 @@ static void test_small_files_take_a_page(void **state)
 	}
 	ok(volume_sync(f.v));
 	snprintf(blobs, sizeof(blobs), "%s/blobs", f.dir);
-	assert_int_equal(cf_du(blobs), 100 * BLOB_PAD);
-	assert_int_equal(f.v->space.used, 100 * BLOB_PAD);
+	/* And what is laid out ahead of the next. */
+	assert_in_range(cf_du(blobs), 100 * BLOB_PAD, 164 * BLOB_PAD);
+	assert_int_equal(f.v->space.used, cf_du(blobs));
 	cf_done(&f);
 }
 
