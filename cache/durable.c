@@ -1,8 +1,8 @@
 /*
  * Theory of operation: what survives.
  *
- * "The WAL" stands here for what commits are written to: the redo log of the index and, for what has
- * no record there, SQLite's WAL (meta/db.h).
+ * "The WAL" stands here for what commits are written to: the redo log of the index and, for what
+ * has no record there, SQLite's WAL (meta/db.h).
  *
  * A commit is a transaction in the WAL that nobody synced. The process may die then (the page cache
  * has slots and WAL) but not the power: after a power cut a prefix of the transactions since the
@@ -25,17 +25,19 @@
  * I4  Before any sync of the WAL (ours, a checkpoint, close) every blob with data that is not
  *     synced is synced, and so is the directory of each new one: durable_before_sync() is the hook
  *     of the index. (The redo log is synced beside the hook: until both are done its new records
- *     are as what was committed meanwhile, below.) So all that the WAL named when the sync began is on disk when it ends; what was
- *     committed meanwhile may become durable by the same sync without its data, and has its undo
- *     rows.
- * I5  The generation grows under the index lock, at the start of each sync, and in each transaction
- *     whose data was synced before it. So the undo rows of one map and generation describe one
- *     instant, all data named at that instant was synced or has undo rows of an older generation,
- *     and after a sync that began by ending generation g, undo rows of g and older are not needed:
- *     they are deleted (durably or not: recovery finds their chunks intact).
- * I6  A blob whose fdatasync failed is suspect: no later sync of it is believed until the chunks
+ *     are as what was committed meanwhile, below.) So all that the WAL named when the sync began is
+ * on disk when it ends; what was committed meanwhile may become durable by the same sync without
+ * its data, and has its undo rows. I5  The generation grows under the index lock, at the start of
+ * each sync, and in each transaction whose data was synced before it. So the undo rows of one map
+ * and generation describe one instant, all data named at that instant was synced or has undo rows
+ * of an older generation, and after a sync that began by ending generation g, undo rows of g and
+ * older are not needed: they are deleted (durably or not: recovery finds their chunks intact). I6
+ * A blob whose fdatasync failed is suspect: no later sync of it is believed until the chunks
  *     concerned were read back, verified and written again (blob_sync_rescue). Until then nothing
  *     that depends on it is called durable: db_sync fails before it touches the WAL.
+ * I7  Undo rows put back no ETag. So a commit that makes content local which was the origin's, and
+ * of which a part is not here or was fetched since the last sync, syncs its data first: no file
+ * falls back to a part that nobody could complete.
  *
  * After an unclean end recover.c takes each map with undo rows, syncs its blob, reads the chunks
  * that changed back from the disk, and if one does not open, puts the newest generation back, whole
@@ -91,6 +93,7 @@ struct durable {
 	struct blob_list noted;    /* have data to sync or slots to free */
 	struct blob_list settling; /* synced; their released slots wait for the end of the sync */
 	uint64_t dirs[4];          /* bitmap by first byte of the uuid */
+	uint64_t asked[4];         /* after an unclean end: those that were noted since */
 	struct doomed *doomed;
 	uint64_t wal_synced; /* length of the WAL when the last good sync began */
 
@@ -160,12 +163,24 @@ static bool list_add(struct blob_list *l, struct blob *b)
 	return true;
 }
 
+/* Whether the name of a file that a killed process made is on the disk, nobody knows: d->lock held.
+ */
+static void note_old_dir(struct durable *d, uint8_t first_byte)
+{
+	uint64_t bit = UINT64_C(1) << first_byte % 64;
+
+	d->dirs[first_byte / 64] |= bit & ~d->asked[first_byte / 64];
+	d->asked[first_byte / 64] |= bit;
+}
+
 int durable_note_blob(struct volume *v, struct blob *b)
 {
 	struct durable *d = v->durable;
 	int r = 0;
 
 	pthread_mutex_lock(&d->lock);
+	if (v->unclean)
+		note_old_dir(d, b->uuid[0]);
 	if (!atomic_load(&b->noted)) {
 		r = list_add(&d->noted, b) ? 0 : -ENOMEM;
 		if (!r)
@@ -440,8 +455,7 @@ static void settle_units(struct volume *v, uint64_t gen)
 		atomic_store(&l.blobs[i]->settling, false);
 	pthread_mutex_unlock(&d->lock);
 	for (size_t i = 0; i < l.n; i++)
-		blob_units_settle(
-			l.blobs[i], gen, blob_is_in_use(l.blobs[i]) ? BLOB_SLACK_MAX : 0);
+		blob_units_settle(l.blobs[i], gen, blob_is_in_use(l.blobs[i]) ? BLOB_SLACK_MAX : 0);
 	record(v, &l, gen);
 	put_back(d, &l, false);
 }

@@ -85,7 +85,7 @@ static int replaced(struct txn *t, uint64_t idx, uint64_t slot, uint32_t len)
 /* I5: a transaction whose data is synced begins a generation of its own. */
 static uint64_t generation(struct volume *v, bool synced)
 {
-	return synced ? atomic_fetch_add(&v->undo_gen, 1) + 1 : atomic_load(&v->undo_gen);
+	return synced ? durable_begin_gen(v) : atomic_load(&v->undo_gen);
 }
 
 int file_blob_txn(struct file *f, struct content_map *m)
@@ -323,18 +323,38 @@ void file_commit_done(struct file *f, bool committed)
 	f->n_replaced = 0;
 }
 
+/* With the commit the content is no longer the origin's; what undo rows would put back of it after
+ * a power cut must not be less than all, for nobody could fetch the rest (I7). */
+int file_commit_must_sync(struct file *f, bool *out)
+{
+	int r = 0;
+
+	*out = false;
+	if (f->map && f->content_changed) {
+		db_read(f->v->db);
+		r = content_undo_partial(f->v->db, f->map, out);
+		db_unlock(f->v->db);
+	}
+	return r;
+}
+
 int file_commit_locked(struct file *f, bool synced)
 {
+	bool must = false;
 	int r;
 
 	if (!file_is_dirty(f))
 		return 0;
 	r = file_commit_prepare(f);
+	if (!r && !synced)
+		r = file_commit_must_sync(f, &must);
+	if (!r && must)
+		r = file_sync_data(f);
 	if (!r)
 		r = db_begin(f->v->db);
 	if (r)
 		return r;
-	r = file_commit_txn(f, synced);
+	r = file_commit_txn(f, synced || must);
 	if (r)
 		db_rollback(f->v->db);
 	else

@@ -34,8 +34,8 @@ struct rename {
 	unsigned flags;
 	int64_t now;
 	struct side from, to;
-	struct file *file; /* of the source, locked; or NULL */
-	bool dirty;
+	struct file *file;  /* of the source, locked; or NULL */
+	bool dirty, synced; /* it has data to commit; its data is on the disk */
 };
 
 static int load_side(
@@ -197,12 +197,14 @@ static int rename_txn(struct rename *m, uint64_t object)
 	if (r)
 		return r;
 	if (m->dirty) {
-		r = file_commit_txn(m->file, m->to.there);
+		r = file_commit_txn(m->file, m->synced);
 		/* The commit wrote the object. */
 		if (!r)
 			r = object_get(m->v->db, object, &m->from.o);
 		if (!r)
 			r = name_find(m->v->db, m->parent, m->name.bytes, m->name.len, &m->from.n);
+	} else if (m->file && m->synced) {
+		durable_begin_gen(m->v); /* what replaces a file does not fall back to before */
 	}
 	if (r)
 		return r;
@@ -226,9 +228,12 @@ static int hold_file(struct rename *m, const struct object_row *o, bool over)
 		return r == CE_STALE ? -EAGAIN : r;
 	file_lock(m->file);
 	m->dirty = file_is_dirty(m->file);
+	m->synced = over;
 	if (m->dirty)
 		r = file_commit_prepare(m->file);
-	if (!r && over)
+	if (!r && m->dirty && !over)
+		r = file_commit_must_sync(m->file, &m->synced);
+	if (!r && m->synced)
 		r = file_sync_data(m->file);
 	return r;
 }

@@ -190,6 +190,8 @@ void file_mtime_is_set(struct file *f);
 int file_commit_prepare(struct file *f) MUST_CHECK;
 /* Writes map, size, times and journal row into the open transaction. `synced`: the blob's data is already durable, no undo rows are needed. */
 int file_commit_txn(struct file *f, bool synced) MUST_CHECK;
+/* Whether the data has to be synced before the transaction (I7 of durable.c). */
+int file_commit_must_sync(struct file *f, bool *out) MUST_CHECK;
 void file_commit_done(struct file *f, bool committed);
 /* fdatasync of the blob's data written so far (for rename over: an old file is never replaced by data that a power cut may take). */
 int file_sync_data(struct file *f) MUST_CHECK;
@@ -245,6 +247,11 @@ int durable_note_blob(struct volume *v, struct blob *b) MUST_CHECK;
 void durable_note_dir(struct volume *v, uint8_t first_byte);
 /* Those of the noted directories that hold `first_byte`, now. */
 int durable_sync_dir(struct volume *v, uint8_t first_byte) MUST_CHECK;
+/* In a transaction whose data is synced: what follows falls back to it at the furthest (I5). */
+static inline uint64_t durable_begin_gen(struct volume *v)
+{
+	return atomic_fetch_add(&v->undo_gen, 1) + 1;
+}
 /* Takes a reference over: the blob's row is gone in a committed transaction; its file goes after the next sync. */
 void durable_doom(struct volume *v, struct blob *b);
 bool durable_is_doomed(struct volume *v, const uint8_t uuid[static 16]);

@@ -133,6 +133,8 @@ int content_chunk_old(struct db *db, uint64_t seq, struct content_old *out) MUST
 int content_undo_put(struct db *db, const struct content_undo *u) MUST_CHECK;
 /* Saves the current row of (map, idx), or that there is none, under `gen`; keeps an existing one.
  */
+/* The content is the origin's, and parts are or, as far as is durable, may be not here. */
+int content_undo_partial(struct db *db, uint64_t map, bool *out) MUST_CHECK;
 int content_undo_chunk(struct db *db, uint64_t map, uint64_t gen, uint64_t idx) MUST_CHECK;
 /* The same for all idx >= from. */
 int content_undo_chunks_from(struct db *db, uint64_t map, uint64_t gen, uint64_t from) MUST_CHECK;

@@ -29,6 +29,19 @@ static int save(struct db *db, enum stmt_id id, uint64_t map, uint64_t gen, uint
 	return stmt_run(&s);
 }
 
+int content_undo_partial(struct db *db, uint64_t map, bool *out)
+{
+	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_UNDO_PARTIAL);
+	uint64_t n;
+	int r;
+
+	stmt_bind_u64(&s, map);
+	r = stmt_count(&s, &n);
+	if (!r)
+		*out = n;
+	return r;
+}
+
 int content_undo_chunk(struct db *db, uint64_t map, uint64_t gen, uint64_t idx)
 {
 	return save(db, STMT_UNDO_CHUNK, map, gen, idx);

@@ -154,6 +154,9 @@
 		"INSERT OR IGNORE INTO undo_map(map, gen, blob, size, whole, mtime_ns)"            \
 		" VALUES(?, ?, ?, ?, ?, ?)")                                                       \
 	STMT(UNDO_GET, "SELECT blob, size, whole FROM undo_map WHERE map = ? AND gen = ?")         \
+	STMT(UNDO_PARTIAL,                                                                         \
+		"SELECT count(*) FROM map m WHERE m.id = ?1 AND m.etag IS NOT NULL AND (m.whole = 0" \
+		" OR EXISTS (SELECT 1 FROM undo_map u WHERE u.map = ?1 AND u.whole = 0))")          \
 	STMT(UNDO_CHUNK,                                                                           \
 		"INSERT OR IGNORE INTO undo_chunk(map, gen, idx, present, slot, len, seq, nonce,"  \
 		" tag) SELECT ?1, ?2, ?3, c.map IS NOT NULL, c.slot, c.len, c.seq, c.nonce, c.tag" \
