@@ -475,6 +475,29 @@ void enrolment_tick(struct volume *v)
 		log_debug("the clock's mark was not recorded");
 }
 
+int enrolment_set_token(struct volume *v, const struct secret *token)
+{
+	struct enrolment *e = v->enrolment;
+	struct secret *copy;
+	int r;
+
+	if (!e)
+		return 0;
+	r = secret_new_copy(secret_cbytes(token), secret_len(token), &copy);
+	if (r)
+		return r;
+	keys_lock(v);
+	pthread_mutex_lock(&e->lock);
+	secret_free(e->device->token);
+	e->device->token = copy;
+	r = put_record(e, v->keyring);
+	pthread_mutex_unlock(&e->lock);
+	if (!r)
+		r = keyring_save_erasing(v->keyring, v->dirfd);
+	keys_unlock(v);
+	return r;
+}
+
 /* --- mounted --- */
 
 /* The volume is open, so the keyring is unlocked. */

@@ -56,6 +56,8 @@ int enrolment_open(const struct enrolment_setup *s, struct keyring *k, struct en
 	char **error) MUST_CHECK;
 /* The index is open: the keyring may not be older than it knows, the lease not be over. */
 int enrolment_check(struct volume *v, char **error) MUST_CHECK;
+/* The token in the device record, if there is one. */
+int enrolment_set_token(struct volume *v, const struct secret *token) MUST_CHECK;
 /* Moves the clock's high-water mark; once a minute, and at close. */
 void enrolment_tick(struct volume *v);
 void enrolment_free(struct enrolment *e);

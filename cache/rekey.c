@@ -28,6 +28,7 @@
 #include "base/failpoint.h"
 #include "base/log.h"
 #include "cache/file_priv.h"
+#include "cache/scan.h"
 #include "cache/setup_priv.h"
 #include "cache/unsent.h"
 
@@ -373,6 +374,9 @@ static int run(struct volume *v)
 
 	if (!r)
 		r = note_begun(v);
+	/* Who takes space waits for the scan, and the scan for the keeper, which may be stopped. */
+	if (!r && !scan_is_over(v))
+		r = -EAGAIN;
 	if (!r)
 		r = rekey_content(v);
 	return r ? r : finish(v);

@@ -241,11 +241,16 @@ void scan_run(struct volume *v, bool (*stop)(void *arg), void *arg)
 	pthread_mutex_unlock(&s->lock);
 }
 
+bool scan_is_over(const struct volume *v)
+{
+	return !v->scan || atomic_load(&v->scan->over);
+}
+
 void scan_wait(struct volume *v)
 {
 	struct scan *s = v->scan;
 
-	if (!s || atomic_load(&s->over))
+	if (scan_is_over(v))
 		return;
 	pthread_mutex_lock(&s->lock);
 	while (!atomic_load(&s->over))

@@ -24,5 +24,7 @@ void scan_free(struct volume *v);
 int scan_note_new(struct volume *v, const uint8_t uuid[static 16]) MUST_CHECK;
 void scan_run(struct volume *v, bool (*stop)(void *arg), void *arg);
 void scan_wait(struct volume *v);
+/* scan_wait would not wait, now or later. */
+bool scan_is_over(const struct volume *v);
 
 #endif

@@ -57,6 +57,9 @@ int volume_create(const struct volume_create_options *o, char **error) MUST_CHEC
  */
 int volume_wipe(const char *dir) MUST_CHECK;
 
+/* Of a volume that is not open: the key source gives no key, or not its; or the keyring is gone. */
+bool volume_key_is_lost(const char *dir, const char *key_source);
+
 struct volume_options {
 	const char *dir;
 	const char *key_source;
@@ -96,6 +99,8 @@ int volume_sync(struct volume *v) MUST_CHECK;
 /* Origin URL and token as stored; the caller frees. The token may be absent (*out NULL). */
 int volume_origin(struct volume *v, char **out) MUST_CHECK;
 int volume_token(struct volume *v, struct secret **out) MUST_CHECK;
+/* Another token from now on; durable when it returns. */
+int volume_set_token(struct volume *v, const struct secret *token) MUST_CHECK;
 /* The store that is mounted alone, or NULL. */
 int volume_only_store(struct volume *v, char **out) MUST_CHECK;
 /* 32 hex digits, made once: names this copy to the origin. */

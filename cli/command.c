@@ -49,6 +49,7 @@ const struct command *const command_table[] = {
 	&command_rotate,
 	&command_rekey,
 	&command_passphrase,
+	&command_token,
 	&command_doctor,
 	&command_job_run,
 	&command_job_ls,

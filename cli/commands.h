@@ -40,6 +40,7 @@ extern const struct command command_enroll;
 extern const struct command command_keys;
 extern const struct command command_rotate;
 extern const struct command command_rekey;
+extern const struct command command_token;
 extern const struct command command_passphrase;
 extern const struct command command_doctor;
 extern const struct command command_events;

@@ -10,18 +10,21 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "cli/commands.h"
+#include "cli/replace.h"
 #include "cli/target.h"
 #include "cli/token.h"
+#include "crypto/keysource.h"
 #include "daemon/config.h"
 #include "daemon/daemon.h"
 #include "daemon/memory.h"
 
 #define READY_LINE_MAX 65536
+#define KEY_RETRY_US 1000000
 
 struct args {
 	struct command_common common;
 	bool foreground, offline, allow_other, read_only;
-	bool memory_only, strict;
+	bool memory_only, replace, strict;
 	uint64_t max_stale_ms;
 	const char *log_file, *fs_options, *token_file;
 };
@@ -43,9 +46,11 @@ static const struct option_def options[] = {
 		.help = "open nothing that the origin has not confirmed for so long" },
 	{ "memory-only", 0, OPTION_FLAG, offsetof(struct args, memory_only),
 		.help = "write nothing to a disk; the volume on the disk is left alone" },
+	{ "replace", 0, OPTION_FLAG, offsetof(struct args, replace),
+		.help = "if its key is lost or wrong, set the volume aside and make a new one" },
 	{ "token-file", 0, OPTION_STRING, offsetof(struct args, token_file), .arg = "FILE",
-		.help = "memory-only: read the token from FILE, - for standard input (default: "
-			"ask)" },
+		.help = "memory-only, replace: read the token from FILE, - for standard input "
+			"(default: ask)" },
 	{ "log-file", 0, OPTION_STRING, offsetof(struct args, log_file), .arg = "FILE",
 		.help = "append the log here (default: daemon.log in the volume)" },
 	{ "options", 'o', OPTION_STRING, offsetof(struct args, fs_options), .arg = "LIST",
@@ -76,6 +81,14 @@ const struct command command_mount = {
 		"the end, with what is not at the origin by then; the token is asked for. The "
 		"volume on the disk is not\n"
 		"touched; the next mount resumes it.\n\n"
+		"When the key is missing or wrong it is tried once more after a moment. With "
+		"--replace, or replace_lost in the\n"
+		"configuration, the volume is then set aside, with all that is unsent in it, under "
+		"the name NAME-aside-N, and\n"
+		"a new one is made and listed from the origin, for which a token is needed. When "
+		"its key is found, every verb\n"
+		"works on NAME-aside-N; a key file is looked for beside the other, with "
+		".NAME-aside-N behind its name.\n\n"
 		"Exit codes: 6 the key is wrong or missing, 7 the volume is damaged, 8 the "
 		"volume or the mount\n"
 		"point is in use.\n",
@@ -179,12 +192,18 @@ static int read_ready(int fd, struct json **out)
 	return r;
 }
 
+static bool is_ok(const struct json *ready)
+{
+	bool ok = false;
+
+	return ready && !json_get_bool(ready, "ok", &ok) && ok;
+}
+
 static int report(const struct args *args, const struct daemon_options *o, const struct json *ready)
 {
 	const char *code = "failed", *error = "the daemon ended before it was ready";
-	bool ok = false;
 
-	if (ready && !json_get_bool(ready, "ok", &ok) && ok) {
+	if (is_ok(ready)) {
 		if (args->common.json)
 			printf("{\"ok\":true}\n");
 		else
@@ -198,9 +217,8 @@ static int report(const struct args *args, const struct daemon_options *o, const
 	return command_fail(&args->common, exit_code_by_name(code), "%s", error);
 }
 
-static int run_background(const struct args *args, struct daemon_options *o)
+static int start(const struct args *args, struct daemon_options *o, struct json **ready)
 {
-	_cleanup_json_ struct json *ready = NULL;
 	pid_t parent = getpid(), child;
 	int fds[2];
 
@@ -217,10 +235,10 @@ static int run_background(const struct args *args, struct daemon_options *o)
 		run_child(o, fds[1], parent);
 	}
 	close(fds[1]);
-	if (read_ready(fds[0], &ready))
-		ready = NULL;
+	if (read_ready(fds[0], ready))
+		*ready = NULL;
 	close(fds[0]);
-	return report(args, o, ready);
+	return COMMAND_GO;
 }
 
 static int ask_token(void *arg, struct secret **out, char **error)
@@ -228,6 +246,85 @@ static int ask_token(void *arg, struct secret **out, char **error)
 	const struct args *args = arg;
 
 	return token_read("token", args->token_file, out, error);
+}
+
+/* --- the key is lost --- */
+
+/* Asking a person again is not trying again: a word that was mistyped is for him to see. */
+static bool asks_a_person(const struct config *c)
+{
+	const char *local;
+
+	(void)keysource_is_server(c->key_source, &local);
+	return !strncmp(local, "passphrase:", strlen("passphrase:"));
+}
+
+static int replace(struct args *args, struct config *c)
+{
+	_cleanup_secret_ struct secret *token = NULL;
+	_cleanup_free_ char *aside = NULL, *error = NULL;
+	int r = token_read("token", args->token_file, &token, &error);
+
+	if (!r)
+		r = replace_volume(c, token, &aside, &error);
+	if (r)
+		return command_fail(&args->common, exit_code_of(r),
+			"the volume '%s' could not be replaced, nothing of it is lost: %s", c->name,
+			error ? error : error_text(r));
+	fprintf(stderr,
+		"cachet: the key of '%s' is lost: it was set aside as '%s', with all that is "
+		"unsent in it, and a new one was made; `cachet warm` fetches its content now\n",
+		c->name, aside);
+	return COMMAND_GO;
+}
+
+/* COMMAND_GO: mount it again. */
+static int consider(struct args *args, struct config *c, bool first)
+{
+	bool consent = args->replace || (c->replace_lost && !asks_a_person(c));
+
+	if (first && !asks_a_person(c) && replace_is_needed(c)) {
+		if (!consent)
+			fprintf(stderr,
+				"cachet: tried once more; if the key is lost, `cachet mount --replace` "
+				"sets the volume aside and makes a new one\n");
+		usleep(KEY_RETRY_US);
+		return COMMAND_GO;
+	}
+	if ((first && !asks_a_person(c)) || !consent || !replace_is_needed(c))
+		return EXIT_CODE_KEY;
+	return replace(args, c);
+}
+
+/* In the foreground the daemon is this process: what is to be done is done before. */
+static int consider_before(struct args *args, struct config *c)
+{
+	if ((!args->replace && !c->replace_lost) || asks_a_person(c) || !replace_is_needed(c))
+		return COMMAND_GO;
+	usleep(KEY_RETRY_US);
+	return replace_is_needed(c) ? replace(args, c) : COMMAND_GO;
+}
+
+static int run_background(struct args *args, struct daemon_options *o)
+{
+	bool first = true, replaced = false;
+
+	for (;;) {
+		_cleanup_json_ struct json *ready = NULL;
+		int r = start(args, o, &ready);
+
+		if (r != COMMAND_GO)
+			return r;
+		if (is_ok(ready) || replaced || o->memory_only)
+			return report(args, o, ready);
+		r = consider(args, o->config, first);
+		if (r == EXIT_CODE_KEY)
+			return report(args, o, ready);
+		if (r != COMMAND_GO)
+			return r;
+		replaced = !first || asks_a_person(o->config);
+		first = false;
+	}
 }
 
 static bool is_memory_only(const struct args *args, const struct config *c)
@@ -265,7 +362,10 @@ static int run_mount(struct args *args, const char *name, const char *place)
 	o.allow_other = args->allow_other;
 	o.read_only = args->read_only;
 	o.log_file = log_file;
-	return o.foreground ? daemon_run(&o) : run_background(args, &o);
+	if (!o.foreground)
+		return run_background(args, &o);
+	r = o.memory_only ? COMMAND_GO : consider_before(args, config);
+	return r == COMMAND_GO ? daemon_run(&o) : r;
 }
 
 static int run(int argc, char **argv)

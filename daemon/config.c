@@ -96,6 +96,7 @@ static const struct member {
 	{ "freshness", MEMBER_TEXT_OPTIONAL, offsetof(struct config, freshness) },
 	{ "no_download", MEMBER_TEXT_OPTIONAL, offsetof(struct config, no_download) },
 	{ "lock_on", MEMBER_TEXT_OPTIONAL, offsetof(struct config, lock_on) },
+	{ "replace_lost", MEMBER_FLAG, offsetof(struct config, replace_lost) },
 	{ "allow_raw_kek", MEMBER_FLAG, offsetof(struct config, allow_raw_kek) },
 	{ "limit_bytes", MEMBER_NUMBER, offsetof(struct config, limit_bytes) },
 	{ "deadline_ms", MEMBER_NUMBER, offsetof(struct config, deadline_ms) },

@@ -30,6 +30,7 @@ struct config {
 	char *key_source;
 	char *mountpoint;      /* default for `mount` and fstab, or NULL */
 	char *ca_file;         /* or NULL */
+	bool replace_lost;     /* a volume whose key is lost is replaced without asking */
 	bool allow_raw_kek;    /* development: a server may send its key unwrapped */
 	char *trust_check;     /* command: is this machine trusted? or NULL (daemon/memory.h) */
 	char *freshness;       /* rules (sync/freshness.h), or NULL */
