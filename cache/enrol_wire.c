@@ -352,3 +352,16 @@ int enrol_wire_ask(const struct device *d, const struct enrolment_link *link,
 	}
 	return r;
 }
+
+int enrol_wire_ask_current(struct device *d, const struct enrolment_link *link,
+	enum enrol_wire_verb verb, struct enrol_wire_kek *out, char **error)
+{
+	int r = *d->dkid ? enrol_wire_ask(d, link, verb, NULL, out, error) : CE_GONE;
+
+	if (r != CE_GONE)
+		return r;
+	free(*error);
+	*error = NULL;
+	r = enrol_wire_upsert(d, link, error);
+	return r ? r : enrol_wire_ask(d, link, verb, NULL, out, error);
+}

@@ -1,4 +1,4 @@
-/* Between enrolment.c (what follows), enrolment_status.c, enrol_wire.c (messages), volume.c and volume_create.c. */
+/* Between the files enrolment*.c, enrol_wire.c (the messages), volume.c and volume_create.c. */
 #ifndef CACHET_CACHE_ENROLMENT_PRIV_H
 #define CACHET_CACHE_ENROLMENT_PRIV_H
 
@@ -38,6 +38,37 @@ int enrol_wire_ask(const struct device *d, const struct enrolment_link *link,
 	enum enrol_wire_verb verb, const char *prefer, struct enrol_wire_kek *out,
 	char **error) MUST_CHECK;
 
+/* Of the current KEK, with the dkid we have; enrols when the server does not know it (any more). */
+int enrol_wire_ask_current(struct device *d, const struct enrolment_link *link,
+	enum enrol_wire_verb verb, struct enrol_wire_kek *out, char **error) MUST_CHECK;
+
+/* --- enrolment_adopt.c --- */
+
+/* With a copy of the KEK that the server gave; CE_WRONG_KEY. */
+int enrolment_unlock(struct keyring *k, const struct enrol_wire_kek *got) MUST_CHECK;
+int enrolment_set_lease(
+	const struct enrolment *e, struct device *d, const struct enrol_wire_kek *got) MUST_CHECK;
+int enrolment_put(const struct device *d, const struct secret *local, struct keyring *k) MUST_CHECK;
+/* The keyring is unlocked. Keyring, record and lease change in one rename, or not at all. */
+int enrolment_adopt(struct enrolment *e, struct keyring *k, const struct enrol_wire_kek *got,
+	int dirfd) MUST_CHECK;
+
+/* The token in the device record, if there is one. */
+int enrolment_set_token(struct volume *v, const struct secret *token) MUST_CHECK;
+
+/* --- enrolment_clock.c --- */
+
+void enrolment_start_clock(struct enrolment *e);
+/* Unix time that is never set back. */
+int64_t enrolment_now_s(const struct enrolment *e);
+bool enrolment_lease_holds(const struct enrolment *e);
+/* The index remembers rotation, clock and who we are; they only grow. */
+int enrolment_note(struct volume *v) MUST_CHECK;
+/* The index is open: the keyring may not be older than it knows, the lease not be over. */
+int enrolment_check(struct volume *v, char **error) MUST_CHECK;
+/* Moves the clock's high-water mark; once a minute, and at close. */
+void enrolment_tick(struct volume *v);
+
 /* --- enrolment.c --- */
 
 struct enrolment_setup {
@@ -54,12 +85,6 @@ int enrolment_create(const struct enrolment_setup *s, const char *device_id,
 /* Unlocks the keyring, rotated if need be. */
 int enrolment_open(const struct enrolment_setup *s, struct keyring *k, struct enrolment **out,
 	char **error) MUST_CHECK;
-/* The index is open: the keyring may not be older than it knows, the lease not be over. */
-int enrolment_check(struct volume *v, char **error) MUST_CHECK;
-/* The token in the device record, if there is one. */
-int enrolment_set_token(struct volume *v, const struct secret *token) MUST_CHECK;
-/* Moves the clock's high-water mark; once a minute, and at close. */
-void enrolment_tick(struct volume *v);
 void enrolment_free(struct enrolment *e);
 
 #endif

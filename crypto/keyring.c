@@ -160,6 +160,31 @@ void keyring_free(struct keyring *k)
 	free(k);
 }
 
+void keyring_freep(struct keyring **k)
+{
+	keyring_free(*k);
+}
+
+int keyring_copy(const struct keyring *k, struct keyring **out)
+{
+	_cleanup_(keyring_freep) struct keyring *copy = NULL;
+	int r = keyring_reread(k, &copy);
+
+	if (!r && k->kek)
+		r = secret_new_copy(secret_cbytes(k->kek), secret_len(k->kek), &copy->kek);
+	if (!r)
+		*out = steal_ptr(&copy);
+	return r;
+}
+
+void keyring_swap(struct keyring *a, struct keyring *b)
+{
+	struct keyring was = *a;
+
+	*a = *b;
+	*b = was;
+}
+
 int keyring_unlock(struct keyring *k, struct secret *kek)
 {
 	bool new = !k->n_entries; /* a new keyring takes the first key it is given */

@@ -49,7 +49,12 @@ int keyring_load(int dirfd, struct keyring **out) MUST_CHECK;
 int keyring_save(const struct keyring *k, int dirfd) MUST_CHECK;
 /* What keyring_load would give after keyring_save, locked. */
 int keyring_reread(const struct keyring *k, struct keyring **out) MUST_CHECK;
+/* With the KEK, if `k` is unlocked. */
+int keyring_copy(const struct keyring *k, struct keyring **out) MUST_CHECK;
+/* Each becomes what the other was. */
+void keyring_swap(struct keyring *a, struct keyring *b);
 void keyring_free(struct keyring *k);
+void keyring_freep(struct keyring **k);
 
 /* Takes ownership of `kek` (32 bytes) on success. CE_WRONG_KEY: no entry commits to it.
  * CE_TAMPER: entries do, but not under the name the keyring gives. */
