@@ -482,11 +482,11 @@ const char *volume_device_id(const struct volume *v)
 	return v->device_id;
 }
 
-void volume_observe(struct volume *v, volume_change_fn *fn, void *arg)
+void volume_observe(struct volume *v, enum volume_observer who, volume_change_fn *fn, void *arg)
 {
 	pthread_mutex_lock(&v->observer_lock);
-	v->observer = fn;
-	v->observer_arg = arg;
+	v->observers[who].fn = fn;
+	v->observers[who].arg = arg;
 	pthread_mutex_unlock(&v->observer_lock);
 }
 
@@ -501,8 +501,9 @@ void volume_on_outbox(struct volume *v, void (*fn)(void *arg), void *arg)
 void volume_tell(struct volume *v, const struct volume_change *changes, size_t n)
 {
 	pthread_mutex_lock(&v->observer_lock);
-	if (v->observer && n)
-		v->observer(v->observer_arg, changes, n);
+	for (size_t i = 0; n && i < VOLUME_OBSERVERS; i++)
+		if (v->observers[i].fn)
+			v->observers[i].fn(v->observers[i].arg, changes, n);
 	pthread_mutex_unlock(&v->observer_lock);
 }
 

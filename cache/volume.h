@@ -116,7 +116,9 @@ struct volume_change {
 	uint64_t version;      /* the version that is superseded */
 };
 typedef void volume_change_fn(void *arg, const struct volume_change *changes, size_t n);
-void volume_observe(struct volume *v, volume_change_fn *fn, void *arg);
+/* Each of them hears of all changes; fn NULL: no more. */
+enum volume_observer { VOLUME_KERNEL, VOLUME_WATCH, VOLUME_OBSERVERS };
+void volume_observe(struct volume *v, enum volume_observer who, volume_change_fn *fn, void *arg);
 
 /* Called when the outbox or the deferred entries have something new that is not the sender's own doing (outbox_ack, outbox_settle). Must not block. */
 void volume_on_outbox(struct volume *v, void (*fn)(void *arg), void *arg);

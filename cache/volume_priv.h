@@ -105,9 +105,11 @@ struct volume {
 	bool index_key_is_old; /* the index is still sealed under it; the opener's, then rekey.c's */
 	uint64_t rekey_age_s;  /* older keys are replaced by themselves; 0 = never */
 
-	pthread_mutex_t observer_lock; /* leaf: guards the four below while they are called or changed */
-	volume_change_fn *observer;
-	void *observer_arg;
+	pthread_mutex_t observer_lock; /* leaf: guards what follows, to on_outbox_arg, while they are called or changed */
+	struct {
+		volume_change_fn *fn;
+		void *arg;
+	} observers[VOLUME_OBSERVERS];
 	void (*on_outbox)(void *arg);
 	void *on_outbox_arg;
 

@@ -24,6 +24,7 @@ const struct command *const command_table[] = {
 	&command_warm,
 	&command_ready,
 	&command_record,
+	&command_watch,
 	&command_journal,
 	&command_journal_ls,
 	&command_journal_show,

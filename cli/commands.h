@@ -18,6 +18,7 @@ extern const struct command command_free;
 extern const struct command command_warm;
 extern const struct command command_ready;
 extern const struct command command_record;
+extern const struct command command_watch;
 extern const struct command command_journal;
 extern const struct command command_journal_ls;
 extern const struct command command_journal_show;

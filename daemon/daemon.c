@@ -28,6 +28,7 @@
 #include "daemon/privilege.h"
 #include "daemon/session.h"
 #include "daemon/signals.h"
+#include "daemon/watch.h"
 
 /* How long the predecessor may take to leave, and how often it is looked for. */
 #define LEAVE_MAX_MS 2000
@@ -106,7 +107,10 @@ static int mount_it(struct daemon *d)
 		.hidden_arg = &d->state,
 		.no_download = o->config->no_download,
 	};
-	int r = fs_new(&options, &d->state.fs, &d->error);
+	int r = watch_new(d->state.volume, &d->state.watch);
+
+	if (!r)
+		r = fs_new(&options, &d->state.fs, &d->error);
 
 	return r ? r : fs_mount(d->state.fs, &d->error);
 }
@@ -304,6 +308,7 @@ static void finish(struct daemon *d)
 		sync_stop(d->state.sync);
 	control_stop(d->control);
 	signals_stop(d->signals);
+	watch_free(d->state.watch);
 	fs_free(d->state.fs);
 	sync_free(d->state.sync);
 	if (d->state.volume)

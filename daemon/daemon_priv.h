@@ -12,6 +12,7 @@
 #include "sync/sync.h"
 
 struct locking;
+struct watch;
 
 struct daemon_state {
 	const struct config *config;
@@ -21,6 +22,7 @@ struct daemon_state {
 	const char *mountpoint; /* likewise */
 	bool read_only;
 	int64_t started_ns;      /* wall time */
+	struct watch *watch;     /* NULL: likewise */
 	struct locking *locking; /* NULL: opened directly */
 };
 

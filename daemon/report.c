@@ -291,7 +291,7 @@ int report_events(struct daemon_state *d, bool verify, struct json *out)
 	return r == CE_TAMPER ? 0 : r;
 }
 
-static const char *type_name(uint32_t mode)
+const char *report_type_name(uint32_t mode)
 {
 	switch (mode & S_IFMT) {
 	case S_IFREG:
@@ -408,7 +408,7 @@ int report_stat(struct daemon_state *d, const char *path, unsigned check_ms, str
 	if (r)
 		return r;
 	report_text(out, "path", canonical);
-	json_set_string(out, "type", type_name(a.mode));
+	json_set_string(out, "type", report_type_name(a.mode));
 	json_set_u64(out, "object", a.object);
 	json_set_u64(out, "version", a.version);
 	json_set_u64(out, "mode", a.mode & 07777);

@@ -22,6 +22,8 @@ int report_journal(struct daemon_state *d, struct json *out) MUST_CHECK;
  * CE_TOO_LARGE beyond REPORT_CONTENT_MAX. */
 #define REPORT_CONTENT_MAX (11u << 20)
 int report_operation(struct daemon_state *d, uint64_t seq, struct json *out) MUST_CHECK;
+/* "file", "directory", … */
+const char *report_type_name(uint32_t mode);
 const char *report_kind_name(int kind); /* of enum outbox_kind */
 struct verify_report;
 /* One slice of `verify`. */

@@ -640,6 +640,7 @@ static const struct verb {
 	{ "free", requests_warm_free, false },
 	{ "warm", requests_warm_warm, true },
 	{ "ready", requests_ready, false },
+	{ "watch", requests_watch, true },
 	{ "record-begin", requests_warm_record_begin, true },
 	{ "record-end", requests_warm_record_end, true },
 	{ "lock", do_lock, true },

@@ -25,6 +25,7 @@
  *     free {path}               drops clean content: "files", "bytes", "pinned", "kept"
  *     warm {path, skip?}        fetches for a second: "files", "bytes", "failed", "left_files" *
  *     ready {for_ms?}           "ready", "problems": what is missing before a time without a network
+ *     watch {after?, path?, …}  "events" since then, or as soon as there are some: daemon/watch.h *
  *     record-begin {pid}        remembers what that process and its descendants open *
  *     record-end {pid, set?}    pins it as a set, or forgets it *
  *     umount                    the daemon ends *

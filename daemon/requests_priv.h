@@ -33,6 +33,9 @@ int requests_warm_warm(struct request *q);
 int requests_warm_record_begin(struct request *q);
 int requests_warm_record_end(struct request *q);
 
+/* requests_watch.c */
+int requests_watch(struct request *q);
+
 /* requests_ready.c */
 int requests_ready(struct request *q);
 

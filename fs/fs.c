@@ -79,7 +79,7 @@ static void fs_end_notify(struct fs *f)
 	if (!q)
 		return;
 	f->notify = NULL;
-	volume_observe(f->volume, NULL, NULL);
+	volume_observe(f->volume, VOLUME_KERNEL, NULL, NULL);
 	notify_stop(q);
 }
 
@@ -213,7 +213,7 @@ int fs_mount(struct fs *f, char **error)
 	if (r == 0)
 		r = notify_start(f, &f->notify);
 	if (r == 0) {
-		volume_observe(f->volume, notify_push, f->notify);
+		volume_observe(f->volume, VOLUME_KERNEL, notify_push, f->notify);
 		return 0;
 	}
 	if (atomic_exchange(&f->mounted, false) && place_unmount(f->mountpoint, true))

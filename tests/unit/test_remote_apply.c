@@ -410,7 +410,7 @@ static void the_observer_hears_of_what_the_kernel_did_not_do(void **state)
 	struct remote_record r = file_record("f", "root", "f", "1", 1);
 	struct heard h = { 0 };
 
-	volume_observe(f->v, hear, &h);
+	volume_observe(f->v, VOLUME_WATCH, hear, &h);
 	ok(tf_create(f, "g"));
 	assert_int_equal(h.entries, 0);
 	apply(f, &r, 1);
@@ -419,7 +419,7 @@ static void the_observer_hears_of_what_the_kernel_did_not_do(void **state)
 	apply(f, &r, 1);
 	assert_int_equal(h.entries, 2);
 	assert_int_equal(h.contents, 1);
-	volume_observe(f->v, NULL, NULL);
+	volume_observe(f->v, VOLUME_WATCH, NULL, NULL);
 }
 
 static void a_remote_change_of_one_name_breaks_the_link(void **state)
