@@ -2,10 +2,13 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "server/gzip.h"
 
+#define FILE_BLOCK (64u << 10)
 #define PACK_MIN 1024 /* less fits into a packet or two as it is */
 
 void server_answer_init(struct answer *a)
@@ -105,6 +108,45 @@ static ssize_t no_body(void *cls, uint64_t at, char *buf, size_t max)
 	return MHD_CONTENT_READER_END_WITH_ERROR;
 }
 
+struct file {
+	int fd;
+	uint64_t first;
+};
+
+static ssize_t read_file(void *cls, uint64_t at, char *buf, size_t max)
+{
+	const struct file *f = cls;
+	ssize_t n = pread(f->fd, buf, max, (off_t)(f->first + at));
+
+	return n > 0 ? n : MHD_CONTENT_READER_END_WITH_ERROR;
+}
+
+static void close_file(void *cls)
+{
+	struct file *f = cls;
+
+	cleanup_fd(&f->fd);
+	free(f);
+}
+
+/* libmicrohttpd hands a file to the kernel, or to TLS in pieces of 4 KiB, each a record of its own. */
+static struct MHD_Response *build_file(struct answer *a)
+{
+	struct MHD_Response *response;
+	struct file *f;
+
+	if (!a->large_records || a->len <= FILE_BLOCK)
+		return MHD_create_response_from_fd_at_offset64(a->len, a->fd, a->first);
+	f = malloc(sizeof(*f));
+	if (!f)
+		return NULL;
+	*f = (struct file){ a->fd, a->first };
+	response = MHD_create_response_from_callback(a->len, FILE_BLOCK, read_file, f, close_file);
+	if (!response)
+		free(f);
+	return response;
+}
+
 static struct MHD_Response *build_lent(struct answer *a)
 {
 	struct MHD_Response *response;
@@ -128,7 +170,7 @@ static struct MHD_Response *build_body(struct answer *a)
 	if (a->status == MHD_HTTP_NOT_MODIFIED)
 		return MHD_create_response_from_callback(a->len, 1, no_body, NULL, NULL);
 	if (a->fd >= 0) {
-		response = MHD_create_response_from_fd_at_offset64(a->len, a->fd, a->first);
+		response = build_file(a);
 		if (response)
 			a->fd = -1;
 		return response;

@@ -27,6 +27,7 @@ struct answer {
 	struct buffer text;
 	struct buffer record; /* value of Cachet-Record */
 	int fd;               /* or -1 */
+	bool large_records;   /* over TLS: a file goes out in pieces of a record's size and more */
 	const void *lent;     /* lent_len bytes of somebody who is told when they were sent */
 	size_t lent_len;
 	ssize_t (*read)(void *lender, uint64_t at, char *out, size_t max); /* instead of `lent` */

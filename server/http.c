@@ -204,6 +204,7 @@ static enum MHD_Result send_answer(struct request *r)
 					       MHD_HTTP_HEADER_ACCEPT_ENCODING));
 	if (atomic_load(&r->s->stopping))
 		server_answer_header(&r->answer, MHD_HTTP_HEADER_CONNECTION, "close");
+	r->answer.large_records = r->s->tls_cert != NULL;
 	response = server_answer_build(&r->answer, r->s->instance);
 	if (!response)
 		return MHD_NO;

@@ -2,6 +2,8 @@
 import json
 import os
 import re
+import resource
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -221,3 +223,32 @@ def test_neither_payload_nor_result_is_anywhere_after_the_ttl(server, client):
     eventually(lambda: not any(canary in m for m in memory(server.process.pid)))
     files = [p for p in server.dir.rglob("*") if p.is_file()] + [server.log]
     assert all(canary not in p.read_bytes() for p in files)
+
+
+def dumps_core(process):
+    """Kills it as a fault would, and asks the kernel whether it wrote its memory out."""
+    os.kill(process.pid, signal.SIGSEGV)
+    _, status = os.waitpid(process.pid, 0)
+    process.returncode = -os.WTERMSIG(status)
+    return os.WCOREDUMP(status)
+
+
+def test_a_fault_leaves_no_core(server, client, tmp_path, monkeypatch):
+    """With payloads in memory, and with a limit that would allow one. Where the kernel writes none of anybody, that is all it says."""
+    limits = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (limits[1], limits[1]))
+    monkeypatch.chdir(tmp_path)
+    try:
+        other = dumps_core(subprocess.Popen(["/bin/sleep", "100"]))
+        server.kill()
+        start(server)
+        client.close()
+        client.port = server.port
+        assert post(client, "long", b"payload").status == 202
+        client.close()
+        dumped = dumps_core(server.process)
+        start(server)
+        assert not dumped
+        assert limits[1] == 0 or other, "the control"
+    finally:
+        resource.setrlimit(resource.RLIMIT_CORE, limits)

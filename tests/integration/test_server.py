@@ -994,6 +994,8 @@ def test_tls(tmp_path):
         content = os.urandom(300_000)
         c.make("x", "x", content)
         assert c.get("x").body == content
+        for first, last in ((0, 99_999), (65_535, 299_999), (100, 65_635), (299_999, 299_999)):
+            assert c.get("x", Range=f"bytes={first}-{last}").body == content[first:last + 1]
         c.close()
     finally:
         s.close()
