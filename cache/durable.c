@@ -25,19 +25,22 @@
  * I4  Before any sync of the WAL (ours, a checkpoint, close) every blob with data that is not
  *     synced is synced, and so is the directory of each new one: durable_before_sync() is the hook
  *     of the index. (The redo log is synced beside the hook: until both are done its new records
- *     are as what was committed meanwhile, below.) So all that the WAL named when the sync began is
- * on disk when it ends; what was committed meanwhile may become durable by the same sync without
- * its data, and has its undo rows. I5  The generation grows under the index lock, at the start of
- * each sync, and in each transaction whose data was synced before it. So the undo rows of one map
- * and generation describe one instant, all data named at that instant was synced or has undo rows
- * of an older generation, and after a sync that began by ending generation g, undo rows of g and
- * older are not needed: they are deleted (durably or not: recovery finds their chunks intact). I6
- * A blob whose fdatasync failed is suspect: no later sync of it is believed until the chunks
+ *     are as what was committed meanwhile, below.) So all that the WAL named when the sync began is on disk when it ends; what was
+ *     committed meanwhile may become durable by the same sync without its data, and has its undo
+ *     rows.
+ * I5  The generation grows under the index lock, at the start of each sync, and in each transaction
+ *     whose data was synced before it. So the undo rows of one map and generation describe one
+ *     instant, all data named at that instant was synced or has undo rows of an older generation,
+ *     and after a sync that began by ending generation g, undo rows of g and older are not needed:
+ *     they are deleted (durably or not: recovery finds their chunks intact).
+ * I6  A blob whose fdatasync failed is suspect: no later sync of it is believed until the chunks
  *     concerned were read back, verified and written again (blob_sync_rescue). Until then nothing
  *     that depends on it is called durable: db_sync fails before it touches the WAL.
  * I7  Undo rows put back no ETag. So a commit that makes content local which was the origin's, and
- * of which a part is not here or was fetched since the last sync, syncs its data first: no file
- * falls back to a part that nobody could complete.
+ *     of which a part is not here or was fetched since the last sync, syncs its data first: no file
+ *     falls back to a part that nobody could complete.
+ * I8  Whether the name of a file that a killed process made is on the disk nobody knows: after an
+ *     unclean end the directory of each blob that gets data is synced once more.
  *
  * After an unclean end recover.c takes each map with undo rows, syncs its blob, reads the chunks
  * that changed back from the disk, and if one does not open, puts the newest generation back, whole

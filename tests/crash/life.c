@@ -281,13 +281,27 @@ static int check_moves(struct run *w)
 	return bad;
 }
 
+static void tell_status(struct run *w)
+{
+	struct volume_status s;
+
+	if (!volume_status(w->v, &s))
+		fprintf(stderr,
+			"unclean %d, rolled back %llu, log of the index damaged %d, index lost "
+			"%d\n",
+			s.unclean, (unsigned long long)s.rolled_back, s.wal_damaged, s.index_lost);
+}
+
 static int check_all(struct run *w)
 {
 	int bad = 0;
 
 	for (unsigned i = 0; i < SUBJECTS; i++)
 		bad += check_subject(w, i);
-	return bad ? bad : check_moves(w);
+	bad = bad ? bad : check_moves(w);
+	if (bad)
+		tell_status(w);
+	return bad;
 }
 
 /* --- steps --- */

@@ -120,8 +120,10 @@ static void take_notes(struct disk *d, struct oracle *o)
 		}
 }
 
-static void lose_index(struct campaign *c)
+/* With it go extended attributes: an origin never sees them (docs/format-unsent.md). */
+static void lose_index(struct campaign *c, struct oracle *o)
 {
+	struct note n = { .kind = NOTE_FOUND, .n = 1, .states = { { .absent = true } } };
 	static const char *const parts[] = { "index.db", "index.db-wal", "index.redo" };
 	char path[128];
 
@@ -129,6 +131,8 @@ static void lose_index(struct campaign *c)
 		snprintf(path, sizeof(path), "%s/volume/%s", c->top, parts[i]);
 		unlink(path);
 	}
+	for (n.subject = SUBJECT_XATTR; n.subject < SUBJECT_MODE; n.subject++)
+		oracle_take(o, &n);
 	c->lost++;
 }
 
@@ -154,7 +158,7 @@ static void one_volume(struct campaign *c, unsigned lives, bool lossy)
 		good = one_life(c, &l, disk_random(&c->random) % 3 == 0);
 		take_notes(d, &o);
 		if (lossy && o.made && disk_random(&c->random) % 3 == 0)
-			lose_index(c);
+			lose_index(c, &o);
 	}
 	c->answered += o.answered_steps;
 	c->bad += !good;

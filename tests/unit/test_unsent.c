@@ -300,6 +300,51 @@ static void a_place_and_content_are_back(void **state)
 	tf_done(&f);
 }
 
+/* Two names of one file, one of them in a directory, are one file again. */
+static void names_of_one_file_are_of_one_file_again(void **state)
+{
+	struct tree_fixture f;
+
+	tf_init(&f);
+	ok(tf_mkdir(&f, "dir"));
+	ok(tf_write(&f, "one", "first"));
+	ok(tf_link(&f, "one", "dir/two"));
+	ok(tf_write(&f, "dir/two", "second"));
+	volume_close(f.v);
+	remove_index(&f);
+	reopen_listed(&f);
+	assert_int_equal(tf_at(&f, "one"), tf_at(&f, "dir/two"));
+	assert_int_equal(tf_attr(&f, "one").nlink, 2);
+	assert_text(&f, "one", "second");
+	assert_text(&f, "dir/two", "second");
+	tf_done(&f);
+}
+
+/* What no origin is told of is not in the log (docs/format-unsent.md); nothing else goes with it.
+ */
+static void what_no_origin_sees_goes_with_the_index(void **state)
+{
+	struct tree_fixture f;
+	struct tree_attr a;
+	void *value = NULL;
+	size_t len;
+
+	tf_init(&f);
+	ok(tf_write(&f, "file", "text"));
+	ok(tree_setxattr(f.v, tf_at(&f, "file"), "user.a", "1", 1, 0));
+	ok(tf_create(&f, "not \xff text"));
+	ok(tree_mknod(f.v, f.root, "fifo", S_IFIFO | 0600, 0, &tf_cred, &a));
+	volume_close(f.v);
+	remove_index(&f);
+	reopen_listed(&f);
+	assert_int_equal(status_of(&f).restored_damaged, 0);
+	assert_text(&f, "file", "text");
+	assert_int_equal(tree_getxattr(f.v, tf_at(&f, "file"), "user.a", &value, &len), -ENODATA);
+	assert_int_equal(tf_at(&f, "not \xff text"), 0);
+	assert_int_equal(tf_at(&f, "fifo"), 0);
+	tf_done(&f);
+}
+
 static void numbers_are_not_given_twice(void **state)
 {
 	struct tree_fixture f;
@@ -592,6 +637,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(unsent_work_outlives_the_index),
 		cmocka_unit_test(a_place_and_content_are_back),
+		cmocka_unit_test(names_of_one_file_are_of_one_file_again),
+		cmocka_unit_test(what_no_origin_sees_goes_with_the_index),
 		cmocka_unit_test(numbers_are_not_given_twice),
 		cmocka_unit_test(a_torn_tail_costs_the_last_frame),
 		cmocka_unit_test(a_changed_byte_is_reported),
