@@ -97,6 +97,8 @@ static int requeue_row(struct volume *v, struct op_row *row, const void *arg)
 {
 	if (row->state != OP_REFUSED && row->state != OP_HELD)
 		return -EINVAL;
+	if (row->status == OUTBOX_BRAKED)
+		return outbox_brake_confirm(v, row);
 	return fold_row_renew(v, row);
 }
 
@@ -171,6 +173,7 @@ static int count_row(void *arg, const struct op_row *row)
 		break;
 	case OP_HELD:
 		k->c.held++;
+		k->c.braked += row->status == OUTBOX_BRAKED;
 		break;
 	}
 	if (!k->c.oldest_ns || row->created_ns < k->c.oldest_ns)

@@ -93,8 +93,20 @@ int outbox_refuse(struct volume *v, uint64_t seq, int status, const char *text) 
 int outbox_settle(struct volume *v, uint64_t seq, const struct remote_record *current,
 	const struct remote_record *standing, bool *conflict) MUST_CHECK;
 
+/* In place of an HTTP status. */
+#define OUTBOX_BRAKED (-1)    /* HELD by the brake of deletions, not by a person */
+#define OUTBOX_CONFIRMED (-2) /* a deletion that the brake lets pass */
+
+/* A deletion that has not been sent yet: outbox_brake is to look before it is begun. */
+bool outbox_brake_wants(const struct outbox_op *op);
+/* Holds the deletions of stores that have more than 10, and more than 20 % of their records, waiting; *held: how many. What outbox_next returned before is stale then. */
+int outbox_brake(struct volume *v, uint64_t *held) MUST_CHECK;
+/* A person confirms what the brake holds. What a person holds stays. */
+int outbox_allow_deletes(struct volume *v) MUST_CHECK;
+
 struct outbox_counts {
 	uint64_t queued, inflight, refused, held, bytes;
+	uint64_t braked; /* of those held */
 	int64_t oldest_ns;
 };
 int outbox_counts(struct volume *v, struct outbox_counts *out) MUST_CHECK;

@@ -3,6 +3,7 @@
 #define CACHET_CACHE_OUTBOX_PRIV_H
 
 #include "cache/fold_priv.h"
+#include "cache/outbox.h"
 
 /*
  * A row in flight is frozen, and so are the attributes that were sent with it: kind, mode and time
@@ -26,5 +27,8 @@ int outbox_ack_shadow(struct volume *v, const struct op_row *shadow,
 	const struct remote_record *record) MUST_CHECK;
 /* Later rows of the record are based on `etag` now. */
 int outbox_rebase(struct volume *v, uint64_t store, const char *rid, const char *etag) MUST_CHECK;
+
+/* A deletion that the brake held (outbox_brake.c) is queued again and passes. */
+int outbox_brake_confirm(struct volume *v, struct op_row *row) MUST_CHECK;
 
 #endif

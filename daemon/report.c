@@ -43,7 +43,7 @@ void report_text(struct json *o, const char *key, const char *text)
 	buffer_done(&b);
 }
 
-static void add_link(struct sync *sync, struct json *o)
+static void add_link(struct sync *sync, struct json *o, bool *feed_holds)
 {
 	struct sync_status s;
 
@@ -56,7 +56,7 @@ static void add_link(struct sync *sync, struct json *o)
 	json_set_i64(o, "last_contact_ns", s.last_contact_ns);
 	report_text(o, "last_error", s.last_error ? s.last_error_text : NULL);
 	json_set_bool(o, "feed_live", s.feed_live);
-	json_set_bool(o, "deletes_held", s.deletes_held);
+	*feed_holds = s.deletes_held;
 	json_set_bool(o, "restored_server", s.restored_server);
 	json_set_bool(o, "rolled_back_volume", s.rolled_back_volume);
 	json_set_u64(o, "fetched_bytes", s.fetched_bytes);
@@ -64,7 +64,7 @@ static void add_link(struct sync *sync, struct json *o)
 	json_set_u64(o, "requests", s.requests);
 }
 
-static int add_pending(struct volume *v, struct json *o)
+static int add_pending(struct volume *v, struct json *o, bool feed_holds)
 {
 	struct outbox_counts n;
 	int r = outbox_counts(v, &n);
@@ -77,6 +77,7 @@ static int add_pending(struct volume *v, struct json *o)
 	json_set_u64(o, "inflight", n.inflight);
 	json_set_u64(o, "refused", n.refused);
 	json_set_u64(o, "held", n.held);
+	json_set_bool(o, "deletes_held", feed_holds || n.braked);
 	json_set_i64(o, "oldest_ns", n.oldest_ns);
 	return 0;
 }
@@ -157,11 +158,12 @@ static int add_damaged(void *arg, const struct outbox_op *op, const char *path)
 int report_status(struct daemon_state *d, struct json *out)
 {
 	uint64_t conflicts = 0;
+	bool feed_holds = false;
 	int r;
 
 	add_mount(d, out);
-	add_link(d->sync, out);
-	r = add_pending(d->volume, out);
+	add_link(d->sync, out, &feed_holds);
+	r = add_pending(d->volume, out, feed_holds);
 	if (!r)
 		r = outbox_conflicts(d->volume, true, count_conflict, &conflicts);
 	if (r)
@@ -215,7 +217,9 @@ static int add_operation(void *arg, const struct outbox_op *op, const char *path
 	json_set_i64(o, "created_ns", op->created_ns);
 	json_set_u64(o, "attempts", op->attempts);
 	json_set_i64(o, "next_try_ms", op->next_try_ms);
-	json_set_i64(o, "status", op->status);
+	json_set_i64(o, "status", MAX_OF(op->status, 0));
+	if (op->state == OUTBOX_HELD)
+		json_set_string(o, "held_by", op->status == OUTBOX_BRAKED ? "brake" : "person");
 	report_text(o, "error", op->error[0] ? op->error : NULL);
 	return 0;
 }

@@ -204,9 +204,10 @@ static int do_offline(struct request *q)
 
 static int do_allow_deletes(struct request *q)
 {
-	sync_allow_deletes(q->d->sync);
+	int r = sync_allow_deletes(q->d->sync);
+
 	sync_poke(q->d->sync);
-	return 0;
+	return r;
 }
 
 static int do_accept_old(struct request *q)

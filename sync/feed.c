@@ -236,10 +236,10 @@ static void page_done(struct feed *f, const struct feed_job *k)
 	pthread_mutex_lock(&f->s->lock);
 	f->held = false;
 	pthread_mutex_unlock(&f->s->lock);
-	f->s->allow_deletes = f->s->allow_deletes && feed_any_held(f->s);
 	f->caught_up = !k->page.more;
 	if (!f->caught_up)
 		return;
+	f->allow = false;
 	if (f->listing)
 		listing_ended(f);
 	pthread_mutex_lock(&f->s->lock);
@@ -256,6 +256,8 @@ static void apply_failed(struct feed *f, const struct feed_job *k)
 	}
 	if (k->r == CE_HELD) {
 		hold(f);
+		if (f->allow) /* said while this page was looked at */
+			f->next_ms = 0;
 		return;
 	}
 	failed(f, k->r, k->r == -ENOSPC ? FULL_TEXT : error_text(k->r));
@@ -293,7 +295,7 @@ static void apply(struct feed *f, bool end_only)
 	k->begin = f->relist && !end_only;
 	k->listing = k->begin || f->listing;
 	k->end_only = end_only;
-	k->allow = f->s->allow_deletes && f->held;
+	k->allow = f->allow;
 	k->page = f->page;
 	f->page = (struct origin_page){ 0 };
 	drop_page(f);
@@ -523,10 +525,11 @@ bool feed_any_held(const struct sync *s)
 
 void feed_allow_deletes(struct sync *s)
 {
-	s->allow_deletes = feed_any_held(s);
 	for (struct feed *f = s->feeds; f; f = f->next)
-		if (f->held)
+		if (f->held) {
+			f->allow = true;
 			f->next_ms = 0;
+		}
 }
 
 void feed_hurry(struct sync *s)

@@ -107,18 +107,48 @@ static int begin(struct replay_pick *p, struct outbox_op *ops, size_t n)
 	return r;
 }
 
+static bool any_fresh_delete(const struct outbox_op *ops, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (outbox_brake_wants(&ops[i]))
+			return true;
+	return false;
+}
+
+static int next(struct replay_pick *p, struct outbox_op *ops, size_t max, size_t *n)
+{
+	const int64_t now_ms = clock_wall_ns() / NS_PER_MS;
+
+	return outbox_next(p->s->volume, now_ms + (p->hurry ? HURRY_MS : 0),
+		p->hurry ? 0 : p->s->debounce_ms, ops, max, n, &p->wait_ms);
+}
+
+/* Many deletions at once wait for a person. */
+static int next_braked(struct replay_pick *p, struct outbox_op *ops, size_t max, size_t *n)
+{
+	uint64_t held = 0;
+	int r = next(p, ops, max, n);
+
+	if (!r && any_fresh_delete(ops, *n))
+		r = outbox_brake(p->s->volume, &held);
+	if (!r && !held)
+		return 0;
+	for (size_t i = 0; i < *n; i++)
+		outbox_op_done(&ops[i]);
+	*n = 0;
+	return r ? r : next(p, ops, max, n);
+}
+
 static int pick(struct replay_pick *p)
 {
 	size_t max = p->flying_n + PICK_MAX, n = 0;
 	_cleanup_free_ struct outbox_op *ops = calloc(max, sizeof(*ops));
 	_cleanup_free_ int16_t *moved = calloc(max, sizeof(*moved));
-	int64_t now_ms = clock_wall_ns() / NS_PER_MS;
 	int r;
 
 	if (!ops || !moved)
 		return -ENOMEM;
-	r = outbox_next(p->s->volume, now_ms + (p->hurry ? HURRY_MS : 0),
-		p->hurry ? 0 : p->s->debounce_ms, ops, max, &n, &p->wait_ms);
+	r = next_braked(p, ops, max, &n);
 	return r ? r : begin(p, ops, leave_out(p, ops, n, moved));
 }
 

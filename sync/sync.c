@@ -174,39 +174,6 @@ static uint64_t deferred_step(struct sync *s, uint64_t now_ms)
 	return SYNC_NEVER;
 }
 
-/* --- a person allows what the outgoing brake holds --- */
-
-struct held {
-	uint64_t *seqs;
-	size_t n;
-};
-
-static int collect_held(void *arg, const struct outbox_op *op, const char *path)
-{
-	struct held *h = arg;
-	uint64_t *grown;
-
-	if (op->state != OUTBOX_HELD)
-		return 0;
-	grown = realloc(h->seqs, (h->n + 1) * sizeof(*grown));
-	if (!grown)
-		return -ENOMEM;
-	h->seqs = grown;
-	h->seqs[h->n++] = op->seq;
-	return 0;
-}
-
-static int requeue_held(struct volume *v)
-{
-	struct held h = { 0 };
-	int r = outbox_each(v, collect_held, &h);
-
-	for (size_t i = 0; i < h.n && !r; i++)
-		r = outbox_requeue(v, h.seqs[i]);
-	free(h.seqs);
-	return r;
-}
-
 /* --- the loop --- */
 
 static void abandon_all(struct sync *s)
@@ -697,14 +664,17 @@ void sync_poke(struct sync *s)
 	http_wake(s->http);
 }
 
-void sync_allow_deletes(struct sync *s)
+int sync_allow_deletes(struct sync *s)
 {
-	if (requeue_held(s->volume))
-		sync_poke(s);
+	int r = outbox_allow_deletes(s->volume);
+
+	if (r)
+		return r;
 	pthread_mutex_lock(&s->lock);
 	s->asked.allow_deletes = true;
 	pthread_mutex_unlock(&s->lock);
 	http_wake(s->http);
+	return 0;
 }
 
 void sync_accept_old(struct sync *s)

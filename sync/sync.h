@@ -146,8 +146,8 @@ void sync_poke(struct sync *s);
 /* 0 when nothing is queued or in flight and the feeds are caught up; -ETIMEDOUT; CE_OFFLINE;
  * CE_HELD when only refused or held operations are left. */
 int sync_wait_idle(struct sync *s, unsigned timeout_ms) MUST_CHECK;
-/* A person confirms the deletions the brake holds. */
-void sync_allow_deletes(struct sync *s);
+/* A person confirms the deletions the brake holds, those of the feed and those on their way out; what a person holds stays. */
+int sync_allow_deletes(struct sync *s) MUST_CHECK;
 /* A person says that the restored (or replaced) server is the one to go on with: its identity is
  * remembered, every store is listed anew and compared; what was not sent yet is sent, conditionally
  * as always. */

@@ -46,6 +46,7 @@ struct feed {
 	bool end_held; /* only the end of the listing is missing: the brake holds it */
 	bool held; /* the brake holds a page; with held_gen (asked_gen then) written under lock */
 	uint64_t held_gen;
+	bool allow; /* a person confirmed what is held: to the end of the feed as it is now */
 	bool start_over; /* once the job under way has ended */
 	bool caught_up;  /* the last page was the last */
 	bool waiting;    /* the call is a long poll */
@@ -140,7 +141,6 @@ struct sync {
 	uint64_t stores_ms;
 	uint64_t pause_ms;  /* Retry-After: for the whole origin */
 	bool abandon;       /* the link became unusable */
-	bool allow_deletes; /* for what is held now */
 	bool hurry_feeds;   /* poll at once: a call showed that there is news */
 	uint64_t hurry_ms;
 	bool deferred; /* entries of a feed wait for an object to be free */

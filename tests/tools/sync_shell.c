@@ -357,7 +357,7 @@ static int run_ask(char **w)
 	else if (!strcmp(w[0], "poke"))
 		sync_poke(sync_);
 	else if (!strcmp(w[0], "allow"))
-		sync_allow_deletes(sync_);
+		r = sync_allow_deletes(sync_);
 	else if (!strcmp(w[0], "accept"))
 		sync_accept_restored(sync_);
 	else if (!strcmp(w[0], "sleep"))
