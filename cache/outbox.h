@@ -93,6 +93,26 @@ int outbox_refuse(struct volume *v, uint64_t seq, int status, const char *text) 
 int outbox_settle(struct volume *v, uint64_t seq, const struct remote_record *current,
 	const struct remote_record *standing, bool *conflict) MUST_CHECK;
 
+/* Why an operation is not sent now. */
+enum outbox_wait {
+	OUTBOX_WAIT_NONE,      /* it goes with the next request */
+	OUTBOX_WAIT_ANSWER,    /* it is on its way, or was and will be sent again as it is */
+	OUTBOX_WAIT_RETRY,     /* a later try: until_ms, wall time */
+	OUTBOX_WAIT_BEHIND,    /* the operation `behind` is about the same record, place or directory */
+	OUTBOX_WAIT_DIRECTORY, /* its directory is made by an operation further on */
+	OUTBOX_WAIT_REFUSED,   /* the origin said no */
+	OUTBOX_WAIT_PERSON,    /* held by a person */
+	OUTBOX_WAIT_BRAKE,     /* held by the brake of deletions */
+	OUTBOX_WAIT_GONE,
+};
+struct outbox_reason {
+	enum outbox_wait wait;
+	uint64_t behind;
+	int64_t until_ms;
+};
+/* -ENOENT: there is no such operation. */
+int outbox_explain(struct volume *v, uint64_t seq, int64_t now_wall_ms, struct outbox_reason *out) MUST_CHECK;
+
 /* In place of an HTTP status. */
 #define OUTBOX_BRAKED (-1)    /* HELD by the brake of deletions, not by a person */
 #define OUTBOX_CONFIRMED (-2) /* a deletion that the brake lets pass */
@@ -101,7 +121,7 @@ int outbox_settle(struct volume *v, uint64_t seq, const struct remote_record *cu
 bool outbox_brake_wants(const struct outbox_op *op);
 /* Holds the deletions of stores that have more than 10, and more than 20 % of their records, waiting; *held: how many. What outbox_next returned before is stale then. */
 int outbox_brake(struct volume *v, uint64_t *held) MUST_CHECK;
-/* A person confirms what the brake holds. What a person holds stays. */
+/* A person confirms the deletions made so far: what the brake holds, and would hold. What a person holds stays. */
 int outbox_allow_deletes(struct volume *v) MUST_CHECK;
 
 struct outbox_counts {

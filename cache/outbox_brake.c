@@ -94,9 +94,10 @@ static int collect_waiting(void *arg, const struct op_row *row)
 	return c && c->hold ? add_row(arg, row) : 0;
 }
 
-static int collect_braked(void *arg, const struct op_row *row)
+/* Those that the brake has not looked at yet are meant, too. */
+static int collect_unconfirmed(void *arg, const struct op_row *row)
 {
-	return is_braked(row) ? add_row(arg, row) : 0;
+	return is_braked(row) || is_waiting(row) ? add_row(arg, row) : 0;
 }
 
 static int judge_stores(struct brake *b, bool *any)
@@ -160,7 +161,7 @@ int outbox_brake(struct volume *v, uint64_t *held)
 
 static int confirm_txn(struct brake *b)
 {
-	int r = op_each(b->v->db, 0, collect_braked, b);
+	int r = op_each(b->v->db, 0, collect_unconfirmed, b);
 
 	for (size_t i = 0; r >= 0 && i < b->n_rows; i++)
 		r = outbox_brake_confirm(b->v, &b->rows[i]);

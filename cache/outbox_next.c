@@ -40,6 +40,7 @@ struct slot {
 	uint8_t flags;
 	bool inflight;
 	int16_t maker; /* index of the returned operation that makes the directory, or -1 */
+	uint64_t seq;  /* of the last row that holds it */
 };
 
 struct table {
@@ -69,6 +70,10 @@ struct walk {
 	size_t n_wants;
 	bool blocked, unmade; /* unmade: its directory is made by a row further on */
 	int after;
+	uint64_t behind; /* the row that is in its way, if one is */
+	/* outbox_explain: nothing is taken */
+	uint64_t explain;
+	struct outbox_reason *reason;
 };
 
 static uint64_t mix(uint64_t h, const void *data, size_t len)
@@ -212,6 +217,7 @@ static int gather(struct walk *w, const struct op_row *row)
 	w->n_wants = 0;
 	w->blocked = w->unmade = false;
 	w->after = -1;
+	w->behind = 0;
 	want(w, key('i', row->store, row->rid.text, NULL), true, true);
 	if (fold_row_is_double(row)) {
 		want(w, key('i', row->store, row->other_rid.text, NULL), true, true);
@@ -259,8 +265,10 @@ static void look(struct walk *w, const struct op_row *row)
 
 		if (!s->hash || !q->wait || (awaited && s->flags & MAKERS_PASS))
 			continue;
-		if (s->flags & HELD_ALONE || (q->alone && s->flags & HELD_SHARED))
+		if (s->flags & HELD_ALONE || (q->alone && s->flags & HELD_SHARED)) {
 			wait_for(w, row, q, s);
+			w->behind = w->behind ? w->behind : s->seq;
+		}
 	}
 }
 
@@ -278,6 +286,7 @@ static void hold(struct walk *w, const struct op_row *row, int index)
 			s->flags = (uint8_t)((s->flags & ~MAKERS_PASS) | (pass ? MAKERS_PASS : 0));
 		}
 		s->flags |= w->wants[i].alone ? HELD_ALONE : HELD_SHARED;
+		s->seq = row->seq;
 		if (!w->wants[i].alone)
 			continue;
 		s->maker = made && s->hash == made ? (int16_t)index : -1;
@@ -321,6 +330,48 @@ static int hold_shadow(struct walk *w, const struct op_row *row)
 	return r;
 }
 
+static void explain(struct walk *w, const struct op_row *row)
+{
+	const int64_t left = due_in(w, row);
+	struct outbox_reason *out = w->reason;
+
+	*out = (struct outbox_reason){ .wait = OUTBOX_WAIT_NONE };
+	if (is_stopped(row)) {
+		out->wait = row->state == OP_REFUSED           ? OUTBOX_WAIT_REFUSED
+			    : row->status == OUTBOX_BRAKED ? OUTBOX_WAIT_BRAKE
+							   : OUTBOX_WAIT_PERSON;
+	} else if (left > 0 && row->next_try_ms) {
+		out->wait = OUTBOX_WAIT_RETRY;
+		out->until_ms = row->next_try_ms;
+	} else if (row->state == OP_INFLIGHT) {
+		out->wait = OUTBOX_WAIT_ANSWER;
+	} else if (w->behind) {
+		out->wait = OUTBOX_WAIT_BEHIND;
+		out->behind = w->behind;
+	} else if (w->blocked) {
+		out->wait = OUTBOX_WAIT_DIRECTORY;
+	}
+}
+
+static int explain_row(struct walk *w, const struct op_row *row)
+{
+	int r = 0;
+
+	if (w->table.used + 2 * WANTS_MAX > w->table.size / 2)
+		r = grow(&w->table);
+	if (!r)
+		r = gather(w, row);
+	if (r)
+		return r;
+	look(w, row);
+	if (row->seq == w->explain) {
+		explain(w, row);
+		return 1;
+	}
+	hold(w, row, -1);
+	return 0;
+}
+
 static int walk_row(void *arg, const struct op_row *row)
 {
 	struct walk *w = arg;
@@ -330,6 +381,8 @@ static int walk_row(void *arg, const struct op_row *row)
 	if (fold_row_is_shadow(row))
 		return hold_shadow(w, row);
 	w->underway |= row->state == OP_INFLIGHT;
+	if (w->explain)
+		return explain_row(w, row);
 	if (w->n == w->max || (++w->rows > ROWS_MAX && (w->n || w->underway))) {
 		w->more = true;
 		return 1;
@@ -406,5 +459,25 @@ int outbox_next(struct volume *v, int64_t now_wall_ms, unsigned debounce_ms, str
 	}
 	*n = w.n;
 	*wait_ms = w.more ? 0 : w.wait_ms;
+	return 0;
+}
+
+int outbox_explain(struct volume *v, uint64_t seq, int64_t now_wall_ms, struct outbox_reason *out)
+{
+	struct outbox_reason reason = { .wait = OUTBOX_WAIT_GONE };
+	struct walk w = { .v = v, .now_ms = now_wall_ms, .explain = seq, .reason = &reason };
+	int r = grow(&w.table);
+
+	if (r)
+		return r;
+	db_read(v->db);
+	r = op_each(v->db, 0, walk_row, &w);
+	db_unlock(v->db);
+	free(w.table.slots);
+	if (r < 0)
+		return r;
+	if (reason.wait == OUTBOX_WAIT_GONE)
+		return -ENOENT;
+	*out = reason;
 	return 0;
 }

@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/options.h"
 #include "cli/commands.h"
@@ -44,7 +45,7 @@ const struct command command_journal_ls = {
 const struct command command_journal_show = {
 	.name = "journal show",
 	.usage = "[OPTIONS] SEQ [NAME|PATH]",
-	.summary = "Show one unsent change, with the origin's words if it refused it",
+	.summary = "Show one unsent change, what it waits for, and why it was refused",
 	.options = options,
 	.run = run_show,
 };
@@ -130,7 +131,34 @@ static int parse_one(const struct command *c, struct one *one, int argc, char **
 	return target_find(&one->args, first + 1 < argc ? argv[first + 1] : NULL, &one->target);
 }
 
-static void print_one(const struct json *o)
+static void print_waits(const struct json *w)
+{
+	static const struct {
+		const char *why, *text;
+	} table[] = {
+		{ "next", "nothing: it goes with the next request" },
+		{ "answer", "the origin's answer" },
+		{ "directory", "its directory, which is made by a later change" },
+		{ "refused", "you: the origin refused it; `cachet journal retry` or `drop`" },
+		{ "held", "you: `cachet journal retry`" },
+		{ "brake", "you: it is one of many deletions; `cachet sync --allow-deletes`" },
+	};
+	const char *why = show_string(w, "why");
+
+	printf("waits for ");
+	for (size_t i = 0; why && i < ARRAY_SIZE(table); i++)
+		if (!strcmp(table[i].why, why))
+			printf("%s", table[i].text);
+	if (why && !strcmp(why, "behind"))
+		printf("change %" PRIu64 ", about the same record, place or directory",
+			show_u64(w, "behind"));
+	if (why && !strcmp(why, "retry"))
+		printf("its next try, in %" PRId64 " s",
+			MAX_OF(show_i64(w, "until_ms") / 1000 - (int64_t)time(NULL), 0));
+	putchar('\n');
+}
+
+static void print_one(const struct json *o, const struct json *waits)
 {
 	const char *error = show_string(o, "error"), *store = show_string(o, "store");
 	char age[SHOW_MAX];
@@ -142,16 +170,33 @@ static void print_one(const struct json *o)
 		show_age(show_i64(o, "created_ns"), age));
 	if (show_i64(o, "status"))
 		printf("answer    HTTP %" PRId64 "\n", show_i64(o, "status"));
-	if (error) {
+	print_waits(waits);
+	if (error && !json_has(o, "held_by")) {
 		printf("origin    ");
 		show_text(stdout, error);
 		putchar('\n');
 	}
 }
 
+static int print_found(const struct one *one, const struct json *o, const struct json *waits)
+{
+	_cleanup_json_ struct json *all = NULL;
+
+	if (!one->args.json) {
+		print_one(o, waits);
+		return EXIT_CODE_OK;
+	}
+	if (json_copy(o, &all))
+		return command_fail(&one->args, EXIT_CODE_FAILED, "out of memory");
+	json_set_copy(all, "waits", waits);
+	return show_json(all);
+}
+
 static int find_and_print(const struct one *one, const struct json *reply)
 {
 	const struct json *list = show_member(reply, "operations"), *o;
+	_cleanup_json_ struct json *request = json_new_object(), *explained = NULL;
+	int r;
 
 	for (o = list ? json_first(list) : NULL; o; o = json_next(o))
 		if (show_u64(o, "seq") == one->seq)
@@ -161,10 +206,11 @@ static int find_and_print(const struct one *one, const struct json *reply)
 			"no unsent change has the number %" PRIu64
 			"; it may have been sent already",
 			one->seq);
-	if (one->args.json)
-		return show_json(o);
-	print_one(o);
-	return EXIT_CODE_OK;
+	json_set_string(request, "do", "explain");
+	json_set_u64(request, "seq", one->seq);
+	r = target_ask(
+		&one->args, &one->target, request, TARGET_DIRECT, TARGET_TIMEOUT_MS, &explained);
+	return r == COMMAND_GO ? print_found(one, o, show_member(explained, "waits")) : r;
 }
 
 static int run_show(int argc, char **argv)

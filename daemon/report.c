@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "cache/about.h"
 #include "cache/file.h"
+#include "base/clock.h"
 #include "cache/outbox.h"
 #include "cache/remote.h"
 #include "cache/space.h"
@@ -227,6 +228,33 @@ static int add_operation(void *arg, const struct outbox_op *op, const char *path
 int report_journal(struct daemon_state *d, struct json *out)
 {
 	return outbox_each(d->volume, add_operation, json_set_array(out, "operations"));
+}
+
+int report_explain(struct daemon_state *d, uint64_t seq, struct json *out)
+{
+	static const char *const why[] = {
+		[OUTBOX_WAIT_NONE] = "next",
+		[OUTBOX_WAIT_ANSWER] = "answer",
+		[OUTBOX_WAIT_RETRY] = "retry",
+		[OUTBOX_WAIT_BEHIND] = "behind",
+		[OUTBOX_WAIT_DIRECTORY] = "directory",
+		[OUTBOX_WAIT_REFUSED] = "refused",
+		[OUTBOX_WAIT_PERSON] = "held",
+		[OUTBOX_WAIT_BRAKE] = "brake",
+	};
+	struct outbox_reason reason;
+	struct json *o;
+	int r = outbox_explain(d->volume, seq, clock_wall_ns() / NS_PER_MS, &reason);
+
+	if (r)
+		return r;
+	o = json_set_object(out, "waits");
+	json_set_string(o, "why", why[reason.wait]);
+	if (reason.behind)
+		json_set_u64(o, "behind", reason.behind);
+	if (reason.until_ms)
+		json_set_i64(o, "until_ms", reason.until_ms);
+	return 0;
 }
 
 static int add_conflict(void *arg, const struct outbox_conflict *c)

@@ -18,6 +18,8 @@ struct daemon_state;
 /* Each adds its members to the object `out`. */
 int report_status(struct daemon_state *d, struct json *out) MUST_CHECK;
 int report_journal(struct daemon_state *d, struct json *out) MUST_CHECK;
+/* "waits": {why, behind?, until_ms?} of one operation. */
+int report_explain(struct daemon_state *d, uint64_t seq, struct json *out) MUST_CHECK;
 /* "operation": one change with its content, and store, record, version of it; -ENOENT.
  * CE_TOO_LARGE beyond REPORT_CONTENT_MAX. */
 #define REPORT_CONTENT_MAX (11u << 20)

@@ -162,6 +162,17 @@ static int change_operation(
 	return r;
 }
 
+static int do_explain(struct request *q)
+{
+	uint64_t seq;
+	int r;
+
+	if (json_get_u64(q->in, "seq", &seq))
+		return say(q, CE_USAGE, "'seq' is missing: the number of an operation");
+	r = report_explain(q->d, seq, q->out);
+	return r == -ENOENT ? say(q, r, "no operation has that number; it may have been sent already") : r;
+}
+
 static int do_retry(struct request *q)
 {
 	return change_operation(q, true, outbox_requeue);
@@ -611,6 +622,7 @@ static const struct verb {
 	{ "ping", do_ping, true },
 	{ "status", do_status, false },
 	{ "journal", do_journal, false },
+	{ "explain", do_explain, false },
 	{ "retry", do_retry, false },
 	{ "hold", do_hold, false },
 	{ "drop", do_drop, false },

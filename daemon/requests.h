@@ -5,6 +5,7 @@
  *     ping                      pid, mountpoint
  *     status                    all that `cachet status` shows
  *     journal                   "operations": every operation not yet acknowledged
+ *     explain {seq}             "waits": why an operation is not sent now
  *     retry, drop {seq}         of a refused or held operation
  *     conflicts {all?}          "conflicts"
  *     resolve {id, pick?, content?}  a conflict is settled (daemon/resolving.h)

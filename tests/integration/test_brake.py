@@ -74,6 +74,17 @@ def test_what_was_made_and_deleted_does_not_count(server, make_client):
     assert len(names(server)) == 11
 
 
+def test_the_word_may_come_before_the_brake(server, make_client):
+    c = fill(server, make_client)
+    c.run("offline")
+    for i in range(20):
+        os.unlink(c.mnt / "d" / f"f{i:02}")
+    c.run("sync", "--allow-deletes", check=False)
+    c.run("online")
+    c.sync()
+    assert len(names(server)) == 20
+
+
 def test_what_a_person_holds_is_not_let_go(server, make_client):
     c = fill(server, make_client)
     c.run("offline")

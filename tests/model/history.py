@@ -277,9 +277,10 @@ class History:
             idle = True
             for d in self.devices:
                 d("poke")
-                idle &= d("idle 3000").startswith("ok")
+                out = d("idle 3000")
+                idle &= out.startswith("ok")
                 status = d("status")
-                if " held=1" in status:
+                if " held=1" in status or "held" in out:
                     d("allow")
                     idle = False
                 self.collect()
