@@ -250,6 +250,35 @@ def test_an_old_keyring_put_back_after_a_rotation_is_refused(enrolled, keyserver
     assert "older copy" in fails(enrolled, 7, "mount", str(enrolled.mnt))
 
 
+def test_a_server_that_lost_the_current_key_is_told_and_changes_nothing(enrolled, keyserver):
+    """Its kid goes backwards: restored from a copy made before the rotation. There is no lease to help."""
+    keyserver.offline_ttl = 0
+    enrolled.mount()
+    (enrolled.mnt / "x").write_bytes(b"x")
+    enrolled.sync()
+    enrolled.run("rotate")
+    enrolled.umount()
+    before, lost = Snapshot(enrolled.volume), keyserver.keks.pop("kek-2")
+    keyserver.current = "kek-1"
+    assert "does not have the key" in fails(enrolled, 1, "mount", str(enrolled.mnt))
+    assert Snapshot(enrolled.volume) == before
+    keyserver.keks["kek-2"], keyserver.current = lost, "kek-2"
+    enrolled.mount()
+    assert (enrolled.mnt / "x").read_bytes() == b"x"
+
+
+def test_another_key_under_the_current_name_is_told_and_changes_nothing(enrolled, keyserver):
+    keyserver.offline_ttl = 0
+    enrolled.mount()
+    enrolled.umount()
+    before, right = Snapshot(enrolled.volume), keyserver.keks["kek-1"]
+    keyserver.keks["kek-1"] = os.urandom(32)
+    assert "does not open this keyring" in fails(enrolled, 6, "mount", str(enrolled.mnt))
+    assert Snapshot(enrolled.volume) == before
+    keyserver.keks["kek-1"] = right
+    enrolled.mount()
+
+
 # --- revocation ---
 
 def revoke(keyserver):
