@@ -76,8 +76,7 @@ int server_admin_add_store(struct store_db *db, const char *store, char **error)
 	q = server_store_statement(db, SQL_STORE_ADD);
 	sqlite3_bind_text(q, 1, store, -1, SQLITE_STATIC);
 	sqlite3_bind_int64(q, 2, clock_wall_ns());
-	r = server_store_step(db, q);
-	server_store_reset(q);
+	r = server_store_once(db, q);
 	return r ? server_admin_explain(error, r, "cannot add the store") : 0;
 }
 

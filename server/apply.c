@@ -417,7 +417,6 @@ static int replay(struct tx *tx, struct change *c)
 static int remember(struct tx *tx, const struct change *c)
 {
 	sqlite3_stmt *q = server_store_statement(tx->db, SQL_REPLAY_ADD);
-	int r;
 
 	sqlite3_bind_int64(q, 1, c->account);
 	sqlite3_bind_blob(q, 2, c->key, sizeof(c->key), SQLITE_STATIC);
@@ -426,9 +425,7 @@ static int remember(struct tx *tx, const struct change *c)
 	sqlite3_bind_text(q, 5, c->out.etag, -1, SQLITE_STATIC);
 	sqlite3_bind_text(q, 6, c->out.text.data, (int)c->out.text.len, SQLITE_STATIC);
 	sqlite3_bind_int64(q, 7, tx->now_ns);
-	r = server_store_step(tx->db, q);
-	server_store_reset(q);
-	return r;
+	return server_store_once(tx->db, q);
 }
 
 static int dispatch(struct tx *tx, struct change *c)

@@ -71,13 +71,10 @@ static int read_head(struct store_db *db, bool base, struct audit_head *out)
 static int set_head(struct store_db *db, enum sql which, uint64_t n, const uint8_t *hash)
 {
 	sqlite3_stmt *q = server_store_statement(db, which);
-	int r;
 
 	sqlite3_bind_int64(q, 1, (int64_t)n);
 	sqlite3_bind_blob(q, 2, hash, KDF_SHA256_LEN, SQLITE_STATIC);
-	r = server_store_step(db, q);
-	server_store_reset(q);
-	return r;
+	return server_store_once(db, q);
 }
 
 static int insert(
@@ -92,8 +89,7 @@ static int insert(
 	sqlite3_bind_text(q, 4, row->what, -1, SQLITE_STATIC);
 	sqlite3_bind_text(q, 5, row->subject, -1, SQLITE_STATIC);
 	sqlite3_bind_blob(q, 6, hash, KDF_SHA256_LEN, SQLITE_STATIC);
-	r = server_store_step(db, q);
-	server_store_reset(q);
+	r = server_store_once(db, q);
 	return r ? r : set_head(db, SQL_AUDIT_SET_HEAD, row->n, hash);
 }
 
@@ -252,8 +248,7 @@ int server_audit_forget(struct store_db *db, const struct audit_head *last)
 	int r;
 
 	sqlite3_bind_int64(q, 1, (int64_t)last->n);
-	r = server_store_step(db, q);
-	server_store_reset(q);
+	r = server_store_once(db, q);
 	return r ? r : set_head(db, SQL_AUDIT_SET_BASE, last->n, last->hash);
 }
 

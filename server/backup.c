@@ -45,12 +45,9 @@ static int take_lock(int dir_fd, int *out)
 static int run_with_text(struct store_db *db, enum sql which, const char *text)
 {
 	sqlite3_stmt *q = server_store_statement(db, which);
-	int r;
 
 	sqlite3_bind_text(q, 1, text, -1, SQLITE_STATIC);
-	r = server_store_step(db, q);
-	server_store_reset(q);
-	return r < 0 ? r : 0;
+	return server_store_once(db, q);
 }
 
 static int copy_files(struct store_db *copy, const struct body_dirs *from,
@@ -232,8 +229,7 @@ static int new_epoch(struct store_db *db, const char *who, void *arg)
 	(void)arg;
 	secret_random(epoch, sizeof(epoch));
 	sqlite3_bind_blob(q, 1, epoch, sizeof(epoch), SQLITE_STATIC);
-	r = server_store_step(db, q);
-	server_store_reset(q);
+	r = server_store_once(db, q);
 	return r ? r : server_audit_add(db, who, "restore", "the whole server, from a backup");
 }
 

@@ -26,14 +26,6 @@ bool server_devices_is_id(const char *text)
 	return n >= 1 && n <= DEVICES_ID_MAX && !text[n];
 }
 
-static int finish(struct store_db *db, sqlite3_stmt *q)
-{
-	int r = server_store_step(db, q);
-
-	server_store_reset(q);
-	return r < 0 ? r : 0;
-}
-
 static void copy_text(sqlite3_stmt *q, int column, char *out, size_t size)
 {
 	const char *text = (const char *)sqlite3_column_text(q, column);
@@ -109,7 +101,7 @@ static int insert(struct store_db *db, const struct device_enrolment *e, const c
 	sqlite3_bind_blob(q, 5, e->dk_pub, ENROLL_POINT_LEN, SQLITE_STATIC);
 	sqlite3_bind_int64(q, 6, e->token);
 	sqlite3_bind_int64(q, 7, clock_wall_ns());
-	return finish(db, q);
+	return server_store_once(db, q);
 }
 
 static int update(struct store_db *db, const struct device_enrolment *e, int64_t n)
@@ -122,7 +114,7 @@ static int update(struct store_db *db, const struct device_enrolment *e, int64_t
 		sqlite3_bind_text(q, 3, e->name, -1, SQLITE_STATIC);
 	sqlite3_bind_int64(q, 4, e->token);
 	sqlite3_bind_int64(q, 5, clock_wall_ns());
-	return finish(db, q);
+	return server_store_once(db, q);
 }
 
 int server_devices_enrol(
@@ -159,7 +151,7 @@ int server_devices_set_state(
 
 	sqlite3_bind_int64(q, 1, d->n);
 	sqlite3_bind_int(q, 2, state);
-	r = finish(db, q);
+	r = server_store_once(db, q);
 	return r ? r : server_audit_add(db, who, what[state], "device %s", d->dkid);
 }
 
@@ -169,7 +161,7 @@ int server_devices_seen(struct store_db *db, int64_t n)
 
 	sqlite3_bind_int64(q, 1, n);
 	sqlite3_bind_int64(q, 2, clock_wall_ns());
-	return finish(db, q);
+	return server_store_once(db, q);
 }
 
 /* ---- keys ---- */
@@ -186,13 +178,13 @@ int server_devices_rotate(struct store_db *db, const char *who, struct device *d
 	sqlite3_bind_text(q, 3, d->dkid, -1, SQLITE_STATIC);
 	sqlite3_bind_int64(q, 4, VAULT_VERSION);
 	sqlite3_bind_int64(q, 5, clock_wall_ns());
-	r = finish(db, q);
+	r = server_store_once(db, q);
 	if (r)
 		return r;
 	q = server_store_statement(db, SQL_ENROLLED_SET_KID);
 	sqlite3_bind_int64(q, 1, d->n);
 	sqlite3_bind_text(q, 2, kid, -1, SQLITE_STATIC);
-	r = finish(db, q);
+	r = server_store_once(db, q);
 	if (!r)
 		r = server_audit_add(db, who, "kek-rotate", "device %s, kid %s instead of %s, %s",
 			d->dkid, kid, *d->kid ? d->kid : "none", why);
@@ -261,7 +253,7 @@ int server_devices_kek_made(struct store_db *db, const struct device_kek *k)
 	sqlite3_bind_text(q, 1, k->kid, -1, SQLITE_STATIC);
 	sqlite3_bind_blob(q, 2, k->wrapped, VAULT_SEALED_LEN, SQLITE_STATIC);
 	sqlite3_bind_int64(q, 3, k->expires_at_ns);
-	return finish(db, q);
+	return server_store_once(db, q);
 }
 
 /* ---- the list ---- */

@@ -12,8 +12,7 @@ static int forget_old(struct tx *tx, enum sql which, int64_t before_ns, bool *mo
 
 	sqlite3_bind_int64(q, 1, before_ns);
 	sqlite3_bind_int64(q, 2, STEP);
-	r = server_store_step(tx->db, q);
-	server_store_reset(q);
+	r = server_store_once(tx->db, q);
 	if (!r && sqlite3_changes(server_store_handle(tx->db)) > STEP / 2)
 		*more = true;
 	return r;
@@ -53,9 +52,7 @@ static int forget_tombstones(struct tx *tx, int64_t store, int64_t before_ns, bo
 	q = server_store_statement(tx->db, SQL_TOMBSTONE_PURGE);
 	sqlite3_bind_int64(q, 1, store);
 	sqlite3_bind_int64(q, 2, (int64_t)top);
-	r = server_store_step(tx->db, q);
-	server_store_reset(q);
-	return r;
+	return server_store_once(tx->db, q);
 }
 
 static int read_count(struct store_db *db, enum sql which, int64_t *out)

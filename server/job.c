@@ -215,8 +215,7 @@ static int write_row(struct jobs *jobs, enum sql which, const struct job *job, i
 		sqlite3_bind_text(q, 3, status_names[job->status], -1, SQLITE_STATIC);
 		sqlite3_bind_int64(q, 4, ttl);
 	}
-	r = server_store_step(db, q);
-	server_store_reset(q);
+	r = server_store_once(db, q);
 	server_pool_give(jobs->pool, db);
 	return r;
 }
@@ -231,8 +230,7 @@ static int forget_rows(struct jobs *jobs, enum sql which)
 		return r;
 	q = server_store_statement(db, which);
 	sqlite3_bind_int64(q, 1, now_s());
-	r = server_store_step(db, q);
-	server_store_reset(q);
+	r = server_store_once(db, q);
 	server_pool_give(jobs->pool, db);
 	return r;
 }

@@ -33,12 +33,9 @@ struct declared {
 static int tell(struct store_db *db, int64_t store)
 {
 	sqlite3_stmt *q = server_store_statement(db, SQL_QUERY_CHANGED);
-	int r;
 
 	sqlite3_bind_int64(q, 1, store);
-	r = server_store_step(db, q);
-	server_store_reset(q);
-	return r;
+	return server_store_once(db, q);
 }
 
 static int put(struct store_db *db, const char *who, void *arg)
@@ -52,8 +49,7 @@ static int put(struct store_db *db, const char *who, void *arg)
 	sqlite3_bind_text(q, 3, d->sql, -1, SQLITE_STATIC);
 	sqlite3_bind_text(q, 4, d->params, -1, SQLITE_STATIC);
 	sqlite3_bind_int64(q, 5, clock_wall_ns());
-	r = server_store_step(db, q);
-	server_store_reset(q);
+	r = server_store_once(db, q);
 	if (!r)
 		r = tell(db, d->store->n);
 	return r ? r
@@ -69,8 +65,7 @@ static int drop(struct store_db *db, const char *who, void *arg)
 
 	sqlite3_bind_int64(q, 1, d->store->n);
 	sqlite3_bind_text(q, 2, d->name, -1, SQLITE_STATIC);
-	r = server_store_step(db, q);
-	server_store_reset(q);
+	r = server_store_once(db, q);
 	r = r == 1 ? tell(db, d->store->n) : r ? r : -ENOENT;
 	return r ? r
 		 : server_audit_add(

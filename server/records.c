@@ -148,13 +148,10 @@ int server_records_parent(struct store_db *db, int64_t n, int64_t *out)
 int server_records_has_child(struct store_db *db, int64_t store, int64_t n)
 {
 	sqlite3_stmt *q = server_store_statement(db, SQL_RECORD_HAS_CHILD);
-	int r;
 
 	sqlite3_bind_int64(q, 1, store);
 	sqlite3_bind_int64(q, 2, n);
-	r = server_store_step(db, q);
-	server_store_reset(q);
-	return r;
+	return server_store_once(db, q);
 }
 
 int server_records_save(struct store_db *db, struct record *r)
@@ -183,8 +180,7 @@ int server_records_save(struct store_db *db, struct record *r)
 	if (body && r->in_file)
 		sqlite3_bind_blob(q, 15, r->file, sizeof(r->file), SQLITE_STATIC);
 	sqlite3_bind_int(q, 16, r->deleted);
-	rc = server_store_step(db, q);
-	server_store_reset(q);
+	rc = server_store_once(db, q);
 	if (!rc && !r->n)
 		r->n = sqlite3_last_insert_rowid(server_store_handle(db));
 	return rc;
@@ -193,12 +189,9 @@ int server_records_save(struct store_db *db, struct record *r)
 static int run_with_row(struct store_db *db, enum sql which, int64_t n)
 {
 	sqlite3_stmt *q = server_store_statement(db, which);
-	int r;
 
 	sqlite3_bind_int64(q, 1, n);
-	r = server_store_step(db, q);
-	server_store_reset(q);
-	return r;
+	return server_store_once(db, q);
 }
 
 int server_records_unplace(struct store_db *db, int64_t n)
@@ -214,13 +207,10 @@ int server_records_delete_data(struct store_db *db, int64_t n)
 int server_records_put_data(struct store_db *db, int64_t n, const void *data, size_t len)
 {
 	sqlite3_stmt *q = server_store_statement(db, SQL_CONTENT_PUT);
-	int r;
 
 	sqlite3_bind_int64(q, 1, n);
 	sqlite3_bind_blob(q, 2, data, (int)len, SQLITE_STATIC);
-	r = server_store_step(db, q);
-	server_store_reset(q);
-	return r;
+	return server_store_once(db, q);
 }
 
 void server_records_read_store(sqlite3_stmt *q, struct store_row *out)
@@ -263,16 +253,13 @@ int server_records_store_by_n(struct store_db *db, int64_t n, struct store_row *
 int server_records_store_save(struct store_db *db, const struct store_row *row)
 {
 	sqlite3_stmt *q = server_store_statement(db, SQL_STORE_SAVE);
-	int r;
 
 	sqlite3_bind_int64(q, 1, row->n);
 	sqlite3_bind_int64(q, 2, (int64_t)row->seq);
 	sqlite3_bind_int64(q, 3, (int64_t)row->purged_seq);
 	sqlite3_bind_int64(q, 4, (int64_t)row->records);
 	sqlite3_bind_int64(q, 5, (int64_t)row->bytes);
-	r = server_store_step(db, q);
-	server_store_reset(q);
-	return r;
+	return server_store_once(db, q);
 }
 
 void server_records_etag(const struct record *r, char out[RECORD_ETAG_SIZE])

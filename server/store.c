@@ -252,16 +252,13 @@ static int give_names(struct store_db *db)
 {
 	uint8_t instance[16], epoch[16];
 	sqlite3_stmt *q = server_store_statement(db, SQL_SERVER_PUT);
-	int r;
 
 	secret_random(instance, sizeof(instance));
 	secret_random(epoch, sizeof(epoch));
 	sqlite3_bind_blob(q, 1, instance, sizeof(instance), SQLITE_TRANSIENT);
 	sqlite3_bind_blob(q, 2, epoch, sizeof(epoch), SQLITE_TRANSIENT);
 	sqlite3_bind_int64(q, 3, clock_wall_ns());
-	r = server_store_step(db, q);
-	server_store_reset(q);
-	return r;
+	return server_store_once(db, q);
 }
 
 static int migrate_steps(struct store_db *db, int from)
@@ -400,12 +397,18 @@ void server_store_reset(sqlite3_stmt *q)
 	sqlite3_clear_bindings(q);
 }
 
-int server_store_run(struct store_db *db, enum sql which)
+int server_store_once(struct store_db *db, sqlite3_stmt *q)
 {
-	sqlite3_stmt *q = server_store_statement(db, which);
 	int r = server_store_step(db, q);
 
 	server_store_reset(q);
+	return r;
+}
+
+int server_store_run(struct store_db *db, enum sql which)
+{
+	int r = server_store_once(db, server_store_statement(db, which));
+
 	return r < 0 ? r : 0;
 }
 

@@ -131,6 +131,8 @@ sqlite3 *server_store_handle(struct store_db *db);
 sqlite3_stmt *server_store_statement(struct store_db *db, enum sql which);
 int server_store_step(struct store_db *db, sqlite3_stmt *q) MUST_CHECK;
 void server_store_reset(sqlite3_stmt *q);
+/* Steps once and resets: of one that gives no rows, or of which only counts whether there is one. */
+int server_store_once(struct store_db *db, sqlite3_stmt *q) MUST_CHECK;
 /* Steps a statement without parameters that gives no rows. */
 int server_store_run(struct store_db *db, enum sql which) MUST_CHECK;
 /* Ends a transaction without effect, whatever state it is in. */

@@ -21,15 +21,6 @@ static int64_t lookup_of(const uint8_t *hash)
 	return (int64_t)load_le64(hash);
 }
 
-/* Ends a statement that gives no rows. */
-static int finish(struct store_db *db, sqlite3_stmt *q)
-{
-	int r = server_store_step(db, q);
-
-	server_store_reset(q);
-	return r < 0 ? r : 0;
-}
-
 /* ---- what a request may do ---- */
 
 int server_tokens_check(struct store_db *db, const char *token, struct access *out)
@@ -67,13 +58,10 @@ int server_tokens_check(struct store_db *db, const char *token, struct access *o
 int server_tokens_opens(struct store_db *db, const struct access *a, int64_t store)
 {
 	sqlite3_stmt *q = server_store_statement(db, SQL_STORE_ALLOWED);
-	int r;
 
 	sqlite3_bind_int64(q, 1, store);
 	sqlite3_bind_int64(q, 2, a->token);
-	r = server_store_step(db, q);
-	server_store_reset(q);
-	return r;
+	return server_store_once(db, q);
 }
 
 int server_tokens_who(struct store_db *db, const struct access *a, char out[TOKENS_WHO_SIZE])
@@ -131,7 +119,7 @@ int server_tokens_account_add(struct store_db *db, const char *who, const char *
 	q = server_store_statement(db, SQL_ACCOUNT_ADD);
 	sqlite3_bind_text(q, 1, name, -1, SQLITE_STATIC);
 	sqlite3_bind_int64(q, 2, clock_wall_ns());
-	r = finish(db, q);
+	r = server_store_once(db, q);
 	if (!r)
 		r = server_audit_add(db, who, "account-add", "account %s", name);
 	return r ? r : server_tokens_account(db, name, n);
@@ -148,12 +136,12 @@ int server_tokens_account_close(struct store_db *db, const char *who, const char
 	q = server_store_statement(db, SQL_TOKEN_REVOKE_ALL);
 	sqlite3_bind_int64(q, 1, n);
 	sqlite3_bind_int64(q, 2, clock_wall_ns());
-	r = finish(db, q);
+	r = server_store_once(db, q);
 	if (r)
 		return r;
 	q = server_store_statement(db, SQL_GRANT_DROP);
 	sqlite3_bind_int64(q, 1, n);
-	r = finish(db, q);
+	r = server_store_once(db, q);
 	return r ? r : server_audit_add(db, who, "account-close", "account %s", name);
 }
 
@@ -171,13 +159,13 @@ int server_tokens_grant(
 		return r;
 	q = server_store_statement(db, SQL_STORE_CLOSE);
 	sqlite3_bind_int64(q, 1, row.n);
-	r = finish(db, q);
+	r = server_store_once(db, q);
 	if (r)
 		return r;
 	q = server_store_statement(db, SQL_GRANT_ADD);
 	sqlite3_bind_int64(q, 1, row.n);
 	sqlite3_bind_int64(q, 2, n);
-	r = finish(db, q);
+	r = server_store_once(db, q);
 	return r ? r
 		 : server_audit_add(
 			   db, who, "store-grant", "store %s to account %s", store, account);
@@ -252,7 +240,7 @@ static int scope(struct store_db *db, int64_t token, const char *id)
 	q = server_store_statement(db, SQL_TOKEN_SCOPE);
 	sqlite3_bind_int64(q, 1, token);
 	sqlite3_bind_int64(q, 2, row.n);
-	return finish(db, q);
+	return server_store_once(db, q);
 }
 
 /* Calls `each` with every id of a list with commas; -ENOENT when one is not an id. */
@@ -295,7 +283,7 @@ static int insert(struct store_db *db, int64_t account, const struct server_toke
 	sqlite3_bind_int64(q, 7, clock_wall_ns());
 	if (o->expires_at)
 		sqlite3_bind_int64(q, 8, o->expires_at * NS_PER_SEC);
-	r = finish(db, q);
+	r = server_store_once(db, q);
 	if (!r)
 		*n = sqlite3_last_insert_rowid(server_store_handle(db));
 	return r;
@@ -358,14 +346,13 @@ int server_tokens_revoke(struct store_db *db, const char *who, int64_t n)
 	int r;
 
 	sqlite3_bind_int64(q, 1, n);
-	r = server_store_step(db, q);
-	server_store_reset(q);
+	r = server_store_once(db, q);
 	if (r != 1)
 		return r ? r : -ENOENT;
 	q = server_store_statement(db, SQL_TOKEN_REVOKE);
 	sqlite3_bind_int64(q, 1, n);
 	sqlite3_bind_int64(q, 2, clock_wall_ns());
-	r = finish(db, q);
+	r = server_store_once(db, q);
 	return r ? r : server_audit_add(db, who, "token-revoke", "token %lld", (long long)n);
 }
 

@@ -24,15 +24,12 @@ int server_tx_begin(struct tx *tx)
 static int save_device(struct tx *tx, const struct tx_device *d)
 {
 	sqlite3_stmt *q = server_store_statement(tx->db, SQL_DEVICE_SAVE);
-	int r;
 
 	sqlite3_bind_int64(q, 1, d->account);
 	sqlite3_bind_blob(q, 2, d->device, sizeof(d->device), SQLITE_STATIC);
 	sqlite3_bind_int64(q, 3, (int64_t)d->seq);
 	sqlite3_bind_int64(q, 4, tx->now_ns);
-	r = server_store_step(tx->db, q);
-	server_store_reset(q);
-	return r;
+	return server_store_once(tx->db, q);
 }
 
 int server_tx_commit(struct tx *tx)

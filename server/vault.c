@@ -145,15 +145,12 @@ static int read_row(struct store_db *db, struct row *out)
 static int write_row(struct store_db *db, const struct row *row)
 {
 	sqlite3_stmt *q = server_store_statement(db, SQL_VAULT_PUT);
-	int r;
 
 	sqlite3_bind_blob(q, 1, row->commitment, sizeof(row->commitment), SQLITE_STATIC);
 	sqlite3_bind_blob(q, 2, row->public_key, sizeof(row->public_key), SQLITE_STATIC);
 	sqlite3_bind_blob(q, 3, row->seed, sizeof(row->seed), SQLITE_STATIC);
 	sqlite3_bind_int64(q, 4, clock_wall_ns());
-	r = server_store_step(db, q);
-	server_store_reset(q);
-	return r;
+	return server_store_once(db, q);
 }
 
 static int make(struct store_db *db, struct vault *v, struct row *row)
