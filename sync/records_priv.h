@@ -1,4 +1,4 @@
-/* Between records.c (calls), records_answer.c (what came back) and records_body.c (what is sent).
+/* Between records_call.h (calls), records_answer.c (what came back) and records_body.c (what is sent).
  * Pure but for memory. */
 #ifndef CACHET_SYNC_RECORDS_PRIV_H
 #define CACHET_SYNC_RECORDS_PRIV_H

@@ -1,0 +1,240 @@
+/* The calls that change something: jobs and mutations. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "sync/records_call.h"
+
+#define JOB_MAX_BYTES (64u << 20)
+
+/* --- jobs --- */
+
+static void job_done(void *arg, const struct http_answer *a)
+{
+	_cleanup_free_ struct origin_call *c = arg;
+	_cleanup_json_ struct json *problem = NULL;
+	struct origin_result r;
+
+	records_call_judge(c, a, &r, &problem);
+	c->answer(c->arg, &r, "", a->body ? a->body : "", a->body_len);
+}
+
+int records_send_job(struct origin *o, const struct origin_job *job, origin_answer_fn *fn,
+	void *arg, struct origin_call **out)
+{
+	_cleanup_records_request_ struct records_request q = { 0 };
+	struct origin_call *c;
+
+	q.call.body = job->data;
+	if (records_call_new(records_call_of(o), arg, &c))
+		return -ENOMEM;
+	c->answer = fn;
+	c->mutation = !job->result_of;
+	records_call_init(&q, c->r, job->result_of ? "GET" : "POST", NULL);
+	records_call_path(&q, job->result_of ? "/jobs/" : "/jobs?type=");
+	records_call_escaped(&q, job->result_of ? job->result_of : job->type);
+	if (job->result_of) {
+		records_call_path(&q, "/result");
+	} else {
+		q.call.body_len = job->len;
+		records_call_header(&q, "Idempotency-Key: %s", job->key);
+		records_call_header(&q, "Content-Type: application/octet-stream");
+	}
+	return records_call_submit(&q, c, job_done, JOB_MAX_BYTES, RECORDS_MUTATION_IDLE_S, out);
+}
+
+/* --- mutations --- */
+
+static void add_mutation(struct records_request *q, const struct outbox_op *op)
+{
+	char key[2 * sizeof(op->key) + 1];
+
+	bytes_to_hex(op->key, sizeof(op->key), key);
+	records_call_record(q, op->rid);
+	records_call_header(q, "Idempotency-Key: %s", key);
+	records_call_header(q, "Cachet-Seq: %" PRIu64, op->seq);
+	if (*op->if_match)
+		records_call_header(q, "If-Match: %s", op->if_match);
+	else
+		records_call_header(q, "If-None-Match: *");
+}
+
+static void outcome_done(void *arg, const struct http_answer *a)
+{
+	_cleanup_free_ struct origin_call *c = arg;
+	_cleanup_json_ struct json *problem = NULL, *body = NULL;
+	_cleanup_free_ struct records_outcome *o = calloc(1, sizeof(*o));
+	struct origin_result r;
+
+	records_call_judge(c, a, &r, &problem);
+	if (!r.code)
+		records_answer_json(a, &r, &body);
+	if (!o) {
+		struct origin_outcome none = { .result = { .code = -ENOMEM } };
+
+		c->outcome(c->arg, &none);
+		return;
+	}
+	records_answer_outcome(&r, r.code ? problem : body, o);
+	o->outcome.replayed = a->replayed;
+	c->outcome(c->arg, &o->outcome);
+}
+
+static int new_mutation(
+	struct records *r, origin_outcome_fn *fn, void *arg, struct origin_call **out)
+{
+	int e = records_call_new(r, arg, out);
+
+	if (e)
+		return e;
+	(*out)->outcome = fn;
+	(*out)->mutation = true;
+	return 0;
+}
+
+static ssize_t put_source(void *arg, void *buf, size_t len, uint64_t off)
+{
+	struct origin_call *c = arg;
+
+	return c->source(c->arg, buf, len, off);
+}
+
+static ssize_t no_source(void *arg, void *buf, size_t len, uint64_t off)
+{
+	return -EIO;
+}
+
+static void add_put_headers(struct records_request *q, const struct outbox_op *op)
+{
+	_cleanup_(buffer_done) struct buffer name = { 0 };
+
+	if (*op->parent) {
+		records_call_header(q, "Cachet-Parent: %s", op->parent);
+		if (http_escape(&name, op->name))
+			q->error = -ENOMEM;
+		else if (name.len < 1000)
+			records_call_header(q, "Cachet-Name: %s", name.data);
+		else
+			q->error = CE_TOO_LARGE;
+	}
+	records_call_header(q, "Cachet-Kind: %s", records_body_kind(op));
+	records_call_header(q, "Cachet-Mode: %u", op->mode & 07777);
+	records_call_header(q, "Cachet-Mtime-Ns: %" PRId64, op->mtime_ns);
+	if (*op->other_rid)
+		records_call_header(q, "Cachet-Replaces: %s %s", op->other_rid, op->other_etag);
+	records_call_header(q, "Content-Type: application/octet-stream");
+}
+
+int records_send_put(struct origin *o, const struct outbox_op *op, http_source_fn *source,
+	origin_outcome_fn *fn, void *arg, struct origin_call **out)
+{
+	_cleanup_records_request_ struct records_request q = { 0 };
+	struct origin_call *c;
+	int r = new_mutation(records_call_of(o), fn, arg, &c);
+
+	if (r)
+		return r;
+	c->source = source;
+	records_call_init(&q, c->r, "PUT", op->store_name);
+	add_mutation(&q, op);
+	add_put_headers(&q, op);
+	q.call.source = source ? put_source : no_source;
+	q.call.source_len = source ? op->size : 0;
+	return records_call_submit(
+		&q, c, outcome_done, RECORDS_RECORD_MAX_BYTES, RECORDS_MUTATION_IDLE_S, out);
+}
+
+int records_send_patch(struct origin *o, const struct outbox_op *op, origin_outcome_fn *fn,
+	void *arg, struct origin_call **out)
+{
+	_cleanup_records_request_ struct records_request q = { 0 };
+	struct origin_call *c;
+	char *body;
+	int r = records_body_patch(op, &body);
+
+	if (r)
+		return r;
+	r = new_mutation(records_call_of(o), fn, arg, &c);
+	if (r) {
+		free(body);
+		return r;
+	}
+	records_call_init(&q, c->r, "PATCH", op->store_name);
+	add_mutation(&q, op);
+	records_call_json(&q, body, strlen(body));
+	return records_call_submit(
+		&q, c, outcome_done, RECORDS_RECORD_MAX_BYTES, RECORDS_MUTATION_IDLE_S, out);
+}
+
+int records_send_remove(struct origin *o, const struct outbox_op *op, origin_outcome_fn *fn,
+	void *arg, struct origin_call **out)
+{
+	_cleanup_records_request_ struct records_request q = { 0 };
+	struct origin_call *c;
+	int r = new_mutation(records_call_of(o), fn, arg, &c);
+
+	if (r)
+		return r;
+	records_call_init(&q, c->r, "DELETE", op->store_name);
+	add_mutation(&q, op);
+	return records_call_submit(
+		&q, c, outcome_done, RECORDS_RECORD_MAX_BYTES, RECORDS_MUTATION_IDLE_S, out);
+}
+
+static void batch_answer(struct origin_call *c, const struct http_answer *a,
+	struct records_outcome *outcomes, struct origin_outcome *plain)
+{
+	_cleanup_json_ struct json *body = NULL;
+	struct origin_result r;
+	int e;
+
+	records_call_judge_json(c, a, &r, &body);
+	if (!r.code) {
+		e = records_answer_batch(body, c->n, outcomes);
+		if (e)
+			records_call_not_protocol(&r, e, "results of a batch");
+	}
+	for (size_t i = 0; i < c->n && !r.code; i++)
+		plain[i] = outcomes[i].outcome;
+	c->batch(c->arg, &r, plain, r.code ? 0 : c->n);
+}
+
+static void batch_done(void *arg, const struct http_answer *a)
+{
+	_cleanup_free_ struct origin_call *c = arg;
+	_cleanup_free_ struct records_outcome *outcomes = calloc(c->n, sizeof(*outcomes));
+	_cleanup_free_ struct origin_outcome *plain = calloc(c->n, sizeof(*plain));
+
+	if (outcomes && plain) {
+		batch_answer(c, a, outcomes, plain);
+	} else {
+		struct origin_result r = { .code = -ENOMEM };
+
+		c->batch(c->arg, &r, NULL, 0);
+	}
+}
+
+int records_send_batch(struct origin *o, const struct origin_op *ops, size_t n, origin_batch_fn *fn,
+	void *arg, struct origin_call **out)
+{
+	_cleanup_(buffer_done) struct buffer body = { 0 };
+	_cleanup_records_request_ struct records_request q = { 0 };
+	struct origin_call *c;
+	int r = records_body_batch(ops, n, &body);
+
+	if (!r)
+		r = records_call_new(records_call_of(o), arg, &c);
+	if (r)
+		return r;
+	c->batch = fn;
+	c->n = n;
+	c->mutation = true;
+	records_call_init(&q, c->r, "POST", ops[0].op->store_name);
+	records_call_path(&q, "/batch");
+	records_call_json(&q, body.data, body.len);
+	body.data = NULL;
+	return records_call_submit(&q, c, batch_done, (size_t)n * RECORDS_RECORD_MAX_BYTES,
+		RECORDS_MUTATION_IDLE_S, out);
+}
