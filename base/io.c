@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 
 #include "base/error.h"
 #include "base/failpoint.h"
@@ -35,6 +36,28 @@ int io_pread_full(int fd, void *buf, size_t len, off_t off)
 		off += n;
 	}
 	return 0;
+}
+
+static _Thread_local void (*before_wait)(void);
+
+void io_on_wait(void (*fn)(void))
+{
+	before_wait = fn;
+}
+
+int io_pread_slow(int fd, void *buf, size_t len, off_t off)
+{
+	struct iovec all = { .iov_base = buf, .iov_len = len };
+	ssize_t n;
+
+	if (!before_wait)
+		return io_pread_full(fd, buf, len, off);
+	n = preadv2(fd, &all, 1, off, RWF_NOWAIT);
+	if (n == (ssize_t)len)
+		return 0;
+	before_wait();
+	n = n > 0 ? n : 0;
+	return io_pread_full(fd, (uint8_t *)buf + n, len - (size_t)n, off + n);
 }
 
 int io_pwrite_full(int fd, const void *buf, size_t len, off_t off)

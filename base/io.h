@@ -18,6 +18,9 @@
 
 /* Exactly `len` bytes at `off`; -ENODATA when the file ends before that. */
 int io_pread_full(int fd, void *buf, size_t len, off_t off) MUST_CHECK;
+/* The same; what the calling thread has set with io_on_wait() is called before it waits for a disk. */
+int io_pread_slow(int fd, void *buf, size_t len, off_t off) MUST_CHECK;
+void io_on_wait(void (*fn)(void));
 int io_pwrite_full(int fd, const void *buf, size_t len, off_t off) MUST_CHECK;
 int io_write_full(int fd, const void *buf, size_t len) MUST_CHECK;
 

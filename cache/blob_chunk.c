@@ -140,7 +140,7 @@ static int read_chunk(int fd, const struct content_chunk *c, void *out)
 	int r = FAILPOINT("blob-read");
 
 	if (!r)
-		r = io_pread_full(fd, out, c->len, (off_t)(c->slot << BLOB_UNIT_SHIFT));
+		r = io_pread_slow(fd, out, c->len, (off_t)(c->slot << BLOB_UNIT_SHIFT));
 	/* A file that is too short was tampered with; any other error is the disk's. */
 	return r == -ENODATA ? CE_TAMPER : r;
 }

@@ -30,6 +30,7 @@
 #include <fuse_lowlevel.h>
 
 #include "base/clock.h"
+#include "base/io.h"
 #include "base/log.h"
 #include "base/secret.h"
 
@@ -220,6 +221,15 @@ bool loop_yield(void)
 	return ok;
 }
 
+/* A read of the disk is short mostly: handed over only when somebody waits. */
+static void loop_before_wait(void)
+{
+	struct pollfd p = {.fd = loop_self->loop->fd, .events = POLLIN};
+
+	if (loop_self->reader && poll(&p, 1, 0) > 0 && !loop_yield())
+		log_debug("loop: no other thread");
+}
+
 void *loop_scratch(size_t len)
 {
 	struct worker *w = loop_self;
@@ -365,6 +375,7 @@ static void *loop_thread(void *arg)
 	struct worker w = { .loop = l, .reader = true };
 
 	loop_self = &w;
+	io_on_wait(loop_before_wait);
 	loop_work(&w);
 	loop_wipe(&w);
 	free(w.buf.mem);

@@ -6,8 +6,9 @@
  * Normally one thread, the reader, takes a request, answers it and takes the next: no hand-over
  * between threads, so a small request costs two context switches and no more. An operation that may
  * take long (network, fsync, large data) first calls loop_yield(), which makes another thread the
- * reader. So the number of waiting operations bounds the number of threads and nothing else waits
- * behind them. After a run of requests without a pause a further reader joins, up to the number of
+ * reader; so does a read that has to wait for the disk while another request is there. So the
+ * number of waiting operations bounds the number of threads and nothing else waits behind them.
+ * After a run of requests without a pause a further reader joins, up to the number of
  * processors.
  *
  * The reader looks for the next request a few tens of microseconds before it sleeps, as long as

@@ -273,11 +273,51 @@ static void a_runtime_directory_of_others_is_refused(void **state)
 	assert_null(path);
 }
 
+static unsigned waits;
+
+static void count_wait(void)
+{
+	waits++;
+}
+
+/* Whatever of it the kernel has: nothing is read twice or left out, and memory is no wait. */
+static void a_slow_read_is_whole_and_tells_before_it_waits(void **state)
+{
+	struct unit_dir *d = *state;
+	const size_t len = 64 * 4096 + 100;
+	_cleanup_free_ uint8_t *data = malloc(len), *got = malloc(len);
+	int fd = openat(d->fd, "f", O_RDWR | O_CREAT, 0600);
+
+	for (size_t i = 0; i < len; i++)
+		data[i] = (uint8_t)(i * 31 + i / 4096);
+	assert_int_equal(io_pwrite_full(fd, data, len, 0), 0);
+	assert_int_equal(fsync(fd), 0);
+	io_on_wait(count_wait);
+	for (off_t cached = 0; cached <= 64; cached += 8) {
+		posix_fadvise(fd, cached * 4096, 0, POSIX_FADV_DONTNEED);
+		memset(got, 0, len);
+		assert_int_equal(io_pread_slow(fd, got, len, 0), 0);
+		assert_memory_equal(got, data, len);
+		posix_fadvise(fd, cached * 4096, 0, POSIX_FADV_DONTNEED);
+		waits = 0;
+		assert_int_equal(io_pread_slow(fd, got, 200, (off_t)len - 100), -ENODATA);
+		assert_int_equal(waits, 1);
+	}
+	assert_int_equal(io_pread_slow(-1, got, 1, 0), -EBADF);
+	io_on_wait(NULL);
+	waits = 0;
+	assert_int_equal(io_pread_slow(fd, got, 4096, 4096), 0);
+	assert_memory_equal(got, data + 4096, 4096);
+	assert_int_equal(waits, 0);
+	close(fd);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		TEST(a_slow_read_is_whole_and_tells_before_it_waits),
 		TEST(publish_replaces_content_and_mode),
 		TEST(publish_takes_a_path),
 		TEST(a_kill_at_each_step_leaves_old_or_new),
