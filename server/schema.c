@@ -151,7 +151,8 @@ static const char version_3[] =
 	/*
 	 * Key-encryption keys of an account, each made for one device. `wrapped`: under the master
 	 * key, `version` of that form; NULL until the device first asks for it, so that whoever
-	 * rotates needs no master key. Old ones stay: unsent work of a revoked device is under one.
+	 * rotates needs no master key. Old ones stay until no device can need them (SQL_KEK_PURGE): unsent
+	 * work of a revoked device is under one.
 	 */
 	"CREATE TABLE keks (kid TEXT PRIMARY KEY, account INTEGER NOT NULL, dkid TEXT NOT NULL,"
 	" wrapped BLOB, version INTEGER NOT NULL, rotated_at INTEGER NOT NULL,"

@@ -956,6 +956,24 @@ def test_a_foreign_or_newer_database_is_refused(server):
     server.start()
 
 
+def test_a_database_of_version_4_goes_on(server, client):
+    """As a server of before left it: its records, tokens, cursors and audit log are good."""
+    client.make("x", "x", b"kept")
+    _, cursor = client.everything()
+    client.close()
+    server.stop()
+    db = sqlite3.connect(server.dir / "records.db")
+    db.executescript("ALTER TABLE audit_head DROP COLUMN base_n; ALTER TABLE audit_head DROP COLUMN base_hash;"
+                     "ALTER TABLE stores DROP COLUMN queries_seq; DROP INDEX keks_dkid; PRAGMA user_version = 4")
+    db.close()
+    server.start()
+    client.port = server.port
+    assert client.get("x").body == b"kept"
+    assert client.changes(cursor.rsplit(".", 1)[0]).json["changes"] == []
+    assert b"as they were written" in subprocess.run([*CACHET, "audit", "--verify", str(server.dir)], check=True,
+                                                     capture_output=True).stdout
+
+
 def test_left_over_files_are_removed_at_start(server, client):
     client.make("x", "x", b"k" * 50_000)
     server.stop()
