@@ -63,6 +63,8 @@ struct remote_known {
 	char store[256], rid[65], etag[65];
 };
 int remote_known(struct volume *v, uint64_t object, struct remote_known *out) MUST_CHECK;
+/* Where a record is here, from the mount's root (the caller frees *path), and the state at the origin it is based on, "" = not there yet. -ENOENT. */
+int remote_find(struct volume *v, const char *store, const char *rid, char **path, char etag[static 65]) MUST_CHECK;
 
 struct remote_report {
 	uint64_t applied, echoes, deferred, conflicts, removed;

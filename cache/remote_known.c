@@ -3,7 +3,7 @@
 #include <stdio.h>
 
 #include "cache/remote.h"
-#include "cache/volume_priv.h"
+#include "cache/tree_priv.h"
 
 static int first_sent(void *arg, const struct name_row *n, const struct object_row *o)
 {
@@ -32,4 +32,35 @@ int remote_known(struct volume *v, uint64_t object, struct remote_known *out)
 	snprintf(out->rid, sizeof(out->rid), "%s", n.rid.text);
 	snprintf(out->etag, sizeof(out->etag), "%s", n.etag.text);
 	return 0;
+}
+
+static int find(
+	struct volume *v, const char *store, const char *rid, char **path, struct name_row *n)
+{
+	_cleanup_free_ char *dir = NULL;
+	struct store_row s;
+	int r = store_by_name(v->db, store, &s);
+
+	if (!r)
+		r = name_by_rid(v->db, s.id, rid, n);
+	if (!r)
+		r = tree_path_locked(v, n->parent, &dir);
+	if (r)
+		return r;
+	r = asprintf(path, "%s%s%s", dir, *dir ? "/" : "", (const char *)n->name.bytes);
+	return r < 0 ? -ENOMEM : 0;
+}
+
+int remote_find(
+	struct volume *v, const char *store, const char *rid, char **path, char etag[static 65])
+{
+	struct name_row n;
+	int r;
+
+	db_read(v->db);
+	r = find(v, store, rid, path, &n);
+	db_unlock(v->db);
+	if (!r)
+		snprintf(etag, 65, "%s", n.etag.text);
+	return r;
 }

@@ -32,6 +32,7 @@ const struct command *const command_table[] = {
 	&command_journal_hold,
 	&command_journal_drop,
 	&command_journal_export,
+	&command_journal_import,
 	&command_conflicts,
 	&command_conflicts_ls,
 	&command_conflicts_show,

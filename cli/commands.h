@@ -26,6 +26,7 @@ extern const struct command command_journal_retry;
 extern const struct command command_journal_hold;
 extern const struct command command_journal_drop;
 extern const struct command command_journal_export;
+extern const struct command command_journal_import;
 extern const struct command command_conflicts;
 extern const struct command command_conflicts_ls;
 extern const struct command command_conflicts_show;

@@ -13,20 +13,7 @@
 #include "cli/view_extract.h"
 #include "crypto/envelope.h"
 
-/* What an envelope had in it. */
-struct record {
-	char *path;
-	const char *type;
-	uint8_t *content; /* of a file */
-	size_t len;
-	const char *target;
-	uint32_t mode;
-	int64_t mtime_ns;
-	struct json *tree; /* that of ours, or NULL */
-	bool nothing;      /* a change without content */
-};
-
-static void record_done(struct record *r)
+static void record_done(struct import_record *r)
 {
 	if (r->content)
 		secret_wipe(r->content, r->len);
@@ -50,7 +37,7 @@ static bool path_is_below(const char *path)
 }
 
 /* `len` bytes of JSON text that say "path" and "type" are a record of ours. */
-static int parse_own(struct record *r)
+static int parse_own(struct import_record *r)
 {
 	struct json *tree = r->tree;
 	const char *path = show_string(tree, "path"), *text;
@@ -80,7 +67,7 @@ static int parse_own(struct record *r)
 }
 
 /* A record of another program, as it is. */
-static int name_foreign(const struct json *env, size_t number, struct record *r)
+static int name_foreign(const struct json *env, size_t number, struct import_record *r)
 {
 	const struct json *meta = show_member(env, "meta");
 	const char *table = show_string(meta, "table"), *id = show_string(meta, "id");
@@ -97,7 +84,7 @@ static int name_foreign(const struct json *env, size_t number, struct record *r)
 }
 
 static int open_record(
-	const struct json *env, const struct secret *key, size_t number, struct record *r)
+	const struct json *env, const struct secret *key, size_t number, struct import_record *r)
 {
 	const char *kind;
 	int e;
@@ -107,6 +94,7 @@ static int open_record(
 	e = envelope_open(env, secret_cbytes(key), &r->content, &r->len);
 	if (e)
 		return e;
+	r->meta = show_member(env, "meta");
 	if (!json_parse((const char *)r->content, r->len, &r->tree) &&
 		show_string(r->tree, "path") && show_string(r->tree, "type") &&
 		(!json_has(r->tree, "kind") || !json_get_string(r->tree, "kind", &kind)))
@@ -117,7 +105,7 @@ static int open_record(
 }
 
 /* 1: the same content is there. */
-static int same(int dir, const char *name, const struct record *r)
+static int same(int dir, const char *name, const struct import_record *r)
 {
 	_cleanup_free_ char *there = NULL;
 	size_t len;
@@ -128,7 +116,7 @@ static int same(int dir, const char *name, const struct record *r)
 	return len == r->len && !memcmp(there, r->content, len);
 }
 
-static int write_file(int dir, const char *name, const struct record *r)
+static int write_file(int dir, const char *name, const struct import_record *r)
 {
 	const struct timespec times[] = { { .tv_nsec = UTIME_OMIT },
 		{ .tv_sec = r->mtime_ns / 1000000000, .tv_nsec = r->mtime_ns % 1000000000 } };
@@ -148,7 +136,7 @@ static int write_file(int dir, const char *name, const struct record *r)
 }
 
 /* 1: written or there, 0: something else is there. */
-static int write_record(int target, struct record *r)
+static int write_record(int target, struct import_record *r)
 {
 	_cleanup_fd_ int dir = -1;
 	const char *name = NULL;
@@ -165,35 +153,28 @@ static int write_record(int target, struct record *r)
 	return write_file(dir, name, r);
 }
 
-/* With `target` -1 nothing is written. */
-static int each(const struct json *list, const struct secret *key, int target,
-	struct import_totals *totals, size_t *at)
+/* Without `fn` they are only opened. */
+static int each(const struct json *list, const struct secret *key, import_record_fn *fn, void *arg,
+	size_t *at)
 {
-	*at = 0;
-	for (const struct json *env = json_first(list); env; env = json_next(env)) {
-		_cleanup_(record_done) struct record r = { .len = 0 };
-		int e = open_record(env, key, ++*at, &r);
+	int e = 0;
 
-		if (e < 0)
-			return e;
-		e = target < 0 ? 0 : write_record(target, &r);
-		if (e < 0)
-			return e;
-		if (target < 0)
-			continue;
-		totals->files += e == 1;
-		totals->bytes += e == 1 ? r.len : 0;
-		totals->left += e == 0;
+	*at = 0;
+	for (const struct json *env = json_first(list); env && !e; env = json_next(env)) {
+		_cleanup_(record_done) struct import_record r = { .len = 0 };
+
+		e = open_record(env, key, ++*at, &r);
+		if (!e && fn)
+			e = fn(arg, &r);
 	}
-	return 0;
+	return e;
 }
 
-int import_envelopes(const char *file, const struct secret *key, const char *target,
-	struct import_totals *totals, size_t *at)
+int import_envelopes_each(
+	const char *file, const struct secret *key, import_record_fn *fn, void *arg, size_t *at)
 {
 	_cleanup_json_ struct json *root = NULL;
 	_cleanup_free_ char *text = NULL;
-	_cleanup_fd_ int fd = -1;
 	const struct json *list;
 	size_t len;
 	int r = io_read_file(AT_FDCWD, file, IMPORT_ENVELOPES_FILE_MAX, &text, &len);
@@ -206,9 +187,34 @@ int import_envelopes(const char *file, const struct secret *key, const char *tar
 	list = json_is_array(root) ? root : show_member(root, "records");
 	if (!list || !json_is_array(list))
 		return CE_FORMAT;
-	r = each(list, key, -1, totals, at);
-	if (r)
-		return r;
-	fd = open(target, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return fd < 0 ? -errno : each(list, key, fd, totals, at);
+	r = each(list, key, NULL, NULL, at);
+	return r ? r : each(list, key, fn, arg, at);
+}
+
+struct writing {
+	int target;
+	struct import_totals *totals;
+};
+
+static int write_one(void *arg, struct import_record *r)
+{
+	struct writing *w = arg;
+	int e = write_record(w->target, r);
+
+	if (e < 0)
+		return e;
+	w->totals->files += e == 1;
+	w->totals->bytes += e == 1 ? r->len : 0;
+	w->totals->left += e == 0;
+	return 0;
+}
+
+int import_envelopes(const char *file, const struct secret *key, const char *target,
+	struct import_totals *totals, size_t *at)
+{
+	_cleanup_fd_ int fd = open(target, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct writing w = { fd, totals };
+
+	*at = 0;
+	return fd < 0 ? -errno : import_envelopes_each(file, key, write_one, &w, at);
 }

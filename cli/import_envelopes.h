@@ -9,12 +9,35 @@
 #ifndef CACHET_CLI_IMPORT_ENVELOPES_H
 #define CACHET_CLI_IMPORT_ENVELOPES_H
 
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
 #include "base/json.h"
 #include "base/macros.h"
 #include "base/secret.h"
 #include "cli/import_copy.h"
 
 #define IMPORT_ENVELOPES_FILE_MAX (256u << 20)
+
+/* What an envelope had in it, during the call. */
+struct import_record {
+	const struct json *meta;
+	char *path;
+	const char *type;
+	uint8_t *content; /* of a file */
+	size_t len;
+	const char *target;
+	uint32_t mode;
+	int64_t mtime_ns;
+	struct json *tree; /* that of ours, or NULL */
+	bool nothing;      /* a change without content */
+};
+typedef int import_record_fn(void *arg, struct import_record *r);
+
+/* Opens all before `fn` gets the first; fn returns 0 to go on. */
+int import_envelopes_each(const char *file, const struct secret *key, import_record_fn *fn,
+	void *arg, size_t *at) MUST_CHECK;
 
 /* *at: the number of the envelope that failed, from 1. CE_FORMAT, CE_TAMPER, CE_CORRUPT (a path
  * that leads elsewhere). */

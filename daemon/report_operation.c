@@ -106,3 +106,33 @@ int report_operation(struct daemon_state *d, uint64_t seq, struct json *out)
 		report_text(record, "target", f.op.target);
 	return f.op.node_kind == REMOTE_FILE ? add_content(d->volume, &f, record) : 0;
 }
+
+struct pending {
+	const char *record;
+	bool any;
+};
+
+static int is_pending(void *arg, const struct outbox_op *op, const char *path)
+{
+	struct pending *p = arg;
+
+	p->any |= !strcmp(op->rid, p->record) || !strcmp(op->other_rid, p->record);
+	return p->any;
+}
+
+int report_find(struct daemon_state *d, const char *store, const char *record, struct json *out)
+{
+	struct pending pending = { .record = record };
+	_cleanup_free_ char *path = NULL;
+	char etag[65];
+	int r = remote_find(d->volume, store, record, &path, etag);
+
+	if (!r)
+		r = outbox_each(d->volume, is_pending, &pending);
+	if (r < 0)
+		return r;
+	report_text(out, "path", path);
+	json_set_string(out, "based_on", etag);
+	json_set_bool(out, "pending", pending.any);
+	return 0;
+}

@@ -173,6 +173,17 @@ static int do_explain(struct request *q)
 	return r == -ENOENT ? say(q, r, "no operation has that number; it may have been sent already") : r;
 }
 
+static int do_find(struct request *q)
+{
+	const char *store, *record;
+	int r;
+
+	if (json_get_string(q->in, "store", &store) || json_get_string(q->in, "record", &record))
+		return say(q, CE_USAGE, "'store' and 'record' are texts");
+	r = report_find(q->d, store, record, q->out);
+	return r == -ENOENT ? 0 : r;
+}
+
 static int do_retry(struct request *q)
 {
 	return change_operation(q, true, outbox_requeue);
@@ -623,6 +634,7 @@ static const struct verb {
 	{ "status", do_status, false },
 	{ "journal", do_journal, false },
 	{ "explain", do_explain, false },
+	{ "find", do_find, false },
 	{ "retry", do_retry, false },
 	{ "hold", do_hold, false },
 	{ "drop", do_drop, false },

@@ -6,6 +6,7 @@
  *     status                    all that `cachet status` shows
  *     journal                   "operations": every operation not yet acknowledged
  *     explain {seq}             "waits": why an operation is not sent now
+ *     find {store, record}      path, based_on, pending of a record; nothing if it is not here
  *     retry, drop {seq}         of a refused or held operation
  *     conflicts {all?}          "conflicts"
  *     resolve {id, pick?, content?}  a conflict is settled (daemon/resolving.h)
