@@ -25,6 +25,7 @@ const struct command *const command_table[] = {
 	&command_ready,
 	&command_record,
 	&command_watch,
+	&command_wait,
 	&command_journal,
 	&command_journal_ls,
 	&command_journal_show,

@@ -19,6 +19,7 @@ extern const struct command command_warm;
 extern const struct command command_ready;
 extern const struct command command_record;
 extern const struct command command_watch;
+extern const struct command command_wait;
 extern const struct command command_journal;
 extern const struct command command_journal_ls;
 extern const struct command command_journal_show;

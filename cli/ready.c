@@ -26,7 +26,7 @@ const struct command command_ready = {
 	.details = "Looks whether all that is pinned is here, whether the origin has all changes, "
 		   "whether it takes the\n"
 		   "token, and whether the lease of a key that a server holds lasts for the time "
-		   "given with --for. Unsent\n"
+		   "given with --for, as do rules of freshness. Unsent\n"
 		   "changes are sent and a short lease is renewed first, if the origin answers.\n\n"
 		   "Exit code 9: something is missing; each line says what.\n",
 	.options = options,

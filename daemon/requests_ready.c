@@ -17,6 +17,7 @@
 
 #define SETTLE_MS 10000
 #define MS_PER_HOUR 3600000
+#define MS_PER_MINUTE 60000
 
 struct ready {
 	struct request *q;
@@ -84,10 +85,21 @@ static void look_at_unsent(struct ready *c)
 static int look_at_store(void *arg, const struct remote_store *s)
 {
 	struct ready *c = arg;
+	struct sync_freshness fresh = { .strict = false };
 
 	if (!s->listed && !s->local)
 		problem(c, "store",
 			"the store %s was never listed: what is in it is not known here", s->name);
+	if (c->q->d->sync)
+		sync_freshness(c->q->d->sync, s->id, &fresh);
+	if (fresh.strict)
+		problem(c, "freshness",
+			"the store %s is strict: without the origin nothing in it opens", s->name);
+	else if (fresh.max_stale_ms && fresh.max_stale_ms < c->for_ms)
+		problem(c, "freshness",
+			"nothing in the store %s opens when it was not validated for %" PRIu64
+			" min (max-stale)",
+			s->name, fresh.max_stale_ms / MS_PER_MINUTE);
 	return 0;
 }
 

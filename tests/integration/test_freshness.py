@@ -127,3 +127,14 @@ def test_a_program_that_must_not_download_gets_only_what_is_here(server, make_cl
         assert run[1].returncode != 0 and b"No route to host" in run[1].stderr, run[1]
     assert json.loads(c.run("stat", "--json", str(c.mnt / "there")).stdout)["state"] == "none"
     assert subprocess.run(["cat", str(c.mnt / "there")], capture_output=True, check=True).stdout == b"there"
+
+
+def test_ready_knows_the_rules(server, make_client):
+    c = make_client().mount("--max-stale", "1h")
+    wait_for(lambda: c.status()["feed_live"])
+    assert c.run("ready", "--for", "30m").stdout == "ready\n"
+    r = c.run("ready", "--for", "2h", check=False)
+    assert r.returncode == 9 and "max-stale" in r.stdout
+    c.umount()
+    c.mount("--strict")
+    assert "strict" in c.run("ready", check=False).stdout

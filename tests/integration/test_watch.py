@@ -139,3 +139,39 @@ def test_a_conflict_is_told(client, server, watch):
 def test_it_needs_a_mounted_volume(client):
     client.umount()
     fails(client, 3, "watch")
+
+
+def test_wait_ends_when_it_is_so(client, server):
+    online(client)
+    f = client.mnt / "f"
+    waiting = subprocess.Popen([str(client.binary), "wait", "--timeout", "60", str(f)], env=client.env)
+    server.write("notes", "f", b"one")
+    assert waiting.wait(WAIT_S) == 0 and f.read_bytes() == b"one"
+    server.delete("notes", "f")
+    client.run("wait", "--gone", "--timeout", "60", str(f))
+    assert not f.exists()
+    (client.mnt / "mine").write_bytes(b"x")
+    client.run("wait", "--sent", "--timeout", "60", str(client.mnt / "mine"))
+    assert server.read("notes", "mine") == b"x"
+
+
+def test_wait_for_a_change_ends_with_the_next_version(client, server):
+    server.write("notes", "f", b"0")
+    wait_for(lambda: (client.mnt / "f").exists())
+    waiting = subprocess.Popen([str(client.binary), "wait", "--changed", str(client.mnt / "f")], env=client.env)
+    n = 0
+
+    def changes():
+        nonlocal n
+        n += 1
+        server.write("notes", "f", b"%d" % n)
+        return waiting.poll() is not None
+    wait_for(changes, step=0.3)
+    assert waiting.returncode == 0
+
+
+def test_wait_gives_up_and_needs_a_mounted_volume(client):
+    fails(client, 10, "wait", "--timeout", "1", str(client.mnt / "never"))
+    fails(client, 2, "wait", "--gone", "--sent", str(client.mnt / "never"))
+    client.umount()
+    fails(client, 2, "wait", str(client.mnt / "never"))
