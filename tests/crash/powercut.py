@@ -6,7 +6,7 @@ disk is made that has what was synced before it and a random part of what was no
 prefixes of what happened in their directory. The volume is mounted on that disk and every file must be one whole state that
 the application asked for, none older than its last acknowledged fsync.
 
-    powercut.py --cuts 20 --seed 7 [--seconds 6] [--keep]
+    powercut.py --cuts 20 --seed 7 [--seconds 6] [--rekey] [--keep]
 
 Prints the runner's line `N passed, M failed` and exits 0 only if nothing failed. A failure names the seed and the cut.
 """
@@ -340,7 +340,14 @@ def check(mnt, history):
     return bad
 
 
-def record(client, home, seed, seconds, library):
+def rekeys(client, stop):
+    """One after the other: new keys inside, while the workers work."""
+    while not stop.is_set():
+        client.run("rekey", "--wait")
+    print(f"{json.loads(client.run('rekey', '--status', '--json').stdout)['epoch'] - 1} rekeys")
+
+
+def record(client, home, seed, seconds, library, rekey):
     """Runs the workload on a recorded mount; returns the disk as it was before and the log."""
     log = home / "disk.log"
     disk = Disk(client.volume)  # what is there before anything is recorded counts as durable
@@ -355,6 +362,8 @@ def record(client, home, seed, seconds, library):
         assert os.write(fd, line) == len(line)
     stop = threading.Event()
     workers = [Worker(client.mnt, i, seed * 100 + i, note, stop) for i in range(3)]
+    if rekey:
+        workers.append(threading.Thread(target=rekeys, args=(client, stop), daemon=True))
     for w in workers:
         w.start()
     time.sleep(seconds)
@@ -371,6 +380,7 @@ def main():
     p.add_argument("--cuts", type=int, default=20)
     p.add_argument("--seed", type=int, default=int(time.time()))
     p.add_argument("--seconds", type=float, default=6)
+    p.add_argument("--rekey", action="store_true", help="the keys inside change all the time")
     p.add_argument("--keep", action="store_true", help="keep the directory of a failed run")
     a = p.parse_args()
     home = pathlib.Path(tempfile.mkdtemp(prefix="cachet-power-"))
@@ -387,7 +397,7 @@ def main():
         client.sync()
         client.umount()
         server.stop()
-        disk, log = record(client, home, a.seed, a.seconds, library)
+        disk, log = record(client, home, a.seed, a.seconds, library, a.rekey)
         rng = random.Random(a.seed)
         cuts = sorted(rng.sample(range(len(log)), min(a.cuts, len(log))))
         history, at = History(), 0
