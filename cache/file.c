@@ -32,6 +32,7 @@ int file_open(struct volume *v, uint64_t object, uint64_t version, bool writer, 
 		file_unref(f, true);
 		return -EROFS;
 	}
+	atomic_store(&f->used, true);
 	*out = f;
 	return 0;
 }
@@ -99,7 +100,7 @@ void file_free(struct file *f)
 		file_dirty_drop(f, d);
 	if (f->blob && f->blob->id && chunkmap_each_pending(&f->chunks, free_uncommitted, f))
 		abort(); /* the callback does not fail */
-	if (f->map && !f->superseded)
+	if (f->map && !f->superseded && atomic_load(&f->used))
 		keeper_touch(f->v, f->map);
 	chunkmap_done(&f->chunks);
 	blob_park(f->rows);

@@ -55,6 +55,7 @@ struct file {
 	struct dirty *dirty;   /* uthash by idx */
 	uint64_t size;
 	bool whole;
+	atomic_bool used;      /* by somebody whose use keeps it from being evicted */
 	bool orphan;           /* its object is gone */
 	bool content_changed;  /* since the last commit */
 	bool mtime_changed;    /* with it, and no mtime was set meanwhile */

@@ -179,6 +179,7 @@ static int next_maps(
 	return r < 0 ? r : count;
 }
 
+/* Without being a use of it, which eviction would count. */
 static int open_map(struct volume *v, uint64_t map, struct file **out)
 {
 	struct object_row o = { .map = 0 };
@@ -193,8 +194,8 @@ static int open_map(struct volume *v, uint64_t map, struct file **out)
 	if (r)
 		return r;
 	if (m.state == CONTENT_MAP_CURRENT)
-		return o.map == map ? file_open(v, m.object, o.version, false, out) : -EAGAIN;
-	return file_open_map(v, map, out);
+		return o.map == map ? filetab_open(v, m.object, o.version, false, out) : -EAGAIN;
+	return filetab_open_map(v, map, out);
 }
 
 static void add_progress(struct rekey *k, const struct file_rekeyed *done)
@@ -423,19 +424,21 @@ static void join(struct rekey *k)
 static int go(struct volume *v)
 {
 	struct rekey *k = rekey_of(v);
-	int r;
+	int r = -ESHUTDOWN;
 
 	join(k); /* of one that is over */
 	pthread_mutex_lock(&k->lock);
-	k->ended = false;
-	k->status = (struct rekey_status){ .active = true };
-	r = -pthread_create(&k->thread, NULL, rekey_main, v);
-	k->runs = !r;
+	if (!k->stop) {
+		k->ended = false;
+		k->status = (struct rekey_status){ .active = true };
+		r = -pthread_create(&k->thread, NULL, rekey_main, v);
+		k->runs = !r;
+	}
 	pthread_mutex_unlock(&k->lock);
 	return r;
 }
 
-int rekey_open(struct volume *v)
+static int rekey_alloc(struct rekey **out)
 {
 	struct rekey *k = calloc(1, sizeof(*k));
 	pthread_condattr_t attr;
@@ -447,13 +450,27 @@ int rekey_open(struct volume *v)
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&k->wake, &attr);
 	pthread_condattr_destroy(&attr);
-	v->rekey = k;
+	*out = k;
+	return 0;
+}
+
+int rekey_new(struct volume *v)
+{
+	int r = v->rekey ? 0 : rekey_alloc(&v->rekey);
+
+	if (!r)
+		v->rekey->stop = false;
+	return r;
+}
+
+int rekey_open(struct volume *v)
+{
 	if (keys_are_old(v))
 		return go(v);
 	return note_done(v); /* one that was killed at its very end */
 }
 
-void rekey_close(struct volume *v)
+void rekey_stop(struct volume *v)
 {
 	struct rekey *k = v->rekey;
 
@@ -464,6 +481,15 @@ void rekey_close(struct volume *v)
 	pthread_cond_broadcast(&k->wake);
 	pthread_mutex_unlock(&k->lock);
 	join(k);
+}
+
+void rekey_free(struct volume *v)
+{
+	struct rekey *k = v->rekey;
+
+	if (!k)
+		return;
+	rekey_stop(v);
 	pthread_cond_destroy(&k->wake);
 	pthread_mutex_destroy(&k->lock);
 	free(k);
@@ -492,6 +518,8 @@ int rekey_start(struct volume *v, bool force, char **error)
 
 	if (why)
 		return setup_fail(error, CE_USAGE, "the volume cannot be rekeyed now: %s", why);
+	if (stopping(v))
+		return -ESHUTDOWN;
 	r = keys_renew(v);
 	if (!r) {
 		v->index_key_is_old = true;

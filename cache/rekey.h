@@ -6,7 +6,7 @@
  *
  *     rekey_start        a person, or the age of the keys: new keys in the keyring, the thread runs
  *     rekey_status, rekey_wait
- *     rekey_open, rekey_close: by volume.c; what was cut short goes on
+ *     rekey_new, rekey_open, rekey_stop, rekey_free: by volume.c; what was cut short goes on
  *
  * The one state that counts is the keyring: while it has old keys a rekey is under way. What is
  * left to do is counted in the rows, so any crash costs at most the slice under way. Reads and
@@ -42,8 +42,12 @@ void rekey_status(struct volume *v, struct rekey_status *out);
 /* At full speed, until it is done or `ms` are over. */
 void rekey_wait(struct volume *v, unsigned ms);
 
+/* Before the keeper starts, also after a lock; rekey_open when it runs. */
+int rekey_new(struct volume *v) MUST_CHECK;
 int rekey_open(struct volume *v) MUST_CHECK;
-void rekey_close(struct volume *v);
+/* While the keeper runs: the thread ends, and none begins any more. */
+void rekey_stop(struct volume *v);
+void rekey_free(struct volume *v);
 /* Now and then, by the keeper: keys that are too old are replaced. */
 void rekey_tick(struct volume *v);
 

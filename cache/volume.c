@@ -59,7 +59,7 @@ static struct volume *volume_alloc(const struct volume_options *o)
 
 static void volume_free(struct volume *v)
 {
-	rekey_close(v);
+	rekey_free(v);
 	packs_close(v);
 	db_close(v->db); /* may still sync blobs */
 	v->db = NULL;
@@ -235,6 +235,25 @@ int volume_load_state(struct volume *v)
 	return r;
 }
 
+/* The one that seals anew lives within the life of the keeper. */
+static void stop_threads(struct volume *v)
+{
+	rekey_stop(v);
+	keeper_stop(v);
+}
+
+static int start_threads(struct volume *v)
+{
+	int r = keeper_start(v);
+
+	if (r)
+		return r;
+	r = rekey_open(v);
+	if (r)
+		stop_threads(v);
+	return r;
+}
+
 static int open_steps(struct volume *v, const struct volume_options *o, char **error)
 {
 	int r = open_dir(v, error);
@@ -264,8 +283,8 @@ static int open_steps(struct volume *v, const struct volume_options *o, char **e
 	if (!r && v->unclean)
 		r = scan_new(v);
 	if (!r)
-		r = rekey_open(v);
-	return r ? r : keeper_start(v);
+		r = rekey_new(v);
+	return r ? r : start_threads(v);
 }
 
 int volume_open(const struct volume_options *o, struct volume **out, char **error)
@@ -338,8 +357,7 @@ void volume_close(struct volume *v)
 
 	if (!v)
 		return;
-	keeper_stop(v);
-	rekey_close(v);
+	stop_threads(v);
 	release_files(v);
 	if (!v->db) { /* locked: synced already */
 		volume_free(v);
@@ -376,7 +394,6 @@ static int commit_all(struct volume *v)
 
 static void drop_keys(struct volume *v)
 {
-	rekey_close(v);
 	db_close(v->db);
 	v->db = NULL;
 	unsent_free(v);
@@ -390,8 +407,7 @@ int volume_lock(struct volume *v)
 {
 	int r = commit_all(v), synced;
 
-	keeper_stop(v);
-	rekey_close(v);
+	stop_threads(v);
 	enrolment_tick(v);
 	synced = durable_sync(v);
 	drop_keys(v);
@@ -419,9 +435,9 @@ int volume_unlock(struct volume *v, const struct volume_options *o, char **error
 	if (!r)
 		r = enrolment_check(v, error);
 	if (!r)
-		r = rekey_open(v);
+		r = rekey_new(v);
 	if (!r)
-		r = keeper_start(v);
+		r = start_threads(v);
 	if (r)
 		drop_keys(v);
 	return r;

@@ -278,6 +278,30 @@ static void test_clean_content_stays_clean(void **state)
 	done(&t);
 }
 
+static void test_it_is_no_use_that_keeps_content_from_being_evicted(void **state)
+{
+	struct content_map m;
+	struct rekeyed t;
+	uint64_t map;
+
+	init(&t);
+	map = cf_row(&t.f, t.large).map;
+	cf_reopen(&t.f);
+	ok(db_begin(t.f.v->db));
+	ok(content_map_get(t.f.v->db, map, &m));
+	m.used_s = 1000;
+	ok(content_map_update(t.f.v->db, &m));
+	ok(db_commit(t.f.v->db));
+	start(t.f.v);
+	finish(t.f.v);
+	cf_reopen(&t.f); /* times of use are written by then */
+	db_read(t.f.v->db);
+	ok(content_map_get(t.f.v->db, map, &m));
+	db_unlock(t.f.v->db);
+	assert_int_equal(m.used_s, 1000);
+	done(&t);
+}
+
 static void test_a_snapshot_that_shares_slots_is_sealed_anew_too(void **state)
 {
 	struct file *snapshot;
@@ -591,6 +615,7 @@ int main(void)
 		cmocka_unit_test(test_before_a_rekey_the_key_of_the_check_opens_the_index),
 		cmocka_unit_test(test_size_times_and_journal_stay),
 		cmocka_unit_test(test_clean_content_stays_clean),
+		cmocka_unit_test(test_it_is_no_use_that_keeps_content_from_being_evicted),
 		cmocka_unit_test(test_a_snapshot_that_shares_slots_is_sealed_anew_too),
 		cmocka_unit_test(test_chunks_sealed_before_and_committed_after_hold_the_old_keys),
 		cmocka_unit_test(test_reads_and_writes_go_on),
