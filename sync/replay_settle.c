@@ -6,10 +6,10 @@
  *   412, 404, 410 of another   perhaps our own earlier sending: what is there is compared with what
  * we wanted; the same = acknowledged 409 place-taken, no-parent settle, with the record that stands
  * there 404, 410 of a DELETE       acknowledged 409 not-empty, loop, not-a-directory  settle with
- * the record as it is, which comes back; without it not-empty is tried a few times, then refused 409 in-progress, 424,
- * 429, 5xx, 507   later, with the same key 401                        left as it is: the link waits
- * for credentials, no attempt is counted 403 and every other 4xx    refused: shown, kept, the rest
- * goes on
+ * the record as it is, which comes back; without it not-empty is tried a few times, then refused
+ * 409 in-progress, 424, 429, 5xx, 507   later, with the same key 401                        left as
+ * it is: the link waits for credentials, no attempt is counted 403 and every other 4xx    refused:
+ * shown, kept, the rest goes on
  */
 #include "sync/replay_priv.h"
 
@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "cache/verify.h"
 #include "sync/backoff.h"
 
 #define IN_PROGRESS_MS 500
@@ -196,8 +197,10 @@ void replay_settle_judge_request(struct replay_op *o, const struct origin_result
 		break;
 	case CE_TAMPER:
 	case CE_CORRUPT:
-		decide(o, REPLAY_REFUSE,
-			r); /* our own content: it will not get better by waiting */
+		/* Our own content: it will not get better by waiting, and is named in the status.
+		 */
+		decide(o, REPLAY_REFUSE, r);
+		snprintf(o->text, sizeof(o->text), VERIFY_DAMAGED_TEXT);
 		break;
 	case -EBUSY:
 		retry(o, r, r->status == 409 ? IN_PROGRESS_MS : 0);

@@ -342,7 +342,7 @@ bool disk_next(struct disk *d, const uint8_t **note, size_t *len)
 	} else if (sscanf(line, "write %llu %llu %llu", &a, &b, &n) != 3) {
 		n = 0;
 	}
-	if (!*note)
+	if (!*note && d->root->ino)
 		take(d, line, (const uint8_t *)end + 1);
 	d->at += n;
 	return true;

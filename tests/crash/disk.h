@@ -13,7 +13,8 @@
 
 struct disk;
 
-/* The log is mapped and may grow. */
+/* The log is mapped and may grow. root_inode 0: only notes are wanted; the log may lack what a kill
+ * cut off from its call. */
 struct disk *disk_new(const char *log, uint64_t root_inode);
 void disk_free(struct disk *d);
 /* The next entry; false at the end. A note is handed out and changes nothing. */

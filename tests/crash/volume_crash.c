@@ -144,7 +144,7 @@ static void one_volume(struct campaign *c, unsigned lives, bool lossy)
 	bool good = true;
 
 	fresh(c);
-	d = disk_new(c->log, inode_of(c->top));
+	d = disk_new(c->log, 0);
 	oracle_init(&o);
 	for (unsigned i = 0; i < lives && good; i++) {
 		struct life l = { .top = c->top,
