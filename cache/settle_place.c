@@ -102,7 +102,9 @@ static int make_taken(struct settle *s, bool in_place)
 	r = known ? fold_pending(s->v, s->op.store, s->standing->id, &leaving) : 0;
 	if (r)
 		return r;
+	/* An origin that folds names has it under another: then there are two. */
 	if (in_place && s->equal && known == -ENOENT && !leaving &&
+		!strcmp(s->standing->name, (const char *)s->name.name.bytes) &&
 		s->standing->kind == (S_ISDIR(s->object.mode)          ? REMOTE_DIR
 					     : S_ISLNK(s->object.mode) ? REMOTE_SYMLINK
 								       : REMOTE_FILE))

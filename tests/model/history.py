@@ -57,6 +57,8 @@ class Device:
 
     def start(self):
         env = dict(os.environ, CACHET_SHELL_HOST=self.name, CACHET_SHELL_DEBOUNCE_MS="10", CACHET_SHELL_PROBE_MS="200")
+        if self.h.merges:  # bases are kept; the contents are no JSON, so that both sides must stay
+            env["CACHET_SHELL_MERGE"] = "1"
         self.p = subprocess.Popen([self.h.tools + "/sync_shell", str(self.dir), f"http://127.0.0.1:{self.proxy.port}",
                                    self.h.server.token], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, env=env)
         self.rest = b""
@@ -120,6 +122,7 @@ class History:
     def __init__(self, seed, devices, steps, directory, tools, plant=None, verbose=False):
         self.seed, self.steps, self.tools, self.verbose = seed, steps, tools, verbose
         self.random = random.Random(seed)
+        self.merges = seed % 2 == 1
         self.dir = pathlib.Path(directory)
         self.store = "main"
         bug = PLANTS[plant]() if plant else None

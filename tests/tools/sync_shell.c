@@ -21,6 +21,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "cache/file.h"
+#include "cache/merge_rule.h"
 #include "cache/outbox.h"
 #include "cache/tree.h"
 #include "cache/volume.h"
@@ -422,8 +423,11 @@ static void command(char *line)
 
 static int open_volume(const char *dir, const char *origin)
 {
+	static struct merge_rule rule = { .policy = MERGE_FIELDS };
+	static const struct merge_rules rules = { &rule, 1 };
 	_cleanup_free_ char *error = NULL, *key = NULL;
 	struct volume_options o = { .dir = dir,
+		.rules = getenv("CACHET_SHELL_MERGE") ? &rules : NULL,
 		.uid = getuid(),
 		.gid = getgid(),
 		.host = getenv("CACHET_SHELL_HOST") ? getenv("CACHET_SHELL_HOST") : "shell",

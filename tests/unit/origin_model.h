@@ -42,6 +42,8 @@ struct origin_model {
 	} * past; /* every state of every file */
 	size_t n_past;
 	uint64_t random;
+	bool folds;     /* names that differ in case only are one place */
+	const char *refuses; /* characters that no name may have */
 	bool forgetful; /* an answer may be forgotten: what is sent again meets its own state */
 	unsigned lossy; /* per cent of requests whose request or answer is lost */
 	unsigned conflicts, refused, sent;
@@ -92,9 +94,14 @@ static inline struct om_record *om_at(struct origin_model *m, const char *parent
 {
 	for (size_t i = 0; i < m->n; i++)
 		if (!m->rec[i].r.deleted && !strcmp(m->rec[i].r.parent, parent) &&
-			!strcmp(m->rec[i].r.name, name))
+			!(m->folds ? strcasecmp : strcmp)(m->rec[i].r.name, name))
 			return &m->rec[i];
 	return NULL;
+}
+
+static inline bool om_refuses(const struct origin_model *m, const struct outbox_op *op)
+{
+	return m->refuses && strpbrk(op->name, m->refuses);
 }
 
 static inline bool om_has_children(struct origin_model *m, const char *id)
@@ -185,6 +192,8 @@ static inline struct om_answer om_put(
 {
 	struct om_record *r = om_find(m, op->rid), *there;
 
+	if (om_refuses(m, op))
+		return om_say(422, "bad-name", NULL);
 	if (!op->if_match[0]) {
 		if (r)
 			return om_say(412, "precondition", r);
@@ -213,6 +222,8 @@ static inline struct om_answer om_move(
 {
 	struct om_record *there = om_at(m, op->parent, op->name), *other = NULL;
 
+	if (om_refuses(m, op))
+		return om_say(422, "bad-name", NULL);
 	if (!om_is_dir(m, op->parent))
 		return om_say(409, "no-parent", NULL);
 	if (r->r.kind == REMOTE_DIR && om_below(m, op->parent, r->r.id))
@@ -368,6 +379,11 @@ static inline bool om_deliver(
 			bad ? " (answer lost)" : "");
 	if (bad) {
 		ok(outbox_retry(f->v, op->seq, 0, 0, "lost"));
+		return false;
+	}
+	if (a.status == 422) {
+		m->refused++;
+		ok(outbox_refuse(f->v, op->seq, a.status, a.type));
 		return false;
 	}
 	if (a.status >= 300) {

@@ -564,6 +564,89 @@ static void a_directory_deleted_there_is_made_again_for_unsent_work(void **state
 	om_free(m);
 }
 
+static int count_created(void *arg, const struct outbox_conflict *c)
+{
+	*(unsigned *)arg += !strcmp(c->kind, "create-create");
+	return 0;
+}
+
+/* The name that is there counts; the other file is kept under a conflict name, at the origin too. */
+static void names_that_an_origin_folds_become_two(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct origin_model *m = om_new(1);
+	unsigned listed = 0;
+	uint64_t cursor = 0;
+
+	m->folds = true;
+	ok(tf_write(f, "README", "one"));
+	om_sync(f, m, &cursor, 10);
+	ok(tf_write(f, "ReadMe", "two"));
+	ok(tf_write(f, "other", "three"));
+	om_sync(f, m, &cursor, 10);
+	om_compare(f, m);
+	assert_int_equal(m->n, 3);
+	assert_string_equal(om_at(m, "root", "readme")->content, "one");
+	assert_int_equal(tf_at(f, "ReadMe"), 0);
+	ok(outbox_conflicts(f->v, true, count_created, &listed));
+	assert_int_equal(listed, 1);
+	/* One file may change the case of its name. */
+	ok(tf_rename(f, "README", "readme", 0));
+	om_sync(f, m, &cursor, 10);
+	om_compare(f, m);
+	assert_string_equal(om_at(m, "root", "readme")->r.name, "readme");
+	om_free(m);
+}
+
+/* Equal content does not make them one: the names differ. */
+static void a_folded_name_made_on_both_sides_is_not_adopted(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct origin_model *m = om_new(1);
+	uint64_t cursor = 0;
+
+	m->folds = true;
+	om_make(m, "theirs", REMOTE_FILE, "root", "README", "same", NULL);
+	ok(tf_write(f, "Readme", "same"));
+	om_sync(f, m, &cursor, 10);
+	om_compare(f, m);
+	assert_int_equal(m->n, 2);
+	assert_int_equal(tf_at(f, "Readme"), 0);
+	assert_int_not_equal(tf_at(f, "README"), 0);
+	om_free(m);
+}
+
+/* It stays here, is shown with the origin's word, holds up nothing, and goes when it is renamed. */
+static void a_name_an_origin_cannot_have_waits_for_another(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct origin_model *m = om_new(1);
+	struct outbox_counts c;
+	uint64_t cursor = 0;
+
+	m->refuses = ":?";
+	ok(tf_write(f, "a:b", "mine"));
+	ok(tf_mkdir(f, "what?"));
+	ok(tf_write(f, "what?/in", "inside"));
+	ok(tf_write(f, "fine", "goes"));
+	for (int round = 0; round < 4; round++) {
+		om_push_once(f, m, 64);
+		om_pull(f, m, &cursor, 10);
+	}
+	ok(outbox_counts(f->v, &c));
+	assert_int_equal(c.refused, 2);
+	assert_int_equal(c.queued + c.inflight, 1);
+	assert_non_null(om_at(m, "root", "fine"));
+	assert_int_equal(m->n, 1);
+	ok(tf_rename(f, "a:b", "a-b", 0));
+	ok(tf_rename(f, "what?", "what", 0));
+	om_sync(f, m, &cursor, 10);
+	om_compare(f, m);
+	assert_string_equal(om_at(m, "root", "a-b")->content, "mine");
+	assert_int_equal(m->n, 4);
+	om_free(m);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -590,6 +673,9 @@ int main(void)
 		tf_test(an_old_refusal_does_not_bring_back_what_is_gone),
 		tf_test(a_symlink_in_the_way_waits_for_its_target),
 		tf_test(a_directory_deleted_there_is_made_again_for_unsent_work),
+		tf_test(names_that_an_origin_folds_become_two),
+		tf_test(a_folded_name_made_on_both_sides_is_not_adopted),
+		tf_test(a_name_an_origin_cannot_have_waits_for_another),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
