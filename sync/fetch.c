@@ -34,6 +34,8 @@
 #define WINDOW_MIN ((uint64_t)256 << 10)
 #define WINDOW_MAX ((uint64_t)8 << 20)
 #define PENDING_MAX 4
+#define ROOM_WAIT_MS 200
+#define ROOM_WAITS 25 /* for all of a read */
 #define TRIES_MAX 4
 #define RETRY_FIRST_MS 250
 #define RETRY_MAX_MS 5000
@@ -43,6 +45,7 @@ struct fetch_want {
 	uint64_t object, version, size;
 	uint64_t off;    /* of the missing byte that the reader waits for */
 	uint64_t demand; /* how far it will read on for certain */
+	bool frugal;     /* there was no room for more: a chunk at a time */
 	struct file_range range;
 	struct file *file; /* a reference for the transfer; NULL when taken */
 	bool behind;       /* readers go before */
@@ -431,6 +434,8 @@ static uint64_t next_window(struct fetch_stream *st, const struct fetch_want *w,
 {
 	uint64_t window = w->demand > off ? w->demand - off : 0;
 
+	if (w->frugal)
+		return 1;
 	if (!st->window || off + WINDOW_MIN < st->begin || off > st->next + WINDOW_MIN) {
 		st->begin = st->next = off;
 	} else {
@@ -452,7 +457,7 @@ static void fetch_ahead(struct sync *s, const struct fetch_want *w, const struct
 	struct file *file;
 	uint64_t end;
 
-	if (t->end >= t->size || t->end != st->next ||
+	if (w->frugal || t->end >= t->size || t->end != st->next ||
 		(st->window <= SYNC_FETCH_UNIT_BYTES && w->demand <= t->end))
 		return;
 	if (w->demand <= t->end && t->end - w->off > st->window / 2)
@@ -673,11 +678,29 @@ static int want(struct sync *s, struct fetch_want *w, const struct timespec *dea
 	return r;
 }
 
+/* A volume full of unsent work has room again when some of it is sent. */
+static int wait_for_room(struct sync *s, const struct sync_cancel *cancel)
+{
+	struct timespec soon;
+	int r;
+
+	sync_deadline(ROOM_WAIT_MS, &soon);
+	pthread_mutex_lock(&s->lock);
+	s->waiters++;
+	r = s->verdict;
+	while (!r)
+		r = sync_wait_change(s, &soon, cancel);
+	pthread_mutex_unlock(&s->lock);
+	sync_left(s);
+	return r == -ETIMEDOUT ? 0 : r;
+}
+
 static int want_missing(struct sync *s, struct file *f, uint64_t demand,
-	const struct file_range *missing, bool behind, const struct timespec *deadline,
+	const struct file_range *missing, bool behind, bool frugal, const struct timespec *deadline,
 	const struct sync_cancel *cancel)
 {
 	struct fetch_want w = { .behind = behind,
+		.frugal = frugal,
 		.object = file_object(f),
 		.version = file_version(f),
 		.size = file_size(f),
@@ -694,6 +717,7 @@ static int fetch(struct sync *s, struct file *f, uint64_t off, uint64_t len, boo
 {
 	uint64_t size = file_size(f), end = len > size - MIN_OF(off, size) ? size : off + len;
 	struct file_range missing;
+	unsigned waits = 0; /* for room */
 	struct timespec deadline;
 	int r;
 
@@ -704,7 +728,9 @@ static int fetch(struct sync *s, struct file *f, uint64_t off, uint64_t len, boo
 		r = file_missing(f, off, ask, WINDOW_MAX, &missing);
 		if (r || !missing.len || missing.off >= end)
 			return r;
-		r = want_missing(s, f, end, &missing, behind, &deadline, cancel);
+		r = want_missing(s, f, end, &missing, behind, waits, &deadline, cancel);
+		if (r == -ENOSPC && waits++ < ROOM_WAITS && !behind)
+			r = wait_for_room(s, cancel);
 		if (r)
 			return r;
 	}
