@@ -121,6 +121,16 @@ int file_missing(struct file *f, uint64_t off, uint64_t len, uint64_t max, struc
 	return r;
 }
 
+uint64_t file_chunk_bytes(struct file *f)
+{
+	uint64_t bytes;
+
+	pthread_rwlock_rdlock(&f->lock);
+	bytes = UINT64_C(1) << file_shift(f);
+	pthread_rwlock_unlock(&f->lock);
+	return bytes;
+}
+
 struct fill {
 	struct file *f;
 	uint64_t gen;

@@ -12,7 +12,7 @@
  * when it has got half-way through a large one the next is fetched ahead.
  *
  * Everything of a transfer is of one version: Range with If-Match; 412 or another ETag is CE_STALE.
- * What a transfer that breaks off has brought in whole pieces is kept; the rest is asked for again
+ * What a transfer that breaks off has brought in whole chunks is kept; the rest is asked for again
  * as long as somebody wants it.
  *
  * Memory: at most PENDING_MAX pieces of a transfer wait for the fill worker; then the transfer
@@ -301,9 +301,20 @@ static int code_for_reader(int code)
 										 : code;
 }
 
+/* What has come in whole chunks stays: on a link that breaks all the time each try gets further. */
+static void keep_part(struct fetch_transfer *t)
+{
+	if (!t->piece)
+		return;
+	t->piece->len -= t->piece->len % file_chunk_bytes(t->file);
+	if (t->piece->len)
+		submit_piece(t);
+	else
+		free(steal_ptr(&t->piece));
+}
+
 static void broke_off(struct fetch_transfer *t, const struct origin_result *r)
 {
-	free(steal_ptr(&t->piece));
 	t->tries = t->submitted > t->asked ? 1 : t->tries + 1;
 	if (!may_retry(t, r)) {
 		end_transfer(t, code_for_reader(r->code));
@@ -317,11 +328,19 @@ static void broke_off(struct fetch_transfer *t, const struct origin_result *r)
 static void on_end(void *arg, const struct origin_result *r)
 {
 	struct fetch_transfer *t = arg;
+	bool broke = r->code == CE_OFFLINE || r->code == CE_PROTOCOL;
 
 	t->call = NULL;
 	t->paused = false;
 	t->s->fetch.active--;
-	sync_judge(t->s, r);
+	if (broke)
+		keep_part(t);
+	free(steal_ptr(&t->piece));
+	/* What brought something is a bad link, and no sign of none. */
+	if (broke && t->submitted > t->asked)
+		link_trouble(&t->s->link, r->code, r->text);
+	else
+		sync_judge(t->s, r);
 	if (r->code == CE_STALE || r->code == CE_GONE)
 		t->s->hurry_feeds = true; /* it has news of this record */
 	if (r->code)

@@ -1,7 +1,9 @@
 """Content that is brought here before it is needed, and kept: pin, warm, free, ready, record, and reading ahead."""
 import json
 import os
+import socket
 import subprocess
+import threading
 
 import pytest
 from cli_fixtures import fails
@@ -214,3 +216,54 @@ def test_a_reader_is_served_while_much_is_being_warmed(device, server, home):
     finally:
         assert p.wait(120) == 0
     assert is_here(device, "huge")
+
+
+class Cutter:
+    """A way to the server that breaks each connection after so many bytes."""
+
+    def __init__(self, server, limit):
+        self.server, self.limit, self.token = server, limit, server.token
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                near, _ = self.socket.accept()
+            except OSError:
+                return
+            far = socket.create_connection(("127.0.0.1", self.server.port))
+            for pair in ((near, far, 1 << 40), (far, near, self.limit)):
+                threading.Thread(target=self.copy, args=pair, daemon=True).start()
+
+    @staticmethod
+    def copy(a, b, limit):
+        try:
+            while limit > 0 and (data := a.recv(min(limit, 65536))):
+                b.sendall(data)
+                limit -= len(data)
+        except OSError:
+            pass
+        for s in (a, b):
+            try:
+                s.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def close(self):
+        self.socket.close()
+
+
+def test_a_link_that_breaks_all_the_time_gets_there(server, home):
+    content = os.urandom(2 << 20)
+    server.write("notes", "f", content)
+    way = Cutter(server, 300_000)
+    client = Client(home, way)
+    try:
+        client.mount()
+        wait_for(lambda: (client.mnt / "f").exists())
+        assert (client.mnt / "f").read_bytes() == content
+    finally:
+        client.close()
+        way.close()
