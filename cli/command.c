@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/error.h"
 #include "base/json.h"
 #include "cli/commands.h"
 #include "cli/show.h"
@@ -173,6 +174,11 @@ int command_fail(const struct command_common *common, enum exit_code code, const
 		fprintf(stderr, "cachet: %s\n", sentence);
 	}
 	return (int)code;
+}
+
+int command_failed(const struct command_common *common, int r, const char *error)
+{
+	return command_fail(common, exit_code_of(r), "%s", error ? error : error_text(r));
 }
 
 int command_parse(

@@ -62,5 +62,7 @@ void command_print_help(const struct command *c);
  * break. */
 int command_fail(const struct command_common *common, enum exit_code code, const char *fmt, ...)
 	PRINTF_LIKE(3, 4);
+/* The same for a code, with what *error says of it or, where that is NULL, the code's own text. */
+int command_failed(const struct command_common *common, int r, const char *error);
 
 #endif

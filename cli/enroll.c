@@ -75,8 +75,7 @@ static int run(int argc, char **argv)
 		return r;
 	r = enrol(&args, target.config, &error);
 	if (r)
-		return command_fail(
-			&args.common, exit_code_of(r), "%s", error ? error : error_text(r));
+		return command_failed(&args.common, r, error);
 	if (args.common.json)
 		printf("{\"ok\":true}\n");
 	else

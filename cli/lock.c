@@ -10,7 +10,6 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-#include "base/error.h"
 #include "base/io.h"
 #include "cache/passphrase.h"
 #include "cli/commands.h"
@@ -133,7 +132,7 @@ static int unlock_with_person(
 	if (!r)
 		r = feed(path, secret, &child);
 	if (r)
-		return command_fail(args, exit_code_of(r), "%s", error ? error : error_text(r));
+		return command_failed(args, r, error);
 	r = ask_daemon(args, t, path, reply);
 	unlink(path);
 	kill(child, SIGTERM); /* if nobody came to read */

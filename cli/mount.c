@@ -285,9 +285,9 @@ static int consider(struct args *args, struct config *c, bool first)
 
 	if (first && !asks_a_person(c) && replace_is_needed(c)) {
 		if (!consent)
-			fprintf(stderr,
-				"cachet: tried once more; if the key is lost, `cachet mount --replace` "
-				"sets the volume aside and makes a new one\n");
+			fprintf(stderr, "cachet: tried once more; if the key is lost, `cachet "
+					"mount --replace` "
+					"sets the volume aside and makes a new one\n");
 		usleep(KEY_RETRY_US);
 		return COMMAND_GO;
 	}
@@ -343,8 +343,7 @@ static int run_mount(struct args *args, const char *name, const char *place)
 	int r = config_load(name, &config, &error);
 
 	if (r)
-		return command_fail(
-			&args->common, exit_code_of(r), "%s", error ? error : error_text(r));
+		return command_failed(&args->common, r, error);
 	r = resolve_place(args, config, place, &mountpoint);
 	if (r != COMMAND_GO)
 		return r;

@@ -1,6 +1,5 @@
 #include <stdio.h>
 
-#include "base/error.h"
 #include "cache/passphrase.h"
 #include "cli/commands.h"
 #include "cli/target.h"
@@ -45,7 +44,7 @@ static int run(int argc, char **argv)
 	if (!r)
 		r = passphrase_change(dir, t.config->key_source, &error);
 	if (r)
-		return command_fail(&args, exit_code_of(r), "%s", error ? error : error_text(r));
+		return command_failed(&args, r, error);
 	printf(args.json ? "{\"ok\":true}\n" : "the passphrase is changed\n");
 	return EXIT_CODE_OK;
 }

@@ -40,6 +40,6 @@ int sealed_key_read(const struct command_common *common, const char *file, struc
 			"that is not a key of an export: it has %u hexadecimal digits",
 			2 * BUNDLE_KEY_LEN);
 	if (r)
-		return command_fail(common, exit_code_of(r), "%s", error ? error : error_text(r));
+		return command_failed(common, r, error);
 	return COMMAND_GO;
 }

@@ -4,7 +4,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/error.h"
 #include "base/io.h"
 #include "base/log.h"
 #include "cli/commands.h"
@@ -195,7 +194,6 @@ static int run(int argc, char **argv)
 		server_free(s);
 	}
 	if (r)
-		return command_fail(
-			&args.common, exit_code_of(r), "%s", error ? error : error_text(r));
+		return command_failed(&args.common, r, error);
 	return EXIT_CODE_OK;
 }

@@ -2,7 +2,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "base/error.h"
 #include "base/json.h"
 #include "cli/commands.h"
 #include "cli/show.h"
@@ -53,11 +52,6 @@ const struct command command_serve_import = {
 	.run = run_import,
 };
 
-static int failed(const struct args *args, int r, const char *error)
-{
-	return command_fail(&args->common, exit_code_of(r), "%s", error ? error : error_text(r));
-}
-
 static int run_store_add(int argc, char **argv)
 {
 	_cleanup_free_ char *error = NULL;
@@ -70,7 +64,7 @@ static int run_store_add(int argc, char **argv)
 	if (!r && args.account)
 		r = server_store_grant(argv[first + 1], argv[first], args.account, &error);
 	if (r)
-		return failed(&args, r, error);
+		return command_failed(&args.common, r, error);
 	printf("%s\n", args.common.json ? "{\"ok\":true}" : "the store is there");
 	return EXIT_CODE_OK;
 }
@@ -112,5 +106,5 @@ static int run_import(int argc, char **argv)
 		return command_fail(
 			&args.common, EXIT_CODE_USAGE, "say into which store: --store STORE");
 	r = server_import(argv[first], args.store, argv[first + 1], &report, &error);
-	return r ? failed(&args, r, error) : print_import(&args, &report);
+	return r ? command_failed(&args.common, r, error) : print_import(&args, &report);
 }

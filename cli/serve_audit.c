@@ -5,7 +5,6 @@
 #include <time.h>
 
 #include "base/clock.h"
-#include "base/error.h"
 #include "cli/commands.h"
 #include "cli/show.h"
 #include "server/audit_archive.h"
@@ -59,11 +58,6 @@ const struct command command_serve_audit = {
 	.run = run,
 };
 
-static int failed(const struct args *args, int r, const char *error)
-{
-	return command_fail(&args->common, exit_code_of(r), "%s", error ? error : error_text(r));
-}
-
 static int verify(const struct args *args, const char *dir)
 {
 	_cleanup_free_ char *error = NULL;
@@ -74,7 +68,7 @@ static int verify(const struct args *args, const char *dir)
 			: server_audit_check(dir, args->head, &report, &error);
 
 	if (r)
-		return failed(args, r, error);
+		return command_failed(&args->common, r, error);
 	printf(args->common.json ? "{\"ok\":true,\"entries\":%" PRIu64 ",\"head\":\"%s\"}\n"
 				 : "%" PRIu64 " entries are as they were written; head %s\n",
 		report.entries, report.head);
@@ -90,7 +84,7 @@ static int archive(const struct args *args, const char *dir)
 	int r = server_audit_archive(dir, args->archive, before_ns, &report, &error);
 
 	if (r)
-		return failed(args, r, error);
+		return command_failed(&args->common, r, error);
 	printf(args->common.json ? "{\"ok\":true,\"entries\":%" PRIu64 ",\"head\":\"%s\"}\n"
 				 : "%" PRIu64 " entries are in the archive now; its head is %s\n",
 		report.entries, report.head);
@@ -166,5 +160,5 @@ static int run(int argc, char **argv)
 	r = 0;
 	while (!r && more)
 		r = print_page(&args, argv[first], &args.since, &more, &error);
-	return r ? failed(&args, r, error) : EXIT_CODE_OK;
+	return r ? command_failed(&args.common, r, error) : EXIT_CODE_OK;
 }

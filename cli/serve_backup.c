@@ -2,7 +2,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "base/error.h"
 #include "cli/commands.h"
 #include "cli/show.h"
 #include "server/server.h"
@@ -53,7 +52,7 @@ static int run_backup(int argc, char **argv)
 		return r;
 	r = server_backup(argv[first], argv[first + 1], &report, &error);
 	if (r)
-		return command_fail(&args, exit_code_of(r), "%s", error ? error : error_text(r));
+		return command_failed(&args, r, error);
 	if (args.json)
 		printf("{\"ok\":true,\"files\":%" PRIu64 ",\"bytes\":%" PRIu64 "}\n", report.files,
 			report.bytes);
@@ -74,7 +73,7 @@ static int run_restored(int argc, char **argv)
 		return r;
 	r = server_restored(argv[first], &error);
 	if (r)
-		return command_fail(&args, exit_code_of(r), "%s", error ? error : error_text(r));
+		return command_failed(&args, r, error);
 	printf("%s\n", args.json ? "{\"ok\":true}" : "the next server on it has a new epoch");
 	return EXIT_CODE_OK;
 }

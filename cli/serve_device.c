@@ -2,8 +2,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "base/clock.h"
-#include "base/error.h"
 #include "cli/commands.h"
 #include "cli/show.h"
 #include "server/server.h"
@@ -26,23 +24,10 @@ static const struct option_def rotate_options[] = {
 	OPTION_END,
 };
 
-static int run_ls(int argc, char **argv);
 static int run_revoke(int argc, char **argv);
 static int run_trust(int argc, char **argv);
 static int run_untrust(int argc, char **argv);
 static int run_rotate(int argc, char **argv);
-
-const struct command command_serve_device_ls = {
-	.name = "serve device ls",
-	.usage = "[OPTIONS] DIR",
-	.summary = "List the devices enrolled at a server",
-	.details =
-		"One line each: dkid, state, when it was last seen, its account, the id and name "
-		"it gave itself,\n"
-		"and the number of its token.\n",
-	.options = options,
-	.run = run_ls,
-};
 
 const struct command command_serve_device_revoke = {
 	.name = "serve device revoke",
@@ -89,51 +74,6 @@ const struct command command_serve_rotate = {
 	.run = run_rotate,
 };
 
-static int failed(const struct args *args, int r, const char *error)
-{
-	return command_fail(&args->common, exit_code_of(r), "%s", error ? error : error_text(r));
-}
-
-static void print_device(const struct json *o)
-{
-	const char *dkid = show_string(o, "dkid"), *state = show_string(o, "state"),
-		   *account = show_string(o, "account"), *id = show_string(o, "device_id"),
-		   *name = show_string(o, "name");
-	char age[SHOW_MAX];
-
-	printf("%s  %-9s  %-14s  ", dkid ? dkid : "?", state ? state : "?",
-		show_age(show_i64(o, "seenAt") * NS_PER_SEC, age));
-	show_text(stdout, account ? account : "?");
-	printf("  ");
-	show_text(stdout, id ? id : "?");
-	printf("  ");
-	show_text(stdout, name ? name : "-");
-	printf("  token %" PRIu64 "\n", show_u64(o, "token"));
-}
-
-static int run_ls(int argc, char **argv)
-{
-	_cleanup_free_ char *error = NULL;
-	_cleanup_json_ struct json *o = NULL;
-	struct args args = { 0 };
-	const struct json *list;
-	int first, r = command_parse(&command_serve_device_ls, &args, argc, argv, 1, 1, &first);
-
-	if (r != COMMAND_GO)
-		return r;
-	r = server_list(argv[first], SERVER_LIST_DEVICES, &o, &error);
-	if (r)
-		return failed(&args, r, error);
-	if (args.common.json) {
-		json_set_bool(o, "ok", true);
-		return show_json(o);
-	}
-	list = show_member(o, "devices");
-	for (const struct json *e = list ? json_first(list) : NULL; e; e = json_next(e))
-		print_device(e);
-	return EXIT_CODE_OK;
-}
-
 static int change(const struct command *c, enum server_device_verb verb, const char *sentence,
 	int argc, char **argv)
 {
@@ -145,7 +85,7 @@ static int change(const struct command *c, enum server_device_verb verb, const c
 		return r;
 	r = server_device_do(argv[first + 1], verb, argv[first], &error);
 	if (r)
-		return failed(&args, r, error);
+		return command_failed(&args.common, r, error);
 	printf("%s\n", args.common.json ? "{\"ok\":true}" : sentence);
 	return EXIT_CODE_OK;
 }
@@ -182,7 +122,7 @@ static int run_rotate(int argc, char **argv)
 			"say whose keys: one of --account, --device and --all");
 	r = server_rotate(argv[first], args.device, args.account, &n, &error);
 	if (r)
-		return failed(&args, r, error);
+		return command_failed(&args.common, r, error);
 	printf(args.common.json ? "{\"ok\":true,\"rotated\":%" PRIu64 "}\n"
 				: "%" PRIu64 " devices have a new key to ask for\n",
 		n);

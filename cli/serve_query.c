@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include "base/bytes.h"
-#include "base/error.h"
 #include "base/json.h"
 #include "cli/commands.h"
 #include "cli/show.h"
@@ -66,11 +65,6 @@ const struct command command_serve_query_rm = {
 	.run = run_rm,
 };
 
-static int failed(const struct args *args, int r, const char *error)
-{
-	return command_fail(&args->common, exit_code_of(r), "%s", error ? error : error_text(r));
-}
-
 static int parse(
 	const struct command *c, struct args *args, int argc, char **argv, int words, int *first)
 {
@@ -110,7 +104,7 @@ static int run_add(int argc, char **argv)
 				   : "",
 			&error);
 	if (r)
-		return failed(&args, r, error);
+		return command_failed(&args.common, r, error);
 	printf("%s\n", args.common.json ? "{\"ok\":true}" : "the query is there");
 	return EXIT_CODE_OK;
 }
@@ -157,7 +151,7 @@ static int run_ls(int argc, char **argv)
 		l.array = json_set_array(o, "queries");
 	r = server_query_admin_each(argv[first], args.store, show, &l, &error);
 	if (r)
-		return failed(&args, r, error);
+		return command_failed(&args.common, r, error);
 	return args.common.json ? show_json(o) : EXIT_CODE_OK;
 }
 
@@ -171,7 +165,7 @@ static int run_rm(int argc, char **argv)
 		return r;
 	r = server_query_admin_remove(argv[first + 1], args.store, argv[first], &error);
 	if (r)
-		return failed(&args, r, error);
+		return command_failed(&args.common, r, error);
 	printf("%s\n", args.common.json ? "{\"ok\":true}" : "the query is gone");
 	return EXIT_CODE_OK;
 }

@@ -78,7 +78,7 @@ int target_absolute(const char *path, char **out)
 
 static int fail(const struct command_common *common, int r, const char *error)
 {
-	return command_fail(common, exit_code_of(r), "%s", error ? error : error_text(r));
+	return command_failed(common, r, error);
 }
 
 static int find_by_path(const char *path, struct target *t, char **error)

@@ -1,6 +1,5 @@
 #include <stdio.h>
 
-#include "base/error.h"
 #include "cli/commands.h"
 #include "cli/target.h"
 #include "cli/token.h"
@@ -62,8 +61,7 @@ static int run(int argc, char **argv)
 		return r;
 	r = set(&args, t.config, &error);
 	if (r)
-		return command_fail(
-			&args.common, exit_code_of(r), "%s", error ? error : error_text(r));
+		return command_failed(&args.common, r, error);
 	printf(args.common.json ? "{\"ok\":true}\n" : "the volume has another token\n");
 	return EXIT_CODE_OK;
 }

@@ -89,8 +89,7 @@ static int unmount_dead(const struct args *args, const struct target *t, const c
 			&args->common, EXIT_CODE_NOT_MOUNTED, "'%.256s' is not mounted", word);
 	r = fs_detach_stale(place, &error);
 	if (r)
-		return command_fail(
-			&args->common, exit_code_of(r), "%s", error ? error : error_text(r));
+		return command_failed(&args->common, r, error);
 	if (args->common.json)
 		printf("{\"ok\":true,\"dead\":true}\n");
 	else

@@ -2,6 +2,7 @@
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import time
@@ -64,7 +65,7 @@ class Session:
         (home / "bin" / "cachet").symlink_to(command()[0])
         (home / "scan.png").write_bytes(b"a picture")
         self.shell = subprocess.Popen(["bash"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                                      cwd=home, env={**os.environ, "PATH": f"{home}/bin:{os.environ['PATH']}", "HOME": str(home)})
+                                      start_new_session=True, cwd=home, env={**os.environ, "PATH": f"{home}/bin:{os.environ['PATH']}", "HOME": str(home)})
         self.run("set -u; n=0" + CURL)
 
     def run(self, text):
@@ -119,8 +120,7 @@ def session(tmp_path):
     (tmp_path / "jobs.json").write_text(json.dumps(types))
     s = Session(tmp_path)
     yield s
-    s.shell.stdin.write("kill %1; wait; exit\n")
-    s.shell.stdin.flush()
+    os.killpg(s.shell.pid, signal.SIGTERM)  # the server, too
     s.shell.wait(30)
 
 
