@@ -8,8 +8,8 @@
  * - d:RID, as one of many, for each directory it acts in; alone, when it deletes that directory;
  * - m:STORE, moves of directories: one after the other, whether one makes a loop depends on the
  *   others;
- * - s:STORE, as one of many; alone, when the place a record leaves is not known any more. While such
- *   a row waits for a directory that is made further on, the row that makes it may pass.
+ * - s:STORE, as one of many; alone, when the place a record leaves is not known any more. While
+ * such a row waits for a directory that is made further on, the row that makes it may pass.
  *
  * A row goes when no earlier one is in its way. A row that makes a directory holds d:RID alone but
  * does not wait for it: a directory that the origin lost is made again by a row behind those of
@@ -281,7 +281,8 @@ static void hold(struct walk *w, const struct op_row *row, int index)
 		struct slot *s = slot_of(&w->table, w->wants[i].hash);
 
 		if (w->wants[i].hash == store && w->wants[i].alone) {
-			bool pass = w->unmade && (s->flags & MAKERS_PASS || !(s->flags & HELD_ALONE));
+			bool pass =
+				w->unmade && (s->flags & MAKERS_PASS || !(s->flags & HELD_ALONE));
 
 			s->flags = (uint8_t)((s->flags & ~MAKERS_PASS) | (pass ? MAKERS_PASS : 0));
 		}
@@ -337,7 +338,7 @@ static void explain(struct walk *w, const struct op_row *row)
 
 	*out = (struct outbox_reason){ .wait = OUTBOX_WAIT_NONE };
 	if (is_stopped(row)) {
-		out->wait = row->state == OP_REFUSED           ? OUTBOX_WAIT_REFUSED
+		out->wait = row->state == OP_REFUSED       ? OUTBOX_WAIT_REFUSED
 			    : row->status == OUTBOX_BRAKED ? OUTBOX_WAIT_BRAKE
 							   : OUTBOX_WAIT_PERSON;
 	} else if (left > 0 && row->next_try_ms) {
@@ -408,18 +409,23 @@ static int walk_row(void *arg, const struct op_row *row)
 	return r;
 }
 
-/* Those in flight first; `after` follows. */
+/* Those in flight first, but none before what it comes after: a directory that is QUEUED anew (its
+ * place was taken) while what lies in it is in flight. `after` follows. */
 static int put_in_order(struct outbox_op *ops, size_t n)
 {
 	_cleanup_free_ struct outbox_op *sorted = malloc((n ? n : 1) * sizeof(*sorted));
 	_cleanup_free_ int16_t *moved = malloc((n ? n : 1) * sizeof(*moved));
+	_cleanup_free_ bool *late = calloc(n ? n : 1, sizeof(*late));
 	size_t k = 0;
 
-	if (!sorted || !moved)
+	if (!sorted || !moved || !late)
 		return -ENOMEM;
+	for (size_t i = 0; i < n; i++)
+		late[i] = ops[i].state != OUTBOX_INFLIGHT ||
+			  (ops[i].after >= 0 && late[ops[i].after]);
 	for (int pass = 0; pass < 2; pass++)
 		for (size_t i = 0; i < n; i++)
-			if ((ops[i].state == OUTBOX_INFLIGHT) == (pass == 0)) {
+			if (late[i] == (pass == 1)) {
 				moved[i] = (int16_t)k;
 				sorted[k++] = ops[i];
 			}

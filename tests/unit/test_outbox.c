@@ -647,6 +647,42 @@ static void a_name_an_origin_cannot_have_waits_for_another(void **state)
 	om_free(m);
 }
 
+/* The directory gives way to a file of that name and is queued anew; what lies in it was sent with it. */
+static void what_is_in_flight_does_not_overtake_its_directory(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct origin_model *m = om_new(1);
+	struct om_record *r = om_make(m, "theirs", REMOTE_FILE, "root", "d", "file", NULL);
+	struct outbox_op ops[8];
+	uint64_t wait, cursor = 0;
+	bool conflict, seen = false;
+	size_t n;
+
+	ok(tf_write(f, "first", "x"));
+	ok(tf_mkdir(f, "d"));
+	ok(tf_write(f, "d/in", "inside"));
+	ok(outbox_next(f->v, clock_wall_ns() / NS_PER_MS, 0, ops, 8, &n, &wait));
+	assert_int_equal(n, 3);
+	ok(outbox_begin(f->v, ops, n));
+	ok(outbox_settle(f->v, ops[1].seq, NULL, &r->r, &conflict));
+	assert_true(conflict);
+	for (size_t i = 0; i < n; i++)
+		outbox_op_done(&ops[i]);
+	ok(outbox_next(f->v, clock_wall_ns() / NS_PER_MS, 0, ops, 8, &n, &wait));
+	for (size_t i = 0; i < n; i++) {
+		if (!strcmp(ops[i].name, "in")) {
+			assert_true(ops[i].after >= 0 && (size_t)ops[i].after < i);
+			assert_int_equal(ops[ops[i].after].node_kind, REMOTE_DIR);
+			seen = true;
+		}
+		outbox_op_done(&ops[i]);
+	}
+	assert_true(seen);
+	om_sync(f, m, &cursor, 10);
+	om_compare(f, m);
+	om_free(m);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -673,6 +709,7 @@ int main(void)
 		tf_test(an_old_refusal_does_not_bring_back_what_is_gone),
 		tf_test(a_symlink_in_the_way_waits_for_its_target),
 		tf_test(a_directory_deleted_there_is_made_again_for_unsent_work),
+		tf_test(what_is_in_flight_does_not_overtake_its_directory),
 		tf_test(names_that_an_origin_folds_become_two),
 		tf_test(a_folded_name_made_on_both_sides_is_not_adopted),
 		tf_test(a_name_an_origin_cannot_have_waits_for_another),
