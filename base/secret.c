@@ -144,6 +144,24 @@ void secret_wipe(void *p, size_t len)
 	sodium_memzero(p, len);
 }
 
+/* AVX-512 has sixteen registers more, of which the compiler knows nothing here. */
+void secret_wipe_registers(void)
+{
+#ifdef __x86_64__
+#define CLEAR(n) "vpxord %%zmm" #n ", %%zmm" #n ", %%zmm" #n "\n\t"
+	if (__builtin_cpu_supports("avx512f"))
+		__asm__ volatile(CLEAR(16) CLEAR(17) CLEAR(18) CLEAR(19) CLEAR(20) CLEAR(21)
+					 CLEAR(22) CLEAR(23) CLEAR(24) CLEAR(25) CLEAR(26) CLEAR(27)
+						 CLEAR(28) CLEAR(29) CLEAR(30) CLEAR(31)::
+							 : "memory");
+	if (__builtin_cpu_supports("avx"))
+		__asm__ volatile("vzeroall" ::
+					 : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6",
+				 "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13",
+				 "xmm14", "xmm15", "memory");
+#endif
+}
+
 void secret_random(void *out, size_t len)
 {
 	randombytes_buf(out, len);

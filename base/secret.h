@@ -47,6 +47,8 @@ bool secret_equal_bytes(const void *a, const void *b, size_t len);
 
 /* Wipes ordinary memory that held a secret for a moment. */
 void secret_wipe(void *p, size_t len);
+/* The vector registers of the calling thread, which hold what it copied or ciphered last. */
+void secret_wipe_registers(void);
 
 /* `len` random bytes from the system. */
 void secret_random(void *out, size_t len);

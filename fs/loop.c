@@ -78,6 +78,7 @@ static void loop_wipe(struct worker *w)
 	secret_wipe(w->buf.mem, w->buf_used);
 	secret_wipe(w->scratch, w->scratch_used);
 	w->buf_used = w->scratch_used = 0;
+	secret_wipe_registers();
 }
 
 int loop_new(struct fuse_session *se, unsigned threads, struct loop **out)
