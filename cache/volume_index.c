@@ -239,8 +239,9 @@ int volume_index_open(struct volume *v, char **error)
 	if (r)
 		return r;
 	r = bring_up_either(v, &k, bring_up);
-	/* An error of the disk that passes is not damage. */
-	if (r && verdict(r)) {
+	/* An error of the disk that passes is not damage. But what was durable and is gone is told
+	 * by the first opening alone, which strikes it out. */
+	if (r && r != CE_STALE && verdict(r)) {
 		db_close(v->db);
 		v->db = NULL;
 		r = bring_up(v, k.key);
