@@ -12,7 +12,8 @@ int config_read(const char *name, struct config **out, char **error) MUST_CHECK;
 int config_say(char **error, int code, const char *fmt, ...) MUST_CHECK PRINTF_LIKE(3, 4);
 
 /* config_rules.c: the rules about conflicts; `o` is the configuration. */
-int config_rules_read(const struct json *o, const char *key, struct config *c, char **error) MUST_CHECK;
+int config_rules_read(
+	const struct json *o, const char *key, struct config *c, char **error) MUST_CHECK;
 void config_rules_write(struct json *o, const char *key, const struct merge_rules *rules);
 
 #endif

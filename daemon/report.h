@@ -27,7 +27,8 @@ int report_operation(struct daemon_state *d, uint64_t seq, struct json *out) MUS
 /* "file", "directory", … */
 const char *report_type_name(uint32_t mode);
 /* Where a record is here: path, based_on, pending. -ENOENT. */
-int report_find(struct daemon_state *d, const char *store, const char *record, struct json *out) MUST_CHECK;
+int report_find(
+	struct daemon_state *d, const char *store, const char *record, struct json *out) MUST_CHECK;
 const char *report_kind_name(int kind); /* of enum outbox_kind */
 struct verify_report;
 /* One slice of `verify`. */

@@ -170,7 +170,9 @@ static int do_explain(struct request *q)
 	if (json_get_u64(q->in, "seq", &seq))
 		return say(q, CE_USAGE, "'seq' is missing: the number of an operation");
 	r = report_explain(q->d, seq, q->out);
-	return r == -ENOENT ? say(q, r, "no operation has that number; it may have been sent already") : r;
+	return r == -ENOENT
+		       ? say(q, r, "no operation has that number; it may have been sent already")
+		       : r;
 }
 
 static int do_find(struct request *q)

@@ -21,13 +21,13 @@
  *     job-run {type, payload}   a payload (base64) for a worker of the origin: "job"
  *     jobs                      "jobs"
  *     job-result {job}          "result", base64 *
- *     pin {paths}               they and what appears below are kept here; "files", "bytes", "missing_…"
+ *     pin {paths}               they and what appears below are kept here: "files", …
  *     unpin {paths? | set}      not any more; the content stays until there is need of room
  *     pins                      "pins", "sets", and the sum
  *     free {path}               drops clean content: "files", "bytes", "pinned", "kept"
  *     warm {path, skip?}        fetches for a second: "files", "bytes", "failed", "left_files" *
- *     ready {for_ms?}           "ready", "problems": what is missing before a time without a network
- *     watch {after?, path?, …}  "events" since then, or as soon as there are some: daemon/watch.h *
+ *     ready {for_ms?}           "ready", "problems": what is missing
+ *     watch {after?, path?, …}  "events" since then, daemon/watch.h *
  *     record-begin {pid}        remembers what that process and its descendants open *
  *     record-end {pid, set?}    pins it as a set, or forgets it *
  *     umount                    the daemon ends *
