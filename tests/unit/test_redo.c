@@ -479,7 +479,11 @@ static void test_an_index_from_before_the_log_is_brought_up(void **state)
 	f.options.log_bytes = 0;
 	db = fixture_create(&f);
 	put(db, 3);
-	assert_int_equal(db_exec(db, "DROP TABLE redo; PRAGMA user_version = 1"), 0);
+	assert_int_equal(db_exec(db, "DROP TABLE redo; DROP TABLE base; DROP INDEX conflict_base;"
+				     "ALTER TABLE conflict DROP COLUMN base;"
+				     "ALTER TABLE conflict DROP COLUMN outcome;"
+				     "PRAGMA user_version = 1"),
+		0);
 	db_close(db);
 	f.options.log_bytes = fixture_log_bytes;
 	db = fixture_open(&f, NULL);
