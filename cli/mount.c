@@ -199,7 +199,9 @@ static bool is_ok(const struct json *ready)
 	return ready && !json_get_bool(ready, "ok", &ok) && ok;
 }
 
-static int report(const struct args *args, const struct daemon_options *o, const struct json *ready)
+/* `hint`: what may be done about a failure, after its sentence; "" = nothing. */
+static int report(const struct args *args, const struct daemon_options *o, const struct json *ready,
+	const char *hint)
 {
 	const char *code = "failed", *error = "the daemon ended before it was ready";
 
@@ -214,7 +216,7 @@ static int report(const struct args *args, const struct daemon_options *o, const
 	if (ready &&
 		(json_get_string(ready, "code", &code) || json_get_string(ready, "error", &error)))
 		code = "failed";
-	return command_fail(&args->common, exit_code_by_name(code), "%s", error);
+	return command_fail(&args->common, exit_code_by_name(code), "%s%s", error, hint);
 }
 
 static int start(const struct args *args, struct daemon_options *o, struct json **ready)
@@ -278,16 +280,15 @@ static int replace(struct args *args, struct config *c)
 	return COMMAND_GO;
 }
 
+#define LOST_HINT                                                                                  \
+	"; if the key is lost, `cachet mount --replace` sets the volume aside and makes a new one"
+
 /* COMMAND_GO: mount it again. */
 static int consider(struct args *args, struct config *c, bool first)
 {
 	bool consent = args->replace || (c->replace_lost && !asks_a_person(c));
 
 	if (first && !asks_a_person(c) && replace_is_needed(c)) {
-		if (!consent)
-			fprintf(stderr, "cachet: tried once more; if the key is lost, `cachet "
-					"mount --replace` "
-					"sets the volume aside and makes a new one\n");
 		usleep(KEY_RETRY_US);
 		return COMMAND_GO;
 	}
@@ -316,10 +317,10 @@ static int run_background(struct args *args, struct daemon_options *o)
 		if (r != COMMAND_GO)
 			return r;
 		if (is_ok(ready) || replaced || o->memory_only)
-			return report(args, o, ready);
+			return report(args, o, ready, "");
 		r = consider(args, o->config, first);
 		if (r == EXIT_CODE_KEY)
-			return report(args, o, ready);
+			return report(args, o, ready, first ? "" : LOST_HINT);
 		if (r != COMMAND_GO)
 			return r;
 		replaced = !first || asks_a_person(o->config);
