@@ -186,8 +186,8 @@ class Client:
     def status(self):
         return json.loads(self.run("status", "--json").stdout)
 
-    def sync(self, timeout=60):
-        self.run("sync", "--wait", "--timeout", str(timeout), timeout=timeout + 30)
+    def sync(self, timeout=60, *args):
+        self.run("sync", "--wait", "--timeout", str(timeout), *args, timeout=timeout + 30)
 
     def pid(self):
         return self.status()["pid"]

@@ -159,6 +159,6 @@ def test_sigkill_loses_nothing_that_was_answered(make_client):
         assert all(w.failed is None for w in writers), [w.failed for w in writers]
         answered += sum(w.answered for w in writers)
     assert answered > 0
-    client.sync(120)
+    client.sync(120, "--allow-deletes")
     assert client.status()["pending"] == 0
     print(f"seed {SEED}: {ROUNDS} kills, {answered} answered operations, 0 lost")
