@@ -3,15 +3,22 @@
  * transaction the chunk rows go, the map becomes one of which nothing is here, and with it the blob
  * row or, in a pack, its units; then a sync; then the blocks. In that order a power cut leaves the
  * content whole or the map without it, never rows that name what is gone.
+ *
+ * Of an open file nothing goes for writers: who reads it offline would be left in the middle. While
+ * content is being fetched, the origin is there: then the oldest chunks of the file that is fetched
+ * make room for the next, as soon as it has a quarter of the volume, so that a file larger than the
+ * bound can be read, and reading it once does not cost everything else; and, if nothing else is
+ * left, those of any open file.
  */
 #include <errno.h>
 
 #include "base/error.h"
 #include "cache/blob.h"
+#include "cache/file_priv.h"
 #include "cache/space.h"
-#include "cache/volume_priv.h"
 
 #define BATCH 128
+#define FAIR_DIVISOR 4
 
 /* Content that a file of this process reads stays. Index lock held, so it is not opened meanwhile.
  */
@@ -68,22 +75,87 @@ static int evict_batch(struct volume *v, uint64_t want, int64_t *used_s, uint64_
 	return r;
 }
 
-int space_evict(struct volume *v, uint64_t want, uint64_t *freed)
+static int evict_closed(struct volume *v, uint64_t want, uint64_t *sum)
 {
 	int64_t used_s = INT64_MIN;
-	uint64_t id = 0, sum = 0;
+	uint64_t id = 0;
 	size_t seen = BATCH;
 	int r = 0;
 
-	while (!r && sum < want && seen == BATCH) {
+	while (!r && *sum < want && seen == BATCH) {
 		space_relieve(v);
-		r = evict_batch(v, want - sum, &used_s, &id, &sum, &seen);
+		r = evict_batch(v, want - *sum, &used_s, &id, sum, &seen);
 	}
+	return r;
+}
+
+/* What was fetched since the last sync becomes clean content by one. */
+static int evict_own(struct file *f, uint64_t want, uint64_t *sum)
+{
+	struct volume *v = f->v;
+	uint64_t fair = v->space.limit / FAIR_DIVISOR;
+	int r;
+
+	if (!file_takes(f, fair))
+		return 0;
+	r = durable_sync(v);
+	return r ? r : file_evict(f, want, sum);
+}
+
+static int evict_open_one(struct volume *v, uint64_t map, uint64_t want, uint64_t *sum)
+{
+	struct file *f;
+	int r;
+
+	if (!filetab_map_open(v, map) || filetab_open_map(v, map, &f))
+		return 0;
+	r = file_evict(f, want, sum);
+	file_unref(f, false);
+	return r;
+}
+
+/* The least recently used only: there are not many. */
+static int evict_open(struct volume *v, uint64_t want, uint64_t *sum)
+{
+	struct content_evictable rows[BATCH];
+	size_t n;
+	int r;
+
+	db_read(v->db);
+	r = content_map_evictable(v->db, INT64_MIN, 0, rows, BATCH, &n);
+	db_unlock(v->db);
+	for (size_t i = 0; !r && i < n && *sum < want; i++)
+		r = evict_open_one(v, rows[i].map, want - *sum, sum);
+	return r;
+}
+
+static int finish(struct volume *v, int r, uint64_t sum, uint64_t *freed)
+{
 	if (!r && sum)
 		r = durable_reclaim(v);
 	if (!r)
 		*freed = sum;
 	return r;
+}
+
+int space_evict(struct volume *v, uint64_t want, uint64_t *freed)
+{
+	uint64_t sum = 0;
+	int r = evict_closed(v, want, &sum);
+
+	return finish(v, r, sum, freed);
+}
+
+int space_evict_fill(struct file *f, bool last, uint64_t want, uint64_t *freed)
+{
+	uint64_t sum = 0;
+	int r = evict_own(f, want, &sum);
+
+	if (!r && !sum)
+		r = evict_closed(f->v, want, &sum);
+	if (!r && !sum && last)
+		r = evict_open(f->v, want, &sum);
+	return finish(f->v, r, sum, freed);
 }
 
 static int drop_txn(struct volume *v, uint64_t object, uint64_t *bytes)

@@ -100,7 +100,7 @@ void file_free(struct file *f)
 		file_dirty_drop(f, d);
 	if (f->blob && f->blob->id && chunkmap_each_pending(&f->chunks, free_uncommitted, f))
 		abort(); /* the callback does not fail */
-	if (f->map && !f->superseded && atomic_load(&f->used))
+	if (f->map && !f->superseded && !f->first_use && atomic_load(&f->used))
 		keeper_touch(f->v, f->map);
 	chunkmap_done(&f->chunks);
 	blob_park(f->rows);

@@ -133,6 +133,7 @@ uint64_t file_chunk_bytes(struct file *f)
 
 struct fill {
 	struct file *f;
+	uint64_t here; /* f->here after it */
 	uint64_t gen;
 	struct content_map m;
 };
@@ -146,6 +147,25 @@ static int put_filled(void *arg, struct chunk_entry *e)
 	return r ? r : content_chunk_put(db, l->m.id, &e->c);
 }
 
+/* Chunks from the first on that are here, counted on from the last time. */
+static int count_here(struct file *f, uint64_t *here)
+{
+	uint64_t at = f->here, next;
+	int r;
+
+	while (!(r = chunkmap_next(&f->chunks, at, &next)) && next == at)
+		at++;
+	if (!r)
+		*here = at;
+	return r;
+}
+
+/* What is fetched for the first time may be a scan: it goes before what was used again. */
+static int64_t used_s(const struct content_map *m)
+{
+	return MAX_OF(m->used_s, clock_wall_ns() / NS_PER_SEC - SPACE_ONCE_S);
+}
+
 /* As a commit, but neither the object nor the journal changes. Undo rows keep recovery from taking
  * a power cut for tampering (I2). */
 static int fill_txn(struct fill *l)
@@ -153,7 +173,6 @@ static int fill_txn(struct fill *l)
 	struct file *f = l->f;
 	struct object_row o = { .mtime_ns = 0 };
 	struct content_undo u;
-	uint64_t n;
 	int r = object_get(f->v->db, f->object, &o);
 
 	if (r && r != -ENOENT)
@@ -170,12 +189,10 @@ static int fill_txn(struct fill *l)
 		r = file_blob_txn(f, &l->m);
 	if (!r)
 		r = chunkmap_each_pending(&f->chunks, put_filled, l);
-	if (!r)
-		r = content_chunk_count(f->v->db, l->m.id, &n);
 	if (r)
 		return r;
-	l->m.whole = n == chunks_of(f->size, file_shift(f));
-	l->m.used_s = clock_wall_ns() / NS_PER_SEC;
+	l->m.whole = l->here >= chunks_of(f->size, file_shift(f));
+	l->m.used_s = used_s(&l->m);
 	durable_note_undo(f->v, l->gen);
 	return content_map_update(f->v->db, &l->m);
 }
@@ -223,8 +240,10 @@ static int seal_missing(
 static int fill_commit(struct fill *l)
 {
 	struct file *f = l->f;
-	int r = db_begin(f->v->db);
+	int r = count_here(f, &l->here);
 
+	if (!r)
+		r = db_begin(f->v->db);
 	if (r)
 		return r;
 	r = fill_txn(l);
@@ -257,6 +276,7 @@ static int fill_locked(struct file *f, const char *etag, const uint8_t *buf, uin
 		return r;
 	if (strcmp(l.m.etag.text, etag))
 		return CE_STALE;
+	f->first_use = f->first_use || !l.m.blob;
 	if (f->size > mask + 1 && !file_is_large(f))
 		r = file_dirty_enlarge(f, pot);
 	if (!r)
@@ -265,8 +285,10 @@ static int fill_locked(struct file *f, const char *etag, const uint8_t *buf, uin
 		r = fill_commit(&l);
 	else if (!r)
 		return 0;
-	if (!r)
+	if (!r) {
 		f->whole = l.m.whole;
+		f->here = l.here;
+	}
 	if (chunkmap_each_pending(&f->chunks, r ? drop_filled : keep_filled, f))
 		abort(); /* the callbacks do not fail */
 	return r;
@@ -279,7 +301,7 @@ int file_fill(struct file *f, const char *etag, const void *buf, size_t len, uin
 
 	if (!len)
 		return 0;
-	r = space_reserve(f->v, pot);
+	r = space_reserve_fill(f, pot);
 	if (r)
 		return r;
 	pthread_rwlock_wrlock(&f->lock);
@@ -342,6 +364,7 @@ static int heal_locked(struct file *f, uint64_t idx, int error)
 		return error;
 	e->state = CHUNK_NONE;
 	f->whole = false;
+	f->here = 0;
 	file_commit_release(f);
 	return CE_ABSENT;
 }

@@ -56,6 +56,8 @@ struct file {
 	uint64_t size;
 	bool whole;
 	atomic_bool used;      /* by somebody whose use keeps it from being evicted */
+	uint64_t here;         /* of one that is not: at least so many of its first chunks are here */
+	bool first_use;        /* its first content was fetched for whoever opened it */
 	bool orphan;           /* its object is gone */
 	bool content_changed;  /* since the last commit */
 	bool mtime_changed;    /* with it, and no mtime was set meanwhile */
@@ -128,6 +130,12 @@ void file_dirty_cut(struct file *f, uint64_t idx);
 /* --- file_read.c --- */
 /* Lock held shared or exclusive. CE_TAMPER comes with *bad_idx. */
 int file_read_locked(struct file *f, void *buf, size_t len, uint64_t off, uint64_t *bad_idx) MUST_CHECK;
+
+/* --- file_evict.c --- */
+/* Whether its clean content is of more than a chunk and takes so many bytes. */
+bool file_takes(struct file *f, uint64_t bytes);
+/* Takes the oldest chunks of clean content of an open file, a batch at most; adds to *freed. No lock held. */
+int file_evict(struct file *f, uint64_t want, uint64_t *freed) MUST_CHECK;
 
 /* --- file_fill.c --- */
 /* A chunk does not open: clean content is dropped (CE_ABSENT), else CE_TAMPER. No lock held. */

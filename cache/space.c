@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "cache/blob.h"
+#include "cache/file_priv.h"
 #include "cache/scan.h"
 #include "cache/unsent.h"
 #include "cache/volume_priv.h"
@@ -83,8 +84,16 @@ void space_relieve(struct volume *v)
 		log_debug("the WAL could not be emptied");
 }
 
+/* `f`: the file that is fetched, or NULL. */
+static int evict(struct volume *v, struct file *f, bool last, uint64_t short_by, uint64_t *freed)
+{
+	uint64_t want = MAX_OF(short_by, batch(v));
+
+	return f ? space_evict_fill(f, last, want, freed) : space_evict(v, want, freed);
+}
+
 /* What is not clean content by now, or goes with a sync, or is nothing. */
-static int make_room_by_sync(struct volume *v, uint64_t short_by)
+static int make_room_by_sync(struct volume *v, struct file *f, uint64_t short_by)
 {
 	uint64_t freed = 0;
 	int r;
@@ -93,7 +102,7 @@ static int make_room_by_sync(struct volume *v, uint64_t short_by)
 		return durable_reclaim(v);
 	r = durable_sync(v);
 	if (!r)
-		r = space_evict(v, MAX_OF(short_by, batch(v)), &freed);
+		r = evict(v, f, true, short_by, &freed);
 	return r ? r : freed ? 0 : -ENOSPC;
 }
 
@@ -101,7 +110,7 @@ static int make_room_by_sync(struct volume *v, uint64_t short_by)
  * One round of making room; 0 when it is worth trying again. First the WAL, then what waits for a
  * sync, then clean content; what was fetched since the last sync becomes clean content by one.
  */
-static int make_room(struct volume *v, uint64_t short_by)
+static int make_room(struct volume *v, struct file *f, uint64_t short_by)
 {
 	uint64_t freed = 0;
 	int r;
@@ -110,13 +119,13 @@ static int make_room(struct volume *v, uint64_t short_by)
 		return durable_checkpoint(v, WAL_WORTH_BYTES);
 	if (durable_reclaimable(v) >= short_by)
 		return durable_reclaim(v);
-	r = space_evict(v, MAX_OF(short_by, batch(v)), &freed);
+	r = evict(v, f, false, short_by, &freed);
 	if (r || freed)
 		return r;
-	return make_room_by_sync(v, short_by);
+	return make_room_by_sync(v, f, short_by);
 }
 
-static int reserve(struct volume *v, uint64_t bytes, uint64_t margin)
+static int reserve(struct volume *v, struct file *f, uint64_t bytes, uint64_t margin)
 {
 	uint64_t short_by;
 	int r = 0;
@@ -129,7 +138,7 @@ static int reserve(struct volume *v, uint64_t bytes, uint64_t margin)
 		return -ENOSPC;
 	pthread_mutex_lock(&v->space.evicting);
 	while (!r && (short_by = try_reserve(v, bytes, margin)))
-		r = make_room(v, short_by);
+		r = make_room(v, f, short_by);
 	pthread_mutex_unlock(&v->space.evicting);
 	return r;
 }
@@ -141,14 +150,19 @@ int space_try_reserve(struct volume *v, uint64_t bytes)
 
 int space_reserve(struct volume *v, uint64_t bytes)
 {
-	return bytes ? reserve(v, bytes, SPACE_MARGIN_BYTES) : 0;
+	return bytes ? reserve(v, NULL, bytes, SPACE_MARGIN_BYTES) : 0;
+}
+
+int space_reserve_fill(struct file *f, uint64_t bytes)
+{
+	return reserve(f->v, f, bytes, SPACE_MARGIN_BYTES);
 }
 
 int space_begin(struct volume *v, bool adds)
 {
 	if (atomic_load(&v->old_seq))
 		return -EROFS;
-	return reserve(v, SPACE_ROWS_BYTES, adds ? SPACE_MARGIN_BYTES : SPACE_MARGIN_BYTES / 2);
+	return reserve(v, NULL, SPACE_ROWS_BYTES, adds ? SPACE_MARGIN_BYTES : SPACE_MARGIN_BYTES / 2);
 }
 
 void space_end(struct volume *v)

@@ -21,10 +21,16 @@
 /* What one operation on names or attributes takes at most: WAL frames of each page that it touches. */
 #define SPACE_ROWS_BYTES (UINT64_C(256) << 10)
 
+/* Content that was used once counts as used so much earlier: reading everything once leaves what is used again. */
+#define SPACE_ONCE_S (INT64_C(24) * 60 * 60)
+
 /* Sets `bytes` aside, evicting if need be; -ENOSPC. Call with no lock held: it may sync. */
 int space_reserve(struct volume *v, uint64_t bytes) MUST_CHECK;
 /* The same without making room. */
 int space_try_reserve(struct volume *v, uint64_t bytes) MUST_CHECK;
+/* The same for content that comes from the origin: the other content of an open file that is fetched may go for it. */
+struct file;
+int space_reserve_fill(struct file *f, uint64_t bytes) MUST_CHECK;
 /*
  * Around a transaction that adds or changes rows for a user: what it may take of the WAL and the index. -ENOSPC; -EROFS in a volume that is an old copy. No lock held. Changes
  * (`adds` false) may use half of the margin; what frees space, or commits what has its space, needs no permission: it calls
@@ -45,8 +51,10 @@ void space_free(struct volume *v, uint64_t bytes);
 /* A blob was measured: its count changes. */
 void space_correct(struct volume *v, uint64_t was, uint64_t now);
 
-/* Evicts until `want` bytes are free or nothing can go; *freed counts. */
+/* Evicts until `want` bytes are free or nothing can go; *freed counts. Content of open files stays. */
 int space_evict(struct volume *v, uint64_t want, uint64_t *freed) MUST_CHECK;
+/* The same for the fetching of f: first its own content, if it has more of the volume than is fair; `last`: that of any open file. */
+int space_evict_fill(struct file *f, bool last, uint64_t want, uint64_t *freed) MUST_CHECK;
 
 /*
  * Drops what is here of one file, if it may go: clean, not pinned, not open. -EBUSY: it may not; -ENOENT: nothing is here. *freed counts;

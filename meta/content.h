@@ -117,6 +117,9 @@ int content_chunk_get(
 int content_chunk_delete(struct db *db, uint64_t map, uint64_t idx) MUST_CHECK;
 /* idx >= from. */
 int content_chunk_delete_from(struct db *db, uint64_t map, uint64_t from) MUST_CHECK;
+/* The first `max` by seq. */
+int content_chunk_oldest(struct db *db, uint64_t map, struct content_chunk *rows, size_t max,
+	size_t *n) MUST_CHECK;
 typedef int content_chunk_fn(void *arg, const struct content_chunk *c);
 /* By idx, from `from` to the end; fn as name_each_fn. */
 int content_chunk_each(

@@ -75,6 +75,26 @@ int content_chunk_delete_from(struct db *db, uint64_t map, uint64_t from)
 	return stmt_run(&s);
 }
 
+int content_chunk_oldest(
+	struct db *db, uint64_t map, struct content_chunk *rows, size_t max, size_t *n)
+{
+	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_CHUNK_OLDEST);
+	size_t count = 0;
+	int r;
+
+	stmt_bind_u64(&s, map);
+	stmt_bind_u64(&s, max);
+	while ((r = stmt_row(&s)) == 1 && count < max) {
+		content_chunk_read(&s, &rows[count++]);
+		if (s.error)
+			return s.error;
+	}
+	if (r < 0)
+		return r;
+	*n = count;
+	return 0;
+}
+
 int content_chunk_each(struct db *db, uint64_t map, uint64_t from, content_chunk_fn *fn, void *arg)
 {
 	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_CHUNK_EACH);

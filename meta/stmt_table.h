@@ -143,6 +143,9 @@
 		" ORDER BY idx")                                                                   \
 	STMT(CHUNK_OLD, "SELECT count(*), coalesce(sum(len), 0) FROM chunk WHERE seq < ?")         \
 	STMT(UNDO_OLD, "SELECT count(*) FROM undo_chunk WHERE present = 1 AND seq < ?")            \
+	STMT(CHUNK_OLDEST,                                                                         \
+		"SELECT idx, slot, len, seq, nonce, tag FROM chunk WHERE map = ?"                  \
+		" ORDER BY seq LIMIT ?")                                                           \
 	STMT(CHUNK_COUNT, "SELECT count(*) FROM chunk WHERE map = ?")                              \
 	STMT(SLOTS,                                                                                \
 		"SELECT c.slot, c.len FROM map m CROSS JOIN chunk c ON c.map = m.id"               \

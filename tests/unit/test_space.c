@@ -180,6 +180,100 @@ static void test_open_content_is_not_evicted(void **state)
 	cf_done(&f);
 }
 
+static int fill_part(struct file *file, uint64_t off, uint32_t seed)
+{
+	uint8_t *buf = malloc(MIB);
+	int r;
+
+	cf_pattern(buf, MIB, off, seed);
+	r = file_fill(file, ETAG, buf, MIB, off);
+	free(buf);
+	return r;
+}
+
+/* Closed, flushed by the keeper and opened again: used twice. */
+static void use_again(struct content_fixture *f, uint64_t object)
+{
+	uint64_t map = cf_row(f, object).map;
+
+	ok(db_begin(f->v->db));
+	ok(content_map_used(f->v->db, map, clock_wall_ns() / NS_PER_SEC));
+	ok(db_commit(f->v->db));
+}
+
+static void test_a_file_larger_than_the_bound_is_read_through(void **state)
+{
+	struct content_fixture f;
+	struct file *reader;
+	uint64_t object, used;
+
+	small_volume(&f);
+	used = cf_remote(&f, 4 * MIB, ETAG);
+	ok(fill(&f, used, 4 * MIB, 2));
+	object = cf_remote(&f, 3 * LIMIT, ETAG);
+	ok(file_open(f.v, object, 0, false, &reader));
+	for (uint64_t off = 0; off < 3 * LIMIT; off += MIB) {
+		ok(fill_part(reader, off, 1));
+		assert_true(cf_holds(reader, MIB, off, 1));
+		within_limit(&f);
+	}
+	/* What came first has gone, what came last is here, and it cost nobody else. */
+	assert_false(is_here(&f, object));
+	assert_true(cf_holds(reader, 2 * MIB, 3 * LIMIT - 2 * MIB, 1));
+	assert_true(is_here(&f, used));
+	ok(fill_part(reader, 0, 1));
+	assert_true(cf_holds(reader, MIB, 0, 1));
+	file_unref(reader, false);
+	cf_reopen(&f);
+	ok(file_open(f.v, object, 0, false, &reader));
+	assert_true(cf_holds(reader, MIB, 0, 1));
+	file_unref(reader, false);
+	assert_int_equal(atomic_load(&f.v->damaged), 0);
+	cf_done(&f);
+}
+
+/* Who opened for writing has it whole: what is written never needs the network. */
+static void test_content_with_a_writer_stays_whole(void **state)
+{
+	struct content_fixture f;
+	struct file *writer, *reader;
+	uint64_t object, freed = 0, size = LIMIT / 2;
+
+	small_volume(&f);
+	object = cf_remote(&f, size, ETAG);
+	writer = cf_file(&f, object);
+	for (uint64_t off = 0; off < size; off += MIB)
+		ok(fill_part(writer, off, 1));
+	ok(volume_sync(f.v));
+	ok(space_evict_fill(writer, true, size, &freed));
+	assert_int_equal(freed, 0);
+	assert_true(cf_holds(writer, size, 0, 1));
+	ok(file_open(f.v, object, 0, false, &reader));
+	file_unref(writer, true);
+	ok(space_evict_fill(reader, true, MIB, &freed));
+	assert_true(freed >= MIB);
+	file_unref(reader, false);
+	cf_done(&f);
+}
+
+static void test_what_was_used_again_outlives_a_scan(void **state)
+{
+	struct content_fixture f;
+	uint64_t again, once;
+
+	small_volume(&f);
+	again = cf_remote(&f, 4 * MIB, ETAG);
+	ok(fill(&f, again, 4 * MIB, 1));
+	use_again(&f, again);
+	once = cf_remote(&f, 4 * MIB, ETAG);
+	ok(fill(&f, once, 4 * MIB, 2));
+	for (unsigned i = 0; i < 60; i++)
+		ok(fill(&f, cf_remote(&f, MIB, ETAG), MIB, 10 + i));
+	assert_true(is_here(&f, again));
+	assert_false(is_here(&f, once));
+	cf_done(&f);
+}
+
 static void test_evicted_content_can_be_filled_again(void **state)
 {
 	struct content_fixture f;
@@ -252,6 +346,9 @@ int main(void)
 		cmocka_unit_test(test_clean_content_goes_by_age),
 		cmocka_unit_test(test_unsent_and_pinned_content_is_not_evicted),
 		cmocka_unit_test(test_open_content_is_not_evicted),
+		cmocka_unit_test(test_a_file_larger_than_the_bound_is_read_through),
+		cmocka_unit_test(test_content_with_a_writer_stays_whole),
+		cmocka_unit_test(test_what_was_used_again_outlives_a_scan),
 		cmocka_unit_test(test_evicted_content_can_be_filled_again),
 		cmocka_unit_test(test_rewriting_counts_both_sides),
 		cmocka_unit_test(test_small_files_take_a_page),
