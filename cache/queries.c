@@ -56,7 +56,6 @@ int queries_open(struct volume *v)
 static bool take_parameters(const char *file, char *out, size_t size)
 {
 	size_t len = strlen(file), stem = len - strlen(EXTENSION);
-	int n;
 
 	if (len <= strlen(EXTENSION) || strcmp(file + stem, EXTENSION) ||
 		!bytes_is_utf8((const uint8_t *)file, len))
@@ -65,8 +64,12 @@ static bool take_parameters(const char *file, char *out, size_t size)
 		*out = 0;
 		return true;
 	}
-	n = snprintf(out, size, "?%.*s", (int)stem, file);
-	return memchr(file, '=', stem) && file[0] != '=' && n > 0 && (size_t)n < size;
+	if (!memchr(file, '=', stem) || file[0] == '=' || stem + 2 > size)
+		return false;
+	*out = '?';
+	memcpy(out + 1, file, stem);
+	out[stem + 1] = 0;
+	return true;
 }
 
 static int fill_in(
