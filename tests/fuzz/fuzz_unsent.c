@@ -148,8 +148,9 @@ static void model(struct fuzz_input *in)
 
 	FUZZ_CHECK(unsent_log_make(fuzz_dirfd(), key, &l) == 0);
 	do {
-		size_t n = fuzz_take(in, 2) % (in->len + 1);
+		size_t n = fuzz_take(in, 2);
 
+		n %= in->len + 1;
 		FUZZ_CHECK(unsent_log_append(l, in->data, n, &seq) == 0);
 		in->data += n;
 		in->len -= n;

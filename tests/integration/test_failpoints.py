@@ -120,7 +120,7 @@ def test_the_daemon_killed_at_every_failpoint_loses_nothing(killed):
             assert not bad, f"seed {SEED}, {rule}: {bad[:3]}"
             killed.umount()
     killed.mount()
-    killed.sync(120)
+    killed.sync(120, "--allow-deletes")
     assert killed.status()["pending"] == 0
     print(f"seed {SEED}: killed at {len(names()) - len(never)} failpoints, never reached: {sorted(never)}")
     assert len(names()) - len(never) >= 8
