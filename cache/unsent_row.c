@@ -209,6 +209,10 @@ static void code_target(struct coder *c, struct unsent_record *r)
 	borrow(c, &t);
 	if (c->out || c->error || !t.len)
 		return;
+	if (memchr(t.p, 0, t.len)) {
+		c->error = CE_CORRUPT;
+		return;
+	}
 	r->target = strndup((const char *)t.p, t.len);
 	r->target_len = t.len;
 	if (!r->target)
