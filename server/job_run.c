@@ -4,12 +4,12 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/child.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/io.h"
@@ -35,51 +35,17 @@ static int make_pipe(int *read_end, int *write_end)
 	return 0;
 }
 
-/* Not the server's signals, and a group of its own. */
-static int set_attributes(posix_spawnattr_t *attr)
-{
-	sigset_t none, all;
-	int r;
-
-	sigemptyset(&none);
-	sigfillset(&all);
-	r = posix_spawnattr_setsigmask(attr, &none);
-	if (!r)
-		r = posix_spawnattr_setsigdefault(attr, &all);
-	if (!r)
-		r = posix_spawnattr_setpgroup(attr, 0);
-	if (!r)
-		r = posix_spawnattr_setflags(attr,
-			POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
-	return -r;
-}
-
 static int spawn(const struct job *job, int in, int out, pid_t *pid)
 {
+	const struct child_file files[] = { { in, STDIN_FILENO }, { out, STDOUT_FILENO },
+		{ -1, STDERR_FILENO } };
 	char id[64], type[96], path[] = "PATH=/usr/local/bin:/usr/bin:/bin";
 	char *env[] = { path, id, type, NULL };
-	posix_spawn_file_actions_t actions;
-	posix_spawnattr_t attr;
-	int r;
 
 	snprintf(id, sizeof(id), "CACHET_JOB_ID=%s", job->id);
 	snprintf(type, sizeof(type), "CACHET_JOB_TYPE=%s", job->type->name);
-	posix_spawn_file_actions_init(&actions);
-	posix_spawnattr_init(&attr);
-	r = set_attributes(&attr);
-	if (!r)
-		r = -posix_spawn_file_actions_adddup2(&actions, in, STDIN_FILENO);
-	if (!r)
-		r = -posix_spawn_file_actions_adddup2(&actions, out, STDOUT_FILENO);
-	if (!r)
-		r = -posix_spawn_file_actions_addopen(
-			&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
-	if (!r)
-		r = -posix_spawn(
-			pid, job->type->command[0], &actions, &attr, job->type->command, env);
-	posix_spawnattr_destroy(&attr);
-	posix_spawn_file_actions_destroy(&actions);
-	return r;
+	return child_spawn(
+		(const char *const *)job->type->command, env, files, ARRAY_SIZE(files), pid);
 }
 
 static int start(const struct job *job, struct worker *w)

@@ -4,13 +4,13 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include "base/child.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/io.h"
@@ -66,56 +66,18 @@ static int make_env(struct run *run, const char *name)
 	return 0;
 }
 
-static int set_attributes(posix_spawnattr_t *attr)
-{
-	sigset_t none, all;
-	int r;
-
-	sigemptyset(&none);
-	sigfillset(&all);
-	r = posix_spawnattr_setsigmask(attr, &none);
-	if (!r)
-		r = posix_spawnattr_setsigdefault(attr, &all);
-	if (!r)
-		r = posix_spawnattr_setflags(attr,
-			POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-	return -r;
-}
-
-/* A descriptor put onto itself is handed on to the command. */
-static int set_files(posix_spawn_file_actions_t *actions, const struct run *run)
-{
-	int r = 0;
-
-	for (int fd = 0; !r && fd <= STDERR_FILENO; fd++)
-		r = posix_spawn_file_actions_addopen(actions, fd, "/dev/null", O_RDWR, 0);
-	for (int i = 0; !r && i < FILES; i++)
-		r = posix_spawn_file_actions_adddup2(actions, run->fds[i], run->fds[i]);
-	return -r;
-}
-
 static int spawn(struct run *run, const char *command, pid_t *pid)
 {
 	const char *const argv[] = { "/bin/sh", "-c", command, "merge", run->paths[0],
 		run->paths[1], run->paths[2], run->paths[3], NULL };
-	posix_spawn_file_actions_t actions;
-	posix_spawnattr_t attr;
-	int r;
+	struct child_file files[STDERR_FILENO + 1 + FILES];
+	size_t n = 0;
 
-	if (posix_spawn_file_actions_init(&actions))
-		return -ENOMEM;
-	if (posix_spawnattr_init(&attr)) {
-		posix_spawn_file_actions_destroy(&actions);
-		return -ENOMEM;
-	}
-	r = set_attributes(&attr);
-	if (!r)
-		r = set_files(&actions, run);
-	if (!r) /* its prototype is older than const */
-		r = -posix_spawn(pid, argv[0], &actions, &attr, (char *const *)argv, run->env);
-	posix_spawnattr_destroy(&attr);
-	posix_spawn_file_actions_destroy(&actions);
-	return r;
+	for (int fd = 0; fd <= STDERR_FILENO; fd++)
+		files[n++] = (struct child_file){ -1, fd };
+	for (int i = 0; i < FILES; i++)
+		files[n++] = (struct child_file){ run->fds[i], run->fds[i] };
+	return child_spawn(argv, run->env, files, n, pid);
 }
 
 /* Whether it has ended; it is not reaped: while it is not, its group is nobody else's. */
