@@ -174,6 +174,9 @@ static int judge_range(const struct origin_call *c, const struct http_answer *a)
 
 	if (!ours || (a->status != 206 && a->status != 200))
 		return CE_PROTOCOL;
+	/* Known before a byte of it is kept. */
+	if (a->status == 206 && a->content_length >= 0 && (uint64_t)a->content_length != c->len)
+		return CE_PROTOCOL;
 	if (strcmp(a->etag, c->etag) || a->status == 200)
 		return CE_STALE;
 	return records_answer_is_range(a->content_range, c->off, c->len, c->size) ? 0 : CE_PROTOCOL;
