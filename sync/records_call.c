@@ -17,7 +17,9 @@ void records_call_done(struct records_request *q)
 {
 	buffer_done(&q->path);
 	free(q->call.body);
+	free(q->origin_call);
 }
+
 void records_call_header(struct records_request *q, const char *fmt, ...)
 {
 	char *to = q->headers[q->headers_n];
@@ -43,18 +45,6 @@ void records_call_escaped(struct records_request *q, const char *text)
 {
 	if (!q->error)
 		q->error = http_escape(&q->path, text);
-}
-
-void records_call_init(
-	struct records_request *q, struct records *r, const char *method, const char *store)
-{
-	q->call.method = method;
-	records_call_header(q, "Cachet-Device: %s", r->device_id);
-	records_call_path(q, "/v1");
-	if (!store)
-		return;
-	records_call_path(q, "/stores/");
-	records_call_escaped(q, store);
 }
 
 /* "NAME?a=1&b=x%2Fy", as a person wrote it: what separates stays, all else is escaped. */
@@ -89,39 +79,45 @@ void records_call_json(struct records_request *q, char *body, size_t len)
 	records_call_header(q, "Content-Type: application/json");
 }
 
-/* Sends it; the call (made by the caller with records_call_new) is used up. */
-int records_call_submit(struct records_request *q, struct origin_call *call, http_done_fn *done,
-	size_t max_body, unsigned idle_s, struct origin_call **out)
+int records_call_begin(struct records_request *q, struct origin *o, const char *method,
+	const char *store, void *arg, struct origin_call **out)
 {
+	struct origin_call *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return -ENOMEM;
+	c->r = records_call_of(o);
+	c->arg = arg;
+	q->origin_call = c;
+	q->call.method = method;
+	records_call_header(q, "Cachet-Device: %s", c->r->device_id);
+	records_call_path(q, "/v1");
+	if (store) {
+		records_call_path(q, "/stores/");
+		records_call_escaped(q, store);
+	}
+	*out = c;
+	return 0;
+}
+
+int records_call_submit(struct records_request *q, http_done_fn *done, size_t max_body,
+	unsigned idle_s, struct origin_call **out)
+{
+	struct origin_call *c = q->origin_call;
 	int r = q->error;
 
 	q->call.path = q->path.data;
 	q->call.max_body = max_body;
 	q->call.idle_s = idle_s;
 	q->call.done = done;
-	q->call.arg = call;
-	if (!r) {
-		r = http_start(call->r->http, &q->call, &call->transfer);
-		q->call.body = NULL;
-	}
-	if (r) {
-		free(call);
+	q->call.arg = c;
+	if (r)
 		return r;
-	}
-	*out = call;
-	return 0;
-}
-
-int records_call_new(struct records *r, void *arg, struct origin_call **out)
-{
-	struct origin_call *c = calloc(1, sizeof(*c));
-
-	if (!c)
-		return -ENOMEM;
-	c->r = r;
-	c->arg = arg;
-	*out = c;
-	return 0;
+	r = http_start(c->r->http, &q->call, &c->transfer);
+	q->call.body = NULL;
+	if (!r)
+		*out = steal_ptr(&q->origin_call);
+	return r;
 }
 
 void records_call_judge(const struct origin_call *c, const struct http_answer *a,

@@ -3,12 +3,11 @@
  * request put together and sent), records_read.c and records_send.c (the calls).
  *
  *     _cleanup_records_request_ struct records_request q = { 0 };
- *     r = records_call_new(records_call_of(o), arg, &c);
- *     records_call_init(&q, c->r, "GET", store);      // then path, headers, body
- *     return records_call_submit(&q, c, done, max_body, idle_s, out);
+ *     r = records_call_begin(&q, o, "GET", store, arg, &c);  // then c's callback, path, headers,
+ * body return records_call_submit(&q, done, max_body, idle_s, out);
  *
- * A failure while putting it together is kept in `error` and comes out of records_call_submit,
- * which uses the call up in any case.
+ * The request owns the call until it is on its way. A failure while putting it together is kept in
+ * `error` and comes out of records_call_submit.
  */
 #ifndef CACHET_SYNC_RECORDS_CALL_H
 #define CACHET_SYNC_RECORDS_CALL_H
@@ -50,17 +49,17 @@ struct records_request {
 	struct buffer path;
 	char headers[12][1024]; /* a name of 255 bytes takes 765 */
 	size_t headers_n;
-	struct http_call call;
+	struct http_call call; /* its body is the request's */
+	struct origin_call *origin_call;
 	int error;
 };
 void records_call_done(struct records_request *q);
 #define _cleanup_records_request_ _cleanup_(records_call_done)
 
 struct records *records_call_of(struct origin *o);
-int records_call_new(struct records *r, void *arg, struct origin_call **out) MUST_CHECK;
-
-void records_call_init(
-	struct records_request *q, struct records *r, const char *method, const char *store);
+/* Of one store, or of the server (NULL). */
+int records_call_begin(struct records_request *q, struct origin *o, const char *method,
+	const char *store, void *arg, struct origin_call **out) MUST_CHECK;
 void records_call_header(struct records_request *q, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void records_call_path(struct records_request *q, const char *text);
 void records_call_escaped(struct records_request *q, const char *text);
@@ -69,8 +68,8 @@ void records_call_query(struct records_request *q, const char *address);
 void records_call_record(struct records_request *q, const char *rid);
 /* Takes the body. */
 void records_call_json(struct records_request *q, char *body, size_t len);
-int records_call_submit(struct records_request *q, struct origin_call *call, http_done_fn *done,
-	size_t max_body, unsigned idle_s, struct origin_call **out) MUST_CHECK;
+int records_call_submit(struct records_request *q, http_done_fn *done, size_t max_body,
+	unsigned idle_s, struct origin_call **out) MUST_CHECK;
 
 /* What came back, judged. */
 void records_call_judge(const struct origin_call *c, const struct http_answer *a,

@@ -42,13 +42,12 @@ int records_read_capabilities(
 {
 	_cleanup_records_request_ struct records_request q = { 0 };
 	struct origin_call *c;
-	int r = records_call_new(records_call_of(o), arg, &c);
+	int r = records_call_begin(&q, o, "GET", NULL, arg, &c);
 
 	if (r)
 		return r;
 	c->caps = fn;
-	records_call_init(&q, c->r, "GET", NULL);
-	return records_call_submit(&q, c, caps_done, CAPS_MAX_BYTES, 0, out);
+	return records_call_submit(&q, caps_done, CAPS_MAX_BYTES, 0, out);
 }
 
 static void stores_done(void *arg, const struct http_answer *a)
@@ -74,14 +73,13 @@ int records_read_stores(struct origin *o, origin_stores_fn *fn, void *arg, struc
 {
 	_cleanup_records_request_ struct records_request q = { 0 };
 	struct origin_call *c;
-	int r = records_call_new(records_call_of(o), arg, &c);
+	int r = records_call_begin(&q, o, "GET", NULL, arg, &c);
 
 	if (r)
 		return r;
 	c->stores = fn;
-	records_call_init(&q, c->r, "GET", NULL);
 	records_call_path(&q, "/stores");
-	return records_call_submit(&q, c, stores_done, STORES_MAX_BYTES, 0, out);
+	return records_call_submit(&q, stores_done, STORES_MAX_BYTES, 0, out);
 }
 
 static void changes_done(void *arg, const struct http_answer *a)
@@ -108,17 +106,16 @@ int records_read_changes(struct origin *o, const char *store, const char *cursor
 	_cleanup_records_request_ struct records_request q = { 0 };
 	struct origin_call *c;
 	char rest[64];
-	int r = records_call_new(records_call_of(o), arg, &c);
+	int r = records_call_begin(&q, o, "GET", store, arg, &c);
 
 	if (r)
 		return r;
 	c->changes = fn;
-	records_call_init(&q, c->r, "GET", store);
 	snprintf(rest, sizeof(rest), "/changes?limit=%u&wait=%u&since=", limit, wait_s);
 	records_call_path(&q, rest);
 	records_call_escaped(&q, cursor);
 	return records_call_submit(
-		&q, c, changes_done, PAGE_MAX_BYTES, wait_s ? wait_s + POLL_GRACE_S : 0, out);
+		&q, changes_done, PAGE_MAX_BYTES, wait_s ? wait_s + POLL_GRACE_S : 0, out);
 }
 
 static void small_done(void *arg, const struct http_answer *a)
@@ -148,21 +145,17 @@ int records_read_get_small(struct origin *o, const char *store, const char *cons
 	_cleanup_records_request_ struct records_request q = { 0 };
 	struct origin_call *c;
 	char *body;
-	int r = records_body_ids(rids, n, &body);
+	int r = records_call_begin(&q, o, "POST", store, arg, &c);
 
+	if (!r)
+		r = records_body_ids(rids, n, &body);
 	if (r)
 		return r;
-	r = records_call_new(records_call_of(o), arg, &c);
-	if (r) {
-		free(body);
-		return r;
-	}
 	c->contents = fn;
 	c->n = n;
-	records_call_init(&q, c->r, "POST", store);
 	records_call_path(&q, "/get");
 	records_call_json(&q, body, strlen(body));
-	return records_call_submit(&q, c, small_done, SMALL_MAX_BYTES, 0, out);
+	return records_call_submit(&q, small_done, SMALL_MAX_BYTES, 0, out);
 }
 
 /* --- one content, in part --- */
@@ -225,7 +218,7 @@ int records_read_get(struct origin *o, const struct origin_range *range, http_si
 {
 	_cleanup_records_request_ struct records_request q = { 0 };
 	struct origin_call *c;
-	int r = records_call_new(records_call_of(o), arg, &c);
+	int r = records_call_begin(&q, o, "GET", range->store, arg, &c);
 
 	if (r)
 		return r;
@@ -235,14 +228,13 @@ int records_read_get(struct origin *o, const struct origin_range *range, http_si
 	c->len = range->len;
 	c->size = range->size;
 	snprintf(c->etag, sizeof(c->etag), "%s", range->etag);
-	records_call_init(&q, c->r, "GET", range->store);
 	records_call_record(&q, range->rid);
 	records_call_header(
 		&q, "Range: bytes=%" PRIu64 "-%" PRIu64, range->off, range->off + range->len - 1);
 	records_call_header(&q, "If-Match: %s", range->etag);
 	q.call.begin = get_begin;
 	q.call.sink = get_sink;
-	return records_call_submit(&q, c, get_done, 0, 0, out);
+	return records_call_submit(&q, get_done, 0, 0, out);
 }
 
 /* --- is a version the current one --- */
@@ -280,18 +272,17 @@ int records_read_check(struct origin *o, const char *store, const char *rid, con
 {
 	_cleanup_records_request_ struct records_request q = { 0 };
 	struct origin_call *c;
-	int r = records_call_new(records_call_of(o), arg, &c);
+	int r = records_call_begin(&q, o, "GET", store, arg, &c);
 
 	if (r)
 		return r;
 	c->done = fn;
 	snprintf(c->etag, sizeof(c->etag), "%s", etag);
-	records_call_init(&q, c->r, "GET", store);
 	records_call_record(&q, rid);
 	records_call_header(&q, "If-None-Match: %s", etag);
 	q.call.begin = check_begin;
 	q.call.sink = check_sink;
-	return records_call_submit(&q, c, check_done, RECORDS_RECORD_MAX_BYTES, 0, out);
+	return records_call_submit(&q, check_done, RECORDS_RECORD_MAX_BYTES, 0, out);
 }
 
 /* --- a query's answer --- */
@@ -319,15 +310,14 @@ int records_read_query(struct origin *o, const char *store, const char *address,
 {
 	_cleanup_records_request_ struct records_request q = { 0 };
 	struct origin_call *c;
-	int r = records_call_new(records_call_of(o), arg, &c);
+	int r = records_call_begin(&q, o, "GET", store, arg, &c);
 
 	if (r)
 		return r;
 	c->answer = fn;
 	snprintf(c->etag, sizeof(c->etag), "%s", etag);
-	records_call_init(&q, c->r, "GET", store);
 	records_call_query(&q, address);
 	if (*etag)
 		records_call_header(&q, "If-None-Match: %s", etag);
-	return records_call_submit(&q, c, query_done, QUERY_MAX_BYTES, QUERY_IDLE_S, out);
+	return records_call_submit(&q, query_done, QUERY_MAX_BYTES, QUERY_IDLE_S, out);
 }

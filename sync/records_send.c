@@ -26,13 +26,14 @@ int records_send_job(struct origin *o, const struct origin_job *job, origin_answ
 {
 	_cleanup_records_request_ struct records_request q = { 0 };
 	struct origin_call *c;
+	int r;
 
 	q.call.body = job->data;
-	if (records_call_new(records_call_of(o), arg, &c))
-		return -ENOMEM;
+	r = records_call_begin(&q, o, job->result_of ? "GET" : "POST", NULL, arg, &c);
+	if (r)
+		return r;
 	c->answer = fn;
 	c->mutation = !job->result_of;
-	records_call_init(&q, c->r, job->result_of ? "GET" : "POST", NULL);
 	records_call_path(&q, job->result_of ? "/jobs/" : "/jobs?type=");
 	records_call_escaped(&q, job->result_of ? job->result_of : job->type);
 	if (job->result_of) {
@@ -42,7 +43,7 @@ int records_send_job(struct origin *o, const struct origin_job *job, origin_answ
 		records_call_header(&q, "Idempotency-Key: %s", job->key);
 		records_call_header(&q, "Content-Type: application/octet-stream");
 	}
-	return records_call_submit(&q, c, job_done, JOB_MAX_BYTES, RECORDS_MUTATION_IDLE_S, out);
+	return records_call_submit(&q, job_done, JOB_MAX_BYTES, RECORDS_MUTATION_IDLE_S, out);
 }
 
 /* --- mutations --- */
@@ -82,16 +83,24 @@ static void outcome_done(void *arg, const struct http_answer *a)
 	c->outcome(c->arg, &o->outcome);
 }
 
-static int new_mutation(
-	struct records *r, origin_outcome_fn *fn, void *arg, struct origin_call **out)
+static int begin_mutation(struct records_request *q, struct origin *o, const char *method,
+	const struct outbox_op *op, origin_outcome_fn *fn, void *arg)
 {
-	int e = records_call_new(r, arg, out);
+	struct origin_call *c;
+	int r = records_call_begin(q, o, method, op->store_name, arg, &c);
 
-	if (e)
-		return e;
-	(*out)->outcome = fn;
-	(*out)->mutation = true;
+	if (r)
+		return r;
+	c->outcome = fn;
+	c->mutation = true;
+	add_mutation(q, op);
 	return 0;
+}
+
+static int submit_mutation(struct records_request *q, struct origin_call **out)
+{
+	return records_call_submit(
+		q, outcome_done, RECORDS_RECORD_MAX_BYTES, RECORDS_MUTATION_IDLE_S, out);
 }
 
 static ssize_t put_source(void *arg, void *buf, size_t len, uint64_t off)
@@ -131,56 +140,39 @@ int records_send_put(struct origin *o, const struct outbox_op *op, http_source_f
 	origin_outcome_fn *fn, void *arg, struct origin_call **out)
 {
 	_cleanup_records_request_ struct records_request q = { 0 };
-	struct origin_call *c;
-	int r = new_mutation(records_call_of(o), fn, arg, &c);
+	int r = begin_mutation(&q, o, "PUT", op, fn, arg);
 
 	if (r)
 		return r;
-	c->source = source;
-	records_call_init(&q, c->r, "PUT", op->store_name);
-	add_mutation(&q, op);
+	q.origin_call->source = source;
 	add_put_headers(&q, op);
 	q.call.source = source ? put_source : no_source;
 	q.call.source_len = source ? op->size : 0;
-	return records_call_submit(
-		&q, c, outcome_done, RECORDS_RECORD_MAX_BYTES, RECORDS_MUTATION_IDLE_S, out);
+	return submit_mutation(&q, out);
 }
 
 int records_send_patch(struct origin *o, const struct outbox_op *op, origin_outcome_fn *fn,
 	void *arg, struct origin_call **out)
 {
 	_cleanup_records_request_ struct records_request q = { 0 };
-	struct origin_call *c;
 	char *body;
-	int r = records_body_patch(op, &body);
+	int r = begin_mutation(&q, o, "PATCH", op, fn, arg);
 
+	if (!r)
+		r = records_body_patch(op, &body);
 	if (r)
 		return r;
-	r = new_mutation(records_call_of(o), fn, arg, &c);
-	if (r) {
-		free(body);
-		return r;
-	}
-	records_call_init(&q, c->r, "PATCH", op->store_name);
-	add_mutation(&q, op);
 	records_call_json(&q, body, strlen(body));
-	return records_call_submit(
-		&q, c, outcome_done, RECORDS_RECORD_MAX_BYTES, RECORDS_MUTATION_IDLE_S, out);
+	return submit_mutation(&q, out);
 }
 
 int records_send_remove(struct origin *o, const struct outbox_op *op, origin_outcome_fn *fn,
 	void *arg, struct origin_call **out)
 {
 	_cleanup_records_request_ struct records_request q = { 0 };
-	struct origin_call *c;
-	int r = new_mutation(records_call_of(o), fn, arg, &c);
+	int r = begin_mutation(&q, o, "DELETE", op, fn, arg);
 
-	if (r)
-		return r;
-	records_call_init(&q, c->r, "DELETE", op->store_name);
-	add_mutation(&q, op);
-	return records_call_submit(
-		&q, c, outcome_done, RECORDS_RECORD_MAX_BYTES, RECORDS_MUTATION_IDLE_S, out);
+	return r ? r : submit_mutation(&q, out);
 }
 
 static void batch_answer(struct origin_call *c, const struct http_answer *a,
@@ -225,16 +217,15 @@ int records_send_batch(struct origin *o, const struct origin_op *ops, size_t n, 
 	int r = records_body_batch(ops, n, &body);
 
 	if (!r)
-		r = records_call_new(records_call_of(o), arg, &c);
+		r = records_call_begin(&q, o, "POST", ops[0].op->store_name, arg, &c);
 	if (r)
 		return r;
 	c->batch = fn;
 	c->n = n;
 	c->mutation = true;
-	records_call_init(&q, c->r, "POST", ops[0].op->store_name);
 	records_call_path(&q, "/batch");
 	records_call_json(&q, body.data, body.len);
 	body.data = NULL;
-	return records_call_submit(&q, c, batch_done, (size_t)n * RECORDS_RECORD_MAX_BYTES,
-		RECORDS_MUTATION_IDLE_S, out);
+	return records_call_submit(
+		&q, batch_done, (size_t)n * RECORDS_RECORD_MAX_BYTES, RECORDS_MUTATION_IDLE_S, out);
 }
