@@ -143,20 +143,20 @@ def server(tmp_path):
 
 def test_two_volumes_see_each_others_changes(server, shell):
     a, b = shell(server.url, server.token, "a"), shell(server.url, server.token, "b")
-    a("listed 5000")
+    a("listed 60000")
     a("mkdir notes/d")
     a("put notes/d/x first")
     a("ln d/x notes/link")
-    a("idle 10000")
-    b("idle 10000")
+    a("idle 60000")
+    b("idle 60000")
     assert b("ls notes").split() == ["d/", "link@"] or b("ls notes").split() == ["link@", "d/"]
     assert b("text notes/d/x") == "first"
     assert b("readlink notes/link") == "d/x"
     b("put notes/d/x second")
     b("mv notes/d/x notes/y")
     b("rm notes/link")
-    b("idle 10000")
-    a("idle 10000")
+    b("idle 60000")
+    a("idle 60000")
     assert a("text notes/y") == "second"
     assert sorted(a("ls notes").split()) == ["d/", "y"]
     assert a.stop() < 2000 and b.stop() < 2000
@@ -164,11 +164,11 @@ def test_two_volumes_see_each_others_changes(server, shell):
 
 def test_a_change_arrives_by_the_long_poll_without_being_asked_for(server, shell):
     a, b = shell(server.url, server.token, "a"), shell(server.url, server.token, "b")
-    b("listed 5000")
+    b("listed 60000")
     b.until(lambda s: s["live"])
-    a("listed 5000")
+    a("listed 60000")
     a("put notes/x hello")
-    a("idle 10000")
+    a("idle 60000")
     end = time.time() + 5
     while b("ls notes") != "x":
         assert time.time() < end
@@ -177,7 +177,7 @@ def test_a_change_arrives_by_the_long_poll_without_being_asked_for(server, shell
 
 def test_offline_edits_survive_sigkill_and_are_sent_once(server, shell):
     a = shell(server.url, server.token, "a")
-    a("listed 5000")
+    a("listed 60000")
     a("offline")
     a("mkdir notes/d")
     for i in range(50):
@@ -185,17 +185,17 @@ def test_offline_edits_survive_sigkill_and_are_sent_once(server, shell):
     assert a.status()["state"] == "forced-offline"
     a.kill()
     a = shell(server.url, server.token, "a")
-    a("idle 20000")
+    a("idle 60000")
     assert a.counts() == {"queued": 0, "inflight": 0, "refused": 0, "held": 0}
     b = shell(server.url, server.token, "b")
-    b("listed 5000")
+    b("listed 60000")
     assert len(b("ls notes/d").split()) == 50
     assert b("text notes/d/f49") == "content49"
 
 
 def test_replay_survives_sigkill_of_either_side(server, shell):
     a = shell(server.url, server.token, "a")
-    a("listed 5000")
+    a("listed 60000")
     for round_ in range(6):
         a("offline")
         for i in range(300):
@@ -212,7 +212,7 @@ def test_replay_survives_sigkill_of_either_side(server, shell):
     a("idle 30000")
     assert a("conflicts") == ""
     b = shell(server.url, server.token, "b")
-    b("listed 5000")
+    b("listed 60000")
     names = b("ls notes").split()
     assert len(names) == 1800 and len(set(names)) == 1800
     assert not [n for n in names if "conflict" in n]
@@ -222,7 +222,7 @@ def test_replay_survives_sigkill_of_either_side(server, shell):
 
 def test_a_large_file_goes_up_and_comes_down_the_same(server, shell):
     a, b = shell(server.url, server.token, "a"), shell(server.url, server.token, "b")
-    a("listed 5000")
+    a("listed 60000")
     a("fill notes/big 50000000 7")
     want = a("cat notes/big").split()[:2]
     a("idle 60000")
@@ -236,18 +236,18 @@ def test_a_large_file_goes_up_and_comes_down_the_same(server, shell):
 
 def test_a_conflict_keeps_both_sides(server, shell):
     a, b = shell(server.url, server.token, "a"), shell(server.url, server.token, "b")
-    a("listed 5000")
+    a("listed 60000")
     a("put notes/x base")
-    a("idle 10000")
-    b("idle 10000")
+    a("idle 60000")
+    b("idle 60000")
     assert b("text notes/x") == "base"
     b("offline")
     b("put notes/x theirs")
     a("put notes/x ours")
-    a("idle 10000")
+    a("idle 60000")
     b("online")
-    b("idle 10000")
-    a("idle 10000")
+    b("idle 60000")
+    a("idle 60000")
     for s in (a, b):
         names = s("ls notes")
         assert names.count("conflict") == 1
@@ -257,11 +257,11 @@ def test_a_conflict_keeps_both_sides(server, shell):
 
 def test_reads_fail_at_once_when_the_server_is_away_and_work_again(server, shell):
     a, b = shell(server.url, server.token, "a"), shell(server.url, server.token, "b")
-    a("listed 5000")
+    a("listed 60000")
     a("put notes/x hello")
     a("put notes/cached here")
-    a("idle 10000")
-    b("idle 10000")
+    a("idle 60000")
+    b("idle 60000")
     b("text notes/cached")
     server.stop()
     b.until(lambda s: s["state"] == "offline")
@@ -274,8 +274,8 @@ def test_reads_fail_at_once_when_the_server_is_away_and_work_again(server, shell
     b("poke")
     b.until(lambda s: s["state"] == "online")
     assert b("text notes/x") == "hello"
-    b("idle 10000")
-    a("idle 10000")
+    b("idle 60000")
+    a("idle 60000")
     assert a("text notes/new") == "made-offline"
 
 
@@ -287,14 +287,14 @@ def test_a_wrong_token_asks_once_and_a_right_one_goes_on(server, shell):
     time.sleep(1.5)
     assert a.status()["requests"] <= requests + 1
     a("token " + server.token)
-    a("listed 5000")
+    a("listed 60000")
     a("put notes/x y")
-    a("idle 10000")
+    a("idle 60000")
 
 
 def test_stop_is_quick_in_every_state(server, shell):
     a = shell(server.url, server.token, "a")
-    a("listed 5000")
+    a("listed 60000")
     a("fill notes/big 100000000 3")
     time.sleep(0.3)
     assert a.stop() < 2000
@@ -307,37 +307,37 @@ def test_stop_is_quick_in_every_state(server, shell):
 
 def test_many_deletions_are_held_until_a_person_allows_them(server, shell):
     a, b = shell(server.url, server.token, "a"), shell(server.url, server.token, "b")
-    a("listed 5000")
+    a("listed 60000")
     a("mkdir notes/d")
     a("many notes/d 40 100")
-    a("idle 20000")
+    a("idle 60000")
     b("idle 60000")
     b("offline")
     for i in range(30):
         a(f"rm notes/d/f{i:05d}")
     assert "held" in a("idle 20000", fails=True)
     a("allow")
-    a("idle 20000")
+    a("idle 60000")
     b("online")
     b.until(lambda s: s["held"])
     assert len(b("ls notes/d").split()) == 40
     assert "held" in b("idle 5000", fails=True)
     b("allow")
-    b("idle 10000")
+    b("idle 60000")
     assert len(b("ls notes/d").split()) == 10
 
 
 def test_an_old_copy_of_the_volume_sends_nothing(server, shell, tmp_path):
     a = shell(server.url, server.token, "a")
-    a("listed 5000")
+    a("listed 60000")
     a("put notes/x one")
-    a("idle 10000")
+    a("idle 60000")
     a.stop()
     subprocess.run(["cp", "-a", str(tmp_path / "a"), str(tmp_path / "old")], check=True)
     a = shell(server.url, server.token, "a")
     a("put notes/x two")
     a("put notes/y two")
-    a("idle 10000")
+    a("idle 60000")
     a.stop()
     subprocess.run(["rm", "-rf", str(tmp_path / "a")], check=True)
     os.rename(tmp_path / "old", tmp_path / "a")
@@ -362,7 +362,7 @@ def settled(hostile, shell):
     """Listed, "a" read, an edit not sent yet."""
     hostile.elsewhere = "http://127.0.0.1:1/"
     s = shell(hostile.url)
-    s("listed 5000")
+    s("listed 60000")
     assert s("text notes/a") == "content of a"
     s.until(lambda st: st["live"])
     return s
@@ -391,7 +391,7 @@ def test_a_bad_feed_is_an_error_and_removes_nothing(hostile, shell, how):
             break
         assert time.time() < end, s.status()
     hostile.change("c", b"new")
-    s("idle 5000")
+    s("idle 60000")
     assert sorted(s("ls notes").split()) == ["a", "b", "big", "c"]
     assert hostile.contents[hostile.applied[-1][0]] == b"mine"
     assert len(hostile.applied) <= 2  # the truncation may have gone ahead of the content
@@ -411,7 +411,7 @@ def test_a_bad_first_contact_leaves_an_empty_volume_that_heals(hostile, shell, h
     hostile.behave()
     s("poke")
     s.until(lambda st: st["state"] == "online")
-    s("listed 5000")
+    s("listed 60000")
     nothing_lost(s)
     assert s.stop() < 2000
 
@@ -522,7 +522,7 @@ def test_the_old_server_coming_back_is_welcome(hostile, shell):
     hostile.instance = "ab" * 16
     s("poke")
     s.until(lambda st: st["state"] == "online" and not st["restored"])
-    s("idle 5000")
+    s("idle 60000")
 
 
 def test_origins_that_would_betray_the_token_are_refused(shell, tmp_path):
