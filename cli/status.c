@@ -64,6 +64,21 @@ static void print_link(const struct json *o)
 			contact ? show_age(contact, age) : "the last mount");
 }
 
+static void print_rates(const struct json *o)
+{
+	uint64_t up = show_u64(o, "upload_rate"), down = show_u64(o, "download_rate");
+	char size[SHOW_MAX];
+
+	if (!up && !down)
+		return;
+	printf("  rates       ");
+	if (up)
+		printf("upload at most %s a second%s", show_bytes(up, size), down ? ", " : "");
+	if (down)
+		printf("download at most %s a second", show_bytes(down, size));
+	putchar('\n');
+}
+
 static void print_pending(const struct json *o)
 {
 	uint64_t n = show_u64(o, "pending"), conflicts = show_u64(o, "conflicts");
@@ -234,6 +249,7 @@ static void print(const struct json *o)
 	}
 	putchar('\n');
 	print_link(o);
+	print_rates(o);
 	print_pending(o);
 	print_cache(o);
 	print_stores(o);

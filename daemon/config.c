@@ -16,6 +16,7 @@
 #include "cache/rekey.h"
 #include "daemon/config_priv.h"
 #include "sync/freshness.h"
+#include "sync/sync.h"
 #include "daemon/session.h"
 
 #define CONFIG_MAX_BYTES 65536
@@ -101,6 +102,8 @@ static const struct member {
 	{ "limit_bytes", MEMBER_NUMBER, offsetof(struct config, limit_bytes) },
 	{ "deadline_ms", MEMBER_NUMBER, offsetof(struct config, deadline_ms) },
 	{ "scrub_rate", MEMBER_NUMBER, offsetof(struct config, scrub_rate) },
+	{ "upload_rate", MEMBER_NUMBER, offsetof(struct config, upload_rate) },
+	{ "download_rate", MEMBER_NUMBER, offsetof(struct config, download_rate) },
 	{ "rekey_days", MEMBER_NUMBER, offsetof(struct config, rekey_days) },
 	{ "lock_idle_ms", MEMBER_NUMBER, offsetof(struct config, lock_idle_ms) },
 	{ "conflicts", MEMBER_RULES, offsetof(struct config, conflicts) },
@@ -173,6 +176,8 @@ static int check_values(const struct config *c, char **error)
 			"screen, sleep or screen,sleep" },
 		{ c->deadline_ms > CONFIG_DEADLINE_MAX_MS, "deadline_ms", "at most 3600000" },
 		{ c->scrub_rate > CONFIG_SCRUB_RATE_MAX, "scrub_rate", "at most 1000000000" },
+		{ !sync_rate_valid(c->upload_rate), "upload_rate", SYNC_RATE_WANTED },
+		{ !sync_rate_valid(c->download_rate), "download_rate", SYNC_RATE_WANTED },
 		{ c->rekey_days > CONFIG_REKEY_DAYS_MAX, "rekey_days", "at most 36500" },
 	};
 

@@ -109,6 +109,8 @@ int opening_sync(const struct config *c, struct volume *v, const struct opening_
 		.ca_file = c->ca_file,
 		.offline = how->offline,
 		.allow_raw_kek = c->allow_raw_kek,
+		.upload_rate = c->upload_rate,
+		.download_rate = c->download_rate,
 		.freshness = c->freshness,
 		.strict = c->strict,
 		.max_stale_ms = c->max_stale_ms,

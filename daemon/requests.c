@@ -24,12 +24,8 @@
 #include "daemon/resolving.h"
 
 #define KEY_LEN ((size_t)32)
-#define WAIT_SLICE_MIN_MS 2000
-#define WAIT_SLICE_MAX_MS 30000
 #define CHECK_MS 20000
 #define VERIFY_SLICE_BYTES (UINT64_C(32) << 20)
-#define PROBE_PAUSE_MIN_MS 100
-#define PROBE_PAUSE_MAX_MS 1000
 
 static int do_ping(struct request *q)
 {
@@ -213,41 +209,6 @@ static int do_resolve(struct request *q)
 	return sentence ? say(q, r, sentence) : r;
 }
 
-static int do_online(struct request *q)
-{
-	sync_set_offline(q->d->sync, false);
-	sync_poke(q->d->sync);
-	return 0;
-}
-
-static int do_offline(struct request *q)
-{
-	sync_set_offline(q->d->sync, true);
-	return 0;
-}
-
-static int do_allow_deletes(struct request *q)
-{
-	int r = sync_allow_deletes(q->d->sync);
-
-	sync_poke(q->d->sync);
-	return r;
-}
-
-static int do_accept_old(struct request *q)
-{
-	sync_accept_old(q->d->sync);
-	sync_poke(q->d->sync);
-	return 0;
-}
-
-static int do_accept_restored(struct request *q)
-{
-	sync_accept_restored(q->d->sync);
-	sync_poke(q->d->sync);
-	return 0;
-}
-
 /* One that was sent meanwhile is no failure: it is not in the journal any more. */
 static int do_operation(struct request *q)
 {
@@ -322,91 +283,6 @@ static int do_umount(struct request *q)
 	if (!r)
 		fs_stop(q->d->fs);
 	return r;
-}
-
-/* The sentence for the reason why unsent work stays. */
-static int explain_wait(struct request *q, int r)
-{
-	struct sync_status s;
-
-	sync_status(q->d->sync, &s);
-	if (s.state == SYNC_AUTH_NEEDED)
-		return say(q, CE_AUTH,
-			"the origin refuses the token; what is unsent stays here, sealed");
-	if (s.state == SYNC_FORCED)
-		return say(q, CE_OFFLINE,
-			"the volume was told to be offline; `cachet online` ends that");
-	if (r == CE_OFFLINE || s.state == SYNC_OFFLINE)
-		return say(q, CE_OFFLINE,
-			"the origin cannot be reached; what is unsent stays here, sealed, and is "
-			"sent when it can");
-	if (r == CE_HELD)
-		return say(
-			q, r, "some changes are refused or held: `cachet journal ls` shows them");
-	if (r == -ETIMEDOUT)
-		return say(q, r,
-			"not everything could be sent in that time; it goes on in the background");
-	return r;
-}
-
-/* The volume is being locked: its network is stopped already. */
-static bool is_wanted(const struct request *q)
-{
-	return q->d->locking && locking_is_wanted(q->d->locking);
-}
-
-/*
- * One wait, cut into longer and longer slices (each begins with a new poll of the origin, so short
- * ones would never end on a slow link), between which it is seen whether anybody still waits.
- */
-static int wait_slices(struct request *q, int64_t end_ms)
-{
-	int64_t slice_ms = WAIT_SLICE_MIN_MS;
-	int r;
-
-	do {
-		int64_t left = MAX_OF(end_ms - clock_boot_ms(), 1);
-
-		if (q->caller->gone(q->caller->arg))
-			return say(q, -EINTR, "the daemon is ending");
-		r = sync_wait_idle(q->d->sync, (unsigned)MIN_OF(left, slice_ms));
-		slice_ms = MIN_OF(2 * slice_ms, WAIT_SLICE_MAX_MS);
-	} while (r == -ETIMEDOUT && clock_boot_ms() < end_ms && !is_wanted(q));
-	return r;
-}
-
-/* Offline is an answer (it was just tried), unless the caller gave a time: then it is tried until
- * that is over. */
-static int wait_idle(struct request *q, uint64_t timeout_ms)
-{
-	int64_t end_ms = timeout_ms ? clock_boot_ms() + (int64_t)timeout_ms : INT64_MAX;
-	int64_t pause_ms = PROBE_PAUSE_MIN_MS;
-	struct sync_status s;
-	int r;
-
-	for (;;) {
-		r = wait_slices(q, end_ms);
-		sync_status(q->d->sync, &s);
-		if (r != CE_OFFLINE || s.state == SYNC_FORCED || s.state == SYNC_AUTH_NEEDED)
-			break;
-		if (!timeout_ms || clock_boot_ms() + pause_ms > end_ms || is_wanted(q))
-			break;
-		usleep((useconds_t)(pause_ms * 1000));
-		pause_ms = MIN_OF(2 * pause_ms, PROBE_PAUSE_MAX_MS);
-	}
-	return r ? explain_wait(q, r) : 0;
-}
-
-static int do_sync(struct request *q)
-{
-	uint64_t timeout_ms = 0;
-	bool wait = false;
-
-	if ((json_has(q->in, "wait") && json_get_bool(q->in, "wait", &wait)) ||
-		(json_has(q->in, "timeout_ms") && json_get_u64(q->in, "timeout_ms", &timeout_ms)))
-		return say(q, CE_USAGE, "'wait' is true or false, 'timeout_ms' a number");
-	sync_poke(q->d->sync);
-	return wait ? wait_idle(q, MIN_OF(timeout_ms, (uint64_t)INT32_MAX)) : 0;
 }
 
 static int add_key(void *arg, const struct volume_key_info *k)
@@ -548,7 +424,7 @@ static int find_job(
 			snprintf(sentence, sizeof(sentence), "the origin refused the job: %s", why);
 			return say(q, CE_REFUSED, sentence);
 		}
-		return explain_wait(q, say(q, -EAGAIN, "the job waits to be sent"));
+		return requests_sync_explain(q, say(q, -EAGAIN, "the job waits to be sent"));
 	}
 	return say(q, -ENOENT, "there is no such job");
 }
@@ -649,12 +525,12 @@ static const struct verb {
 	{ "rotate", do_rotate, false },
 	{ "rekey", do_rekey, false },
 	{ "check-device", do_check_device, false },
-	{ "sync", do_sync, true },
-	{ "online", do_online, true },
-	{ "offline", do_offline, true },
-	{ "allow-deletes", do_allow_deletes, true },
-	{ "accept-restored", do_accept_restored, true },
-	{ "accept-old", do_accept_old, true },
+	{ "sync", requests_sync, true },
+	{ "online", requests_sync_online, true },
+	{ "offline", requests_sync_offline, true },
+	{ "allow-deletes", requests_sync_allow_deletes, true },
+	{ "accept-restored", requests_sync_accept_restored, true },
+	{ "accept-old", requests_sync_accept_old, true },
 	{ "operation", do_operation, false },
 	{ "exported", do_exported, false },
 	{ "imported", do_imported, false },

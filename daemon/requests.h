@@ -12,7 +12,8 @@
  *     resolve {id, pick?, content?}  a conflict is settled (daemon/resolving.h)
  *     stat {path}               one object; the path is relative to the mount's root
  *     sync {wait?, timeout_ms?} probe, poll and replay now *
- *     online, offline           *
+ *     online {upload_rate?, download_rate?}   bytes a second; what is not said stays *
+ *     offline                   *
  *     allow-deletes             a person confirms held deletions *
  *     accept-restored           a person says that a restored or replaced server is the one *
  *     operation {seq}           "operation": one of the journal, with its content

@@ -33,6 +33,16 @@ int requests_warm_warm(struct request *q);
 int requests_warm_record_begin(struct request *q);
 int requests_warm_record_end(struct request *q);
 
+/* requests_sync.c */
+int requests_sync(struct request *q);
+int requests_sync_online(struct request *q);
+int requests_sync_offline(struct request *q);
+int requests_sync_allow_deletes(struct request *q);
+int requests_sync_accept_old(struct request *q);
+int requests_sync_accept_restored(struct request *q);
+/* The sentence for the reason why unsent work stays. */
+int requests_sync_explain(struct request *q, int r);
+
 /* requests_watch.c */
 int requests_watch(struct request *q);
 

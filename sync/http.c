@@ -7,6 +7,10 @@
  * The authorisation line is built once in secret memory and shared by the header lists of all calls
  * (struct auth): a token that is replaced stays until the last call that was started with it has
  * ended.
+ *
+ * Rates. A transfer that may not send (or take) more now is paused and queues up; pieces are handed
+ * out in that order, one each (release()). So whoever has little to send is through after a round or
+ * two, whatever else is under way.
  */
 #include "sync/http.h"
 
@@ -19,7 +23,9 @@
 #include <curl/curl.h>
 
 #include "base/bytes.h"
+#include "base/clock.h"
 #include "base/error.h"
+#include "sync/rate.h"
 
 #define POOL_MAX 16
 #define BUFFER_BYTES (512L << 10)
@@ -39,6 +45,16 @@ struct http {
 	CURL *pool[POOL_MAX];
 	size_t pooled;
 	struct http_counts counts;
+	struct rate rates[2]; /* by enum way */
+	uint64_t tickets;
+};
+
+enum way { UP, DOWN };
+
+/* One way of a transfer under a rate. */
+struct lane {
+	uint64_t ticket; /* of its place in the queue; 0 = it does not wait */
+	size_t granted;
 };
 
 struct http_transfer {
@@ -53,6 +69,7 @@ struct http_transfer {
 	struct buffer body;
 	size_t header_bytes;
 	uint64_t sent;
+	struct lane lanes[2];
 	enum { BODY_NONE, BODY_SINK, BODY_BUFFER } body_to;
 	int why;
 	char why_text[HTTP_TEXT_MAX];
@@ -325,12 +342,72 @@ static int begin_body(struct http_transfer *t)
 	return 0;
 }
 
+/* --- rates --- */
+
+static struct http_transfer *first_waiting(const struct http *h, enum way way)
+{
+	struct http_transfer *found = NULL;
+
+	for (struct http_transfer *t = h->transfers; t; t = t->next)
+		if (t->lanes[way].ticket &&
+			(!found || t->lanes[way].ticket < found->lanes[way].ticket))
+			found = t;
+	return found;
+}
+
+/* How much of `want` may go now; 0: it waits for its turn. */
+static size_t take_turn(struct http_transfer *t, enum way way, size_t want)
+{
+	struct lane *lane = &t->lanes[way];
+
+	if (!t->h->rates[way].per_s && !lane->ticket)
+		return want;
+	if (!lane->granted && !lane->ticket && !first_waiting(t->h, way))
+		lane->granted = rate_take(&t->h->rates[way], want, (uint64_t)clock_boot_ms());
+	if (!lane->granted && !lane->ticket)
+		lane->ticket = ++t->h->tickets;
+	return MIN_OF(want, lane->granted);
+}
+
+/* Lets go whose turn it is; ms until the next one's, UINT64_MAX = nobody waits. */
+static uint64_t release(struct http *h, enum way way)
+{
+	struct rate *rate = &h->rates[way];
+	struct http_transfer *t;
+	uint64_t now = (uint64_t)clock_boot_ms();
+
+	while ((t = first_waiting(h, way)) && !rate_wait_ms(rate, now)) {
+		t->lanes[way] = (struct lane){ .granted = rate_take(rate, BUFFER_BYTES, now) };
+		curl_easy_pause(t->easy, CURLPAUSE_CONT);
+	}
+	return t ? rate_wait_ms(rate, now) : UINT64_MAX;
+}
+
+void http_set_rates(struct http *h, uint64_t up, uint64_t down)
+{
+	rate_set(&h->rates[UP], up, (uint64_t)clock_boot_ms());
+	rate_set(&h->rates[DOWN], down, (uint64_t)clock_boot_ms());
+}
+
+/* It has come in one piece: what is more than was granted is a debt. */
+static void charge_received(struct http_transfer *t, size_t len)
+{
+	struct lane *lane = &t->lanes[DOWN];
+
+	if (len > lane->granted)
+		rate_charge(&t->h->rates[DOWN], len - lane->granted, (uint64_t)clock_boot_ms());
+	lane->granted -= MIN_OF(len, lane->granted);
+	t->h->counts.received += len;
+}
+
 static size_t on_body(char *data, size_t size, size_t n, void *arg)
 {
 	struct http_transfer *t = arg;
 	size_t len = size * n;
 	int r = 0;
 
+	if (!take_turn(t, DOWN, len))
+		return CURL_WRITEFUNC_PAUSE;
 	if (t->body_to == BODY_NONE)
 		r = begin_body(t);
 	if (!r && t->body_to == BODY_SINK)
@@ -345,23 +422,38 @@ static size_t on_body(char *data, size_t size, size_t n, void *arg)
 		object(t, r, error_text(r));
 	if (r)
 		return 0;
-	t->h->counts.received += len;
+	charge_received(t, len);
 	return len;
+}
+
+/* A body that is sent under a rate goes through on_source like any other. */
+static ssize_t body_source(void *arg, void *buf, size_t len, uint64_t off)
+{
+	const struct http_transfer *t = arg;
+
+	memcpy(buf, t->call.body + off, len);
+	return (ssize_t)len;
 }
 
 static size_t on_source(char *buf, size_t size, size_t n, void *arg)
 {
 	struct http_transfer *t = arg;
-	uint64_t left = t->call.source_len - t->sent;
+	uint64_t left = (t->call.body ? t->call.body_len : t->call.source_len) - t->sent;
+	size_t len;
 	ssize_t got;
 
 	if (!left)
 		return 0;
-	got = t->call.source(t->call.arg, buf, MIN_OF(left, size * n), t->sent);
+	len = take_turn(t, UP, MIN_OF(left, size * n));
+	if (!len)
+		return CURL_READFUNC_PAUSE;
+	got = t->call.body ? body_source(t, buf, len, t->sent)
+			   : t->call.source(t->call.arg, buf, len, t->sent);
 	if (got <= 0) {
 		object(t, got ? (int)got : -EIO, "the content to send cannot be read");
 		return CURL_READFUNC_ABORT;
 	}
+	t->lanes[UP].granted -= MIN_OF((size_t)got, t->lanes[UP].granted);
 	t->sent += (uint64_t)got;
 	t->h->counts.sent += (uint64_t)got;
 	return (size_t)got;
@@ -452,18 +544,27 @@ static void set_callbacks(struct http_transfer *t)
 	curl_easy_setopt(e, CURLOPT_WRITEDATA, t);
 }
 
+static void set_source(struct http_transfer *t, uint64_t len)
+{
+	CURL *e = t->easy;
+
+	curl_easy_setopt(e, CURLOPT_UPLOAD, 1L);
+	curl_easy_setopt(e, CURLOPT_READFUNCTION, on_source);
+	curl_easy_setopt(e, CURLOPT_READDATA, t);
+	curl_easy_setopt(e, CURLOPT_SEEKFUNCTION, on_seek);
+	curl_easy_setopt(e, CURLOPT_SEEKDATA, t);
+	curl_easy_setopt(e, CURLOPT_INFILESIZE_LARGE, (curl_off_t)len);
+}
+
 static void set_request(struct http_transfer *t)
 {
 	const struct http_call *c = &t->call;
 	CURL *e = t->easy;
 
 	if (c->source || !strcmp(c->method, "PUT")) {
-		curl_easy_setopt(e, CURLOPT_UPLOAD, 1L);
-		curl_easy_setopt(e, CURLOPT_READFUNCTION, on_source);
-		curl_easy_setopt(e, CURLOPT_READDATA, t);
-		curl_easy_setopt(e, CURLOPT_SEEKFUNCTION, on_seek);
-		curl_easy_setopt(e, CURLOPT_SEEKDATA, t);
-		curl_easy_setopt(e, CURLOPT_INFILESIZE_LARGE, (curl_off_t)c->source_len);
+		set_source(t, c->source_len);
+	} else if (c->body && t->h->rates[UP].per_s) {
+		set_source(t, c->body_len);
 	} else if (c->body) {
 		curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)c->body_len);
 		curl_easy_setopt(e, CURLOPT_POSTFIELDS, c->body);
@@ -533,7 +634,7 @@ int http_start(struct http *h, struct http_call *c, struct http_transfer **out)
 		t->next->prev = t;
 	h->transfers = t;
 	h->counts.requests++;
-	if (c->body)
+	if (c->body && !h->rates[UP].per_s)
 		h->counts.sent += c->body_len;
 	*out = t;
 	return 0;
@@ -596,8 +697,10 @@ void http_run(struct http *h, unsigned timeout_ms)
 	struct http_transfer *t;
 	CURLMsg *message;
 	int running, left;
+	uint64_t up = release(h, UP), down = release(h, DOWN), turn = MIN_OF(up, down);
 
-	curl_multi_poll(h->multi, NULL, 0, (int)MIN_OF(timeout_ms, 60000u), NULL);
+	turn = MIN_OF(turn, MIN_OF(timeout_ms, 60000u));
+	curl_multi_poll(h->multi, NULL, 0, (int)turn, NULL);
 	curl_multi_perform(h->multi, &running);
 	while ((message = curl_multi_info_read(h->multi, &left))) {
 		if (message->msg != CURLMSG_DONE)

@@ -56,6 +56,9 @@ void http_free(struct http *h);
 /* Copied; NULL = none. CE_USAGE when it has bytes that a header cannot carry. */
 int http_set_token(struct http *h, const struct secret *token) MUST_CHECK;
 
+/* Bytes a second of all bodies together; 0 = no bound. Of calls that begin from now on and those under way. */
+void http_set_rates(struct http *h, uint64_t up, uint64_t down);
+
 struct http_answer {
 	int code;
 	int status; /* 0 = none arrived */

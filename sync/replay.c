@@ -28,10 +28,12 @@
 
 #include "base/error.h"
 #include "sync/backoff.h"
+#include "sync/rate.h"
 
 #define UPLOADS_MAX 4
 #define BATCH_MAX 512
 #define BATCH_MAX_BYTES (8u << 20)
+#define RATE_BATCH_S 4 /* what a batch takes of a bounded line */
 #define SOURCE_PIECE_BYTES (256u << 10)
 #define OP_OVERHEAD_BYTES 1536 /* of one operation in a batch, without its content; names escaped  \
 				*/
@@ -319,6 +321,22 @@ static void add_to(struct batch *b, struct replay_op *o)
 	b->bytes += weight(o);
 }
 
+/* Under a rate uploads share a line: so many that each is still worth the name. */
+static unsigned uploads_max(const struct sync *s)
+{
+	uint64_t rate = s->replay.rate;
+
+	return rate ? (unsigned)MIN_OF(MAX_OF(rate / RATE_MIN_BYTES, UINT64_C(1)), UPLOADS_MAX)
+		    : UPLOADS_MAX;
+}
+
+static uint64_t batch_max_bytes(const struct sync *s)
+{
+	uint64_t rate = s->replay.rate, max = MIN_OF(s->replay.batch_bytes, BATCH_MAX_BYTES);
+
+	return rate ? MIN_OF(max, rate * RATE_BATCH_S) : max;
+}
+
 /*
  * May `o` go in this round? `kept` are those before it that may not; whoever waits for one of them
  * stays too. The batch in the making is not among the sends yet: its operations may follow each
@@ -336,7 +354,7 @@ static bool take_now(
 		return true;
 	}
 	if (o->file) {
-		if (r->uploads >= UPLOADS_MAX)
+		if (r->uploads >= uploads_max(s))
 			return false;
 		send_one(s, o);
 		return true;
@@ -350,7 +368,7 @@ static bool take_now(
 static void send_ready(struct sync *s)
 {
 	struct replay *r = &s->replay;
-	struct batch b = { .max_bytes = MIN_OF(r->batch_bytes, BATCH_MAX_BYTES),
+	struct batch b = { .max_bytes = batch_max_bytes(s),
 		.max = s->origin->ops->batch_supported ? MIN_OF(s->caps.max_batch, BATCH_MAX) : 1 };
 	struct replay_op *o = r->ready, *next, *kept = NULL, **kept_last = &kept;
 

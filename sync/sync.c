@@ -13,6 +13,7 @@
 #include "cache/outbox.h"
 #include "cache/remote.h"
 #include "sync/backoff.h"
+#include "sync/rate.h"
 #include "sync/sync_priv.h"
 
 #define PARALLEL_DEFAULT 8
@@ -199,6 +200,12 @@ static void set_token(struct sync *s, struct secret *token)
 	link_authorise(&s->link, sync_now_ms());
 }
 
+static void set_rates(struct sync *s, uint64_t upload, uint64_t download)
+{
+	s->replay.rate = upload;
+	http_set_rates(s->http, upload, download);
+}
+
 static void poke(struct sync *s)
 {
 	link_poke(&s->link, sync_now_ms());
@@ -230,6 +237,7 @@ static void take_asked(struct sync *s)
 	s->asked.offline_set = s->asked.token_set = s->asked.poke = false;
 	s->asked.was_offline = false;
 	s->asked.allow_deletes = s->asked.accept_restored = s->asked.accept_old = false;
+	s->asked.rates_set = false;
 	pthread_mutex_unlock(&s->lock);
 	if (asked.offline_set && asked.offline != (s->link.state == SYNC_FORCED)) {
 		link_force(&s->link, asked.offline, sync_now_ms());
@@ -240,6 +248,8 @@ static void take_asked(struct sync *s)
 	}
 	if (asked.token_set)
 		set_token(s, asked.token);
+	if (asked.rates_set)
+		set_rates(s, asked.upload_rate, asked.download_rate);
 	if (asked.poke)
 		poke(s);
 	if (asked.allow_deletes) {
@@ -377,6 +387,9 @@ static int open_origin(struct sync *s, const struct sync_options *o, char **erro
 	r = http_new(base, o->ca_file, &s->http);
 	if (r)
 		return r;
+	set_rates(s, o->upload_rate, o->download_rate);
+	s->status.upload_rate = o->upload_rate;
+	s->status.download_rate = o->download_rate;
 	options.http = s->http;
 	r = http_set_token(s->http, o->token);
 	if (r == CE_USAGE)
@@ -651,6 +664,21 @@ void sync_set_token(struct sync *s, struct secret *token)
 	s->asked.token_set = true;
 	if (s->verdict == CE_AUTH)
 		s->verdict = 0;
+	pthread_mutex_unlock(&s->lock);
+	http_wake(s->http);
+}
+
+bool sync_rate_valid(uint64_t rate)
+{
+	return !rate || (rate >= RATE_MIN_BYTES && rate <= RATE_MAX_BYTES);
+}
+
+void sync_set_rates(struct sync *s, uint64_t upload, uint64_t download)
+{
+	pthread_mutex_lock(&s->lock);
+	s->status.upload_rate = s->asked.upload_rate = upload;
+	s->status.download_rate = s->asked.download_rate = download;
+	s->asked.rates_set = true;
 	pthread_mutex_unlock(&s->lock);
 	http_wake(s->http);
 }

@@ -63,6 +63,7 @@ struct sync_options {
 	unsigned parallel;     /* transfers at once; 0 = 8 */
 	unsigned debounce_ms;  /* 0 = default */
 	uint64_t probe_max_ms; /* ceiling of the reconnect interval; 0 = 60 s */
+	uint64_t upload_rate, download_rate; /* bytes a second (sync/rate.h); 0 = no bound */
 };
 
 int sync_new(struct sync_options *o, struct sync **out, char **error) MUST_CHECK;
@@ -141,6 +142,10 @@ int sync_job_result(struct sync *s, const char *job_id, unsigned deadline_ms, vo
 void sync_set_offline(struct sync *s, bool offline);
 /* Takes `token`: leaves AUTH_NEEDED. */
 void sync_set_token(struct sync *s, struct secret *token);
+#define SYNC_RATE_WANTED "0 (no bound), or 32768 to 1000000000000 bytes a second"
+bool sync_rate_valid(uint64_t rate);
+/* As in the options, from now on. */
+void sync_set_rates(struct sync *s, uint64_t upload, uint64_t download);
 /* Probe, poll and replay now, whatever the timers say. */
 void sync_poke(struct sync *s);
 /* 0 when nothing is queued or in flight and the feeds are caught up; -ETIMEDOUT; CE_OFFLINE;
@@ -166,6 +171,7 @@ struct sync_status {
 	bool rolled_back_volume; /* last_seq of the server is higher than ours: this is an old copy
 				  */
 	uint64_t fetched_bytes, sent_bytes, requests;
+	uint64_t upload_rate, download_rate;
 };
 void sync_status(struct sync *s, struct sync_status *out);
 const char *sync_state_name(enum sync_state state); /* "online", ... */

@@ -81,6 +81,7 @@ struct replay {
 	uint64_t next_ms;
 	uint64_t batch_bytes; /* what a request may have; halved by 413 */
 	uint64_t hurried_gen; /* the last poke_gen that was heeded */
+	uint64_t rate;        /* of uploads, bytes a second; 0 = no bound */
 	uint64_t quiet_gen;   /* nothing left to send for this poke_gen; under lock */
 };
 
@@ -184,7 +185,9 @@ struct sync {
 	unsigned waiters;    /* callers inside sync_fetch, sync_wait_… */
 	bool stores_known;
 	struct {
-		bool offline_set, offline, was_offline, token_set, poke, allow_deletes, accept_restored, accept_old;
+		bool offline_set, offline, was_offline, token_set, poke, allow_deletes, accept_restored, accept_old,
+			rates_set;
+		uint64_t upload_rate, download_rate;
 		struct secret *token;
 	} asked;
 	atomic_uint_fast64_t poke_gen; /* counts sync_poke(); read anywhere */

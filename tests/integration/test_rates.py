@@ -1,0 +1,82 @@
+"""Bandwidth limits: kept over all transfers together, and small changes do not wait for large ones.
+
+No timing is asserted from above: what is, is that the bytes of so much time cannot have gone in less.
+"""
+import os
+import time
+
+import pytest
+
+from cli_fixtures import edit_config
+from conftest import digest, wait_for
+
+RATE = 1_000_000
+SIZE = 2_000_000
+BURST = RATE // 8
+
+
+@pytest.fixture
+def slow(make_client):
+    client = make_client()
+    edit_config(client, upload_rate=RATE, download_rate=RATE)
+    return client.mount()
+
+
+def least_seconds(size):
+    return (size - BURST) / RATE
+
+
+def test_uploads_together_take_no_more_than_the_rate(slow, server):
+    start = time.monotonic()
+    for i in range(4):
+        (slow.mnt / f"f{i}").write_bytes(os.urandom(SIZE // 4))
+    slow.sync()
+    assert time.monotonic() - start >= least_seconds(SIZE)
+    assert all(len(server.read("notes", f"f{i}")) == SIZE // 4 for i in range(4))
+    status = slow.status()
+    assert (status["upload_rate"], status["download_rate"]) == (RATE, RATE)
+
+
+def test_a_batch_of_small_files_is_under_the_rate_too(slow, server):
+    start = time.monotonic()
+    for i in range(100):
+        (slow.mnt / f"f{i}").write_bytes(os.urandom(12_000))
+    slow.sync()
+    assert time.monotonic() - start >= least_seconds(1_200_000)
+    assert len(server.records("notes")) == 100
+
+
+def test_a_small_change_is_through_while_a_large_upload_goes_on(slow, server):
+    (slow.mnt / "large").write_bytes(os.urandom(20_000_000))  # twenty seconds
+    wait_for(lambda: slow.status()["sent_bytes"] > 200_000)
+    for i in range(3):
+        (slow.mnt / f"small{i}").write_bytes(b"now")
+        wait_for(lambda: f"small{i}" in server.records("notes"))
+    assert "large" not in server.records("notes")
+    slow.run("online", "--upload-rate", "0")
+    wait_for(lambda: "large" in server.records("notes"))
+    assert slow.status()["upload_rate"] == 0 and slow.status()["download_rate"] == RATE
+
+
+def test_downloads_are_bounded_and_the_bound_can_be_changed(slow, server):
+    body = os.urandom(SIZE)
+    server.write("notes", "f", body)
+    wait_for((slow.mnt / "f").exists)
+    start = time.monotonic()
+    assert (slow.mnt / "f").read_bytes() == body
+    assert time.monotonic() - start >= least_seconds(SIZE)
+    slow.run("free", str(slow.mnt / "f"))
+    slow.run("online", "--download-rate", "0")
+    assert (slow.mnt / "f").read_bytes() == body
+
+
+@pytest.mark.parametrize("member", ["upload_rate", "download_rate"])
+def test_a_rate_that_no_transfer_would_survive_is_refused(make_client, member):
+    client = make_client()
+    client.mount()
+    r = client.run("online", "--" + member.replace("_", "-"), "100", check=False)
+    assert r.returncode == 2 and "32768" in r.stderr
+    client.umount()
+    edit_config(client, **{member: 100})
+    r = client.run("mount", str(client.mnt), check=False)
+    assert r.returncode == 2 and member in r.stderr
