@@ -90,7 +90,8 @@ static int check_age(struct volume *v, const struct db_recovery *rec)
 		return 0;
 	if (r == CE_TAMPER || r == CE_FORMAT || r == CE_CORRUPT)
 		return note_bad_log(v);
-	return r ? r : ahead || rec->durable_lost ? CE_STALE : 0;
+	/* One that was just made anew is what followed from the loss. */
+	return r ? r : ahead || (rec->durable_lost && !v->index_lost) ? CE_STALE : 0;
 }
 
 static int bring_up(struct volume *v, const struct secret *key)
@@ -104,7 +105,9 @@ static int bring_up(struct volume *v, const struct secret *key)
 	r = check_age(v, &rec);
 	if (!r)
 		r = volume_load_state(v);
-	return r ? r : recover_run(v);
+	if (!r)
+		r = recover_run(v);
+	return r ? r : db_settle_loss(v->db);
 }
 
 /* What an event says of an index that is given up; NULL: it is not. */
@@ -239,8 +242,7 @@ int volume_index_open(struct volume *v, char **error)
 	if (r)
 		return r;
 	r = bring_up_either(v, &k, bring_up);
-	/* An error of the disk that passes is not damage. But what was durable and is gone is told
-	 * by the first opening alone, which strikes it out. */
+	/* An error of the disk that passes is not damage. */
 	if (r && r != CE_STALE && verdict(r)) {
 		db_close(v->db);
 		v->db = NULL;

@@ -166,6 +166,11 @@ static struct db *db_new(void)
 	return db;
 }
 
+int db_settle_loss(struct db *db)
+{
+	return recover_settle_loss(db->dirfd);
+}
+
 static int set_limits(struct db *db)
 {
 	static const int off[] = { SQLITE_DBCONFIG_ENABLE_TRIGGER, SQLITE_DBCONFIG_ENABLE_VIEW,

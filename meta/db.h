@@ -84,13 +84,15 @@ struct db_options {
 struct db_recovery {
 	bool wal_damaged;  /* an authentic commit follows a bad frame or record: commits are lost
 			      (after power loss: unsynced ones) */
-	bool durable_lost; /* and one of them had been synced: not power loss, but a bad disk or
-			      tampering */
+	bool durable_lost; /* one of them had been synced: not power loss, but a bad disk or
+			      tampering. Told by each opening until db_settle_loss() */
 	char quarantine[256]; /* where index and WAL were copied to before going on, relative to
 				 dir; "" if not */
 };
 
 int db_open(const struct db_options *o, struct db **out, struct db_recovery *rec) MUST_CHECK;
+/* The owner has met `durable_lost`, durably. */
+int db_settle_loss(struct db *db) MUST_CHECK;
 /* Checkpoints and truncates the WAL if it can, closes. NULL-safe. */
 void db_close(struct db *db);
 

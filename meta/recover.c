@@ -116,16 +116,27 @@ static int copy_named(int dirfd, const char *name, int to)
 	return copy_into(fd, to, name);
 }
 
-int recover_quarantine(int dirfd, int main_fd, struct db_recovery *rec)
+static int note_loss(int dirfd)
+{
+	_cleanup_fd_ int fd =
+		openat(dirfd, RECOVER_LOSS_FILE, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+
+	return fd < 0 ? -errno : io_fsync_dir(dirfd);
+}
+
+int recover_settle_loss(int dirfd)
+{
+	if (unlinkat(dirfd, RECOVER_LOSS_FILE, 0) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	return io_fsync_dir(dirfd);
+}
+
+static int quarantine(int dirfd, int main_fd, struct db_recovery *rec)
 {
 	_cleanup_fd_ int parent = -1;
 	_cleanup_fd_ int fd = -1;
 	char path[sizeof(rec->quarantine)];
-	int r;
-
-	if (rec->quarantine[0])
-		return 0;
-	r = make_quarantine(dirfd, path, sizeof(path), &fd);
+	int r = make_quarantine(dirfd, path, sizeof(path), &fd);
 	if (r == 0)
 		r = copy_into(main_fd, fd, DB_FILE);
 	if (r == 0)
@@ -145,6 +156,13 @@ int recover_quarantine(int dirfd, int main_fd, struct db_recovery *rec)
 	if (r == 0)
 		memcpy(rec->quarantine, path, sizeof(path));
 	return r;
+}
+
+int recover_quarantine(int dirfd, int main_fd, struct db_recovery *rec)
+{
+	int r = rec->quarantine[0] ? 0 : quarantine(dirfd, main_fd, rec);
+
+	return r || !rec->durable_lost ? r : note_loss(dirfd);
 }
 
 static int cut_log(int wal_fd, const struct walscan *scan)
@@ -179,7 +197,8 @@ int recover_prepare(int dirfd, int main_fd, const struct secret *key, struct db_
 	if (r < 0)
 		return r;
 	rec->wal_damaged = scan.damaged;
-	rec->durable_lost = scan.durable_lost;
+	rec->durable_lost = scan.durable_lost ||
+			    faccessat(dirfd, RECOVER_LOSS_FILE, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 	if (scan.damaged)
 		r = recover_quarantine(dirfd, main_fd, rec);
 	if (r == 0)

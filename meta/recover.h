@@ -22,10 +22,16 @@
 #include "base/secret.h"
 #include "meta/db.h"
 
+#define RECOVER_LOSS_FILE "index.loss" /* empty: that it is there says all */
+
 /* `main_fd`: index.db, open and locked. *page1_in_wal: for struct vfs_options. */
 int recover_prepare(int dirfd, int main_fd, const struct secret *key, struct db_recovery *rec,
 	bool *page1_in_wal) MUST_CHECK;
-/* Copies index, WAL and redo log to quarantine/ and names the place in `rec`, unless that was done. */
+/* Copies index, WAL and redo log to quarantine/ and names the place in `rec`, unless that was done;
+ * what was durable and is lost is noted beside the index, before the caller strikes out the damage
+ * that tells it. */
 int recover_quarantine(int dirfd, int main_fd, struct db_recovery *rec) MUST_CHECK;
+/* db_settle_loss() */
+int recover_settle_loss(int dirfd) MUST_CHECK;
 
 #endif

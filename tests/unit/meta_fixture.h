@@ -22,6 +22,7 @@
 #include "base/secret.h"
 #include "meta/db.h"
 #include "meta/object.h"
+#include "meta/recover.h"
 #include "meta/redo.h"
 #include "meta/store.h"
 
@@ -152,6 +153,7 @@ static inline void fixture_restore(const struct fixture *f, const struct image *
 	fixture_restore_file(f, DB_FILE, &i->main);
 	fixture_restore_file(f, DB_WAL_FILE, &i->wal);
 	fixture_restore_file(f, REDO_FILE, &i->redo);
+	unlink(fixture_path(f, RECOVER_LOSS_FILE));
 }
 
 static inline void image_done(struct image *i)

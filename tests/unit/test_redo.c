@@ -174,6 +174,28 @@ static void test_damage_is_set_aside_and_told_once(void **state)
 	history_done(&h);
 }
 
+/* The opening that strikes the damage out may be the last thing that its process did. */
+static void test_a_loss_is_told_until_it_is_settled(void **state)
+{
+	struct db_recovery rec;
+	struct history h;
+	struct db *db;
+
+	make_history(&h, 5, true);
+	fixture_restore(&h.f, &h.image);
+	fixture_flip(&h.f, REDO_FILE, h.ends[2] + 80);
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(reopen(&h.f, &rec), 2);
+		assert_true(rec.durable_lost);
+	}
+	db = fixture_open(&h.f, &rec);
+	assert_int_equal(db_settle_loss(db), 0);
+	db_close(db);
+	assert_int_equal(reopen(&h.f, &rec), 2);
+	assert_false(rec.durable_lost);
+	history_done(&h);
+}
+
 static void test_stale_records_never_follow_new_ones(void **state)
 {
 	struct db_recovery rec;
@@ -637,6 +659,7 @@ int main(void)
 		cmocka_unit_test(test_a_log_cut_short_is_no_damage),
 		cmocka_unit_test(test_a_flipped_bit_in_any_byte_ends_the_log_and_is_told),
 		cmocka_unit_test(test_damage_is_set_aside_and_told_once),
+		cmocka_unit_test(test_a_loss_is_told_until_it_is_settled),
 		cmocka_unit_test(test_stale_records_never_follow_new_ones),
 		cmocka_unit_test(test_an_older_log_put_back_is_not_replayed),
 		cmocka_unit_test(test_killed_after_any_transaction_that_one_is_there),

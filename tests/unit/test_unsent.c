@@ -510,6 +510,88 @@ static void an_old_index_is_not_believed(void **state)
 	tf_done(&f);
 }
 
+/* What of the redo log has records. */
+static size_t redo_end(const struct tree_fixture *f)
+{
+	char path[256];
+	uint8_t *data;
+	size_t len;
+
+	path_of(f, REDO_FILE, path);
+	len = read_whole(path, &data);
+	while (len && !data[len - 1])
+		len--;
+	free(data);
+	return len;
+}
+
+/* Synced work, in a record of the redo log that is damaged then. */
+static void write_and_die(struct tree_fixture *f)
+{
+	static const char *const texts[] = { "old", "new", "newer" };
+	char path[256];
+	size_t ends[3];
+
+	tf_open(f);
+	find_again(f, "records");
+	for (int i = 0; i < 3; i++) {
+		ok(tf_write(f, "one", texts[i]));
+		ok(volume_sync(f->v));
+		ends[i] = redo_end(f);
+	}
+	path_of(f, REDO_FILE, path);
+	flip(path, (ends[0] + ends[1]) / 2, ends[1]);
+	kill(getpid(), SIGKILL);
+}
+
+/* Opens the index alone, and dies before anything follows from what that found. */
+static void open_and_die(struct tree_fixture *f, const struct secret *key)
+{
+	const struct db_options o = { .dir = f->dir, .key = key, .log_bytes = 1 << 20 };
+	struct db_recovery rec;
+	struct db *db;
+
+	if (db_open(&o, &db, &rec) || !rec.durable_lost)
+		_exit(1);
+	kill(getpid(), SIGKILL);
+}
+
+static void wait_for_kill(pid_t pid)
+{
+	int status;
+
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+}
+
+/* The opening that finds synced work gone strikes the damage out. Killed then, the next must know.
+ */
+static void a_loss_is_not_forgotten_by_a_kill(void **state)
+{
+	struct secret *key = NULL;
+	struct tree_fixture f;
+	pid_t pid;
+
+	tf_init(&f);
+	ok(keyring_get(f.v->keyring, KEYRING_PURPOSE_INDEX, "", &key));
+	volume_close(f.v);
+	pid = fork();
+	if (!pid)
+		write_and_die(&f);
+	wait_for_kill(pid);
+	pid = fork();
+	if (!pid)
+		open_and_die(&f, key);
+	wait_for_kill(pid);
+	reopen_listed(&f);
+	assert_true(status_of(&f).index_lost);
+	assert_text(&f, "one", "newer");
+	tf_reopen(&f);
+	assert_false(status_of(&f).index_lost);
+	secret_free(key);
+	tf_done(&f);
+}
+
 /* An old copy of the log beside the index of today: the index is right, and the log is made anew.
  */
 static void an_old_log_changes_nothing(void **state)
@@ -645,6 +727,7 @@ int main(void)
 		cmocka_unit_test(without_a_log_nothing_is_touched),
 		cmocka_unit_test(a_lost_log_is_made_anew_from_the_index),
 		cmocka_unit_test(an_old_index_is_not_believed),
+		cmocka_unit_test(a_loss_is_not_forgotten_by_a_kill),
 		cmocka_unit_test(an_old_log_changes_nothing),
 		cmocka_unit_test(changes_of_a_large_file_are_small),
 		cmocka_unit_test(damaged_content_is_refused_and_named),
