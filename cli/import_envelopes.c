@@ -104,8 +104,7 @@ static int open_record(
 	return e || path_is_below(r->path) ? e : CE_CORRUPT;
 }
 
-/* 1: the same content is there. */
-static int same(int dir, const char *name, const struct import_record *r)
+int import_envelopes_same(int dir, const char *name, const struct import_record *r)
 {
 	_cleanup_free_ char *there = NULL;
 	size_t len;
@@ -113,10 +112,10 @@ static int same(int dir, const char *name, const struct import_record *r)
 
 	if (e)
 		return e == -EFBIG || e == -ELOOP || e == -EISDIR ? 0 : e;
-	return len == r->len && !memcmp(there, r->content, len);
+	return len == r->len && (!len || !memcmp(there, r->content, len));
 }
 
-static int write_file(int dir, const char *name, const struct import_record *r)
+int import_envelopes_write(int dir, const char *name, const struct import_record *r)
 {
 	const struct timespec times[] = { { .tv_nsec = UTIME_OMIT },
 		{ .tv_sec = r->mtime_ns / 1000000000, .tv_nsec = r->mtime_ns % 1000000000 } };
@@ -125,14 +124,14 @@ static int write_file(int dir, const char *name, const struct import_record *r)
 	int e;
 
 	if (fd < 0)
-		return errno == EEXIST ? same(dir, name, r) : -errno;
+		return -errno;
 	e = io_write_full(fd, r->content, r->len);
 	if (!e && (fchmod(fd, r->mode) < 0 || (r->mtime_ns > 0 && futimens(fd, times) < 0) ||
 			  fsync(fd) < 0))
 		e = -errno;
 	if (e)
 		unlinkat(dir, name, 0);
-	return e ? e : 1;
+	return e;
 }
 
 /* 1: written or there, 0: something else is there. */
@@ -150,7 +149,8 @@ static int write_record(int target, struct import_record *r)
 		return r->target && symlinkat(r->target, dir, name) == 0 ? 1
 		       : r->target && errno != EEXIST                    ? -errno
 									 : 0;
-	return write_file(dir, name, r);
+	e = import_envelopes_write(dir, name, r);
+	return e == -EEXIST ? import_envelopes_same(dir, name, r) : e ? e : 1;
 }
 
 /* Without `fn` they are only opened. */

@@ -44,4 +44,9 @@ int import_envelopes_each(const char *file, const struct secret *key, import_rec
 int import_envelopes(const char *file, const struct secret *key, const char *target,
 	struct import_totals *totals, size_t *at) MUST_CHECK;
 
+/* One file of a record, new in its directory: whole and on the disk, or not there. -EEXIST. */
+int import_envelopes_write(int dir, const char *name, const struct import_record *r) MUST_CHECK;
+/* 1: a file with just this content is there, 0: something else is. */
+int import_envelopes_same(int dir, const char *name, const struct import_record *r) MUST_CHECK;
+
 #endif

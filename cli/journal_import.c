@@ -147,34 +147,6 @@ static bool is_base(const struct import_record *r, const struct here *h)
 
 /* --- content --- */
 
-static bool same_content(int dir, const char *name, const struct import_record *r)
-{
-	_cleanup_free_ char *there = NULL;
-	size_t len = 0;
-
-	return !io_read_file(dir, name, r->len + 1, &there, &len) && len == r->len &&
-	       (!len || !memcmp(there, r->content, len));
-}
-
-static int write_new(int dir, const char *name, const struct import_record *r)
-{
-	const struct timespec times[] = { { .tv_nsec = UTIME_OMIT },
-		{ .tv_sec = r->mtime_ns / 1000000000, .tv_nsec = r->mtime_ns % 1000000000 } };
-	_cleanup_fd_ int fd =
-		openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-	int e;
-
-	if (fd < 0)
-		return -errno;
-	e = io_write_full(fd, r->content, r->len);
-	if (!e && (fchmod(fd, r->mode) < 0 || (r->mtime_ns > 0 && futimens(fd, times) < 0) ||
-			  fsync(fd) < 0))
-		e = -errno;
-	if (e)
-		unlinkat(dir, name, 0);
-	return e;
-}
-
 /* Under a name of its own; once only. */
 static int write_beside(struct import *m, int dir, const char *name, const struct import_record *r)
 {
@@ -191,11 +163,11 @@ static int write_beside(struct import *m, int dir, const char *name, const struc
 		if (snprintf(other, sizeof(other), "%.*s (imported%s)%s", stem, name, again,
 			    name + stem) >= (int)sizeof(other))
 			return -ENAMETOOLONG;
-		if (same_content(dir, other, r)) {
+		if (import_envelopes_same(dir, other, r) > 0) {
 			m->there++;
 			return 0;
 		}
-		e = write_new(dir, other, r);
+		e = import_envelopes_write(dir, other, r);
 	}
 	m->beside += !e;
 	return e;
@@ -209,7 +181,7 @@ static int replace_file(int dir, const char *name, const struct import_record *r
 
 	if (snprintf(temporary, sizeof(temporary), ".%.200s.imported~", name) < 0)
 		return -EINVAL;
-	e = write_new(dir, temporary, r);
+	e = import_envelopes_write(dir, temporary, r);
 	if (!e && renameat(dir, temporary, dir, name) < 0) {
 		e = -errno;
 		unlinkat(dir, temporary, 0);
@@ -222,7 +194,7 @@ static int put_file(struct import *m, int dir, const char *name, const struct im
 {
 	int e;
 
-	if (same_content(dir, name, r)) {
+	if (import_envelopes_same(dir, name, r) > 0) {
 		m->there++;
 		return 0;
 	}
@@ -231,7 +203,7 @@ static int put_file(struct import *m, int dir, const char *name, const struct im
 		m->made += !e;
 		return e;
 	}
-	e = h->known ? -EEXIST : write_new(dir, name, r);
+	e = h->known ? -EEXIST : import_envelopes_write(dir, name, r);
 	m->made += !e;
 	return e == -EEXIST ? write_beside(m, dir, name, r) : e;
 }

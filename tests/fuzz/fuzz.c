@@ -151,3 +151,17 @@ bool fuzz_mutate(struct fuzz_bytes *b, struct fuzz_input *in)
 	free(old.data);
 	return changed;
 }
+
+bool fuzz_store_changed(const char *path, const struct fuzz_bytes *whole, struct fuzz_input *in)
+{
+	struct fuzz_bytes b = { malloc(whole->len + 1), whole->len };
+	bool changed = false;
+
+	FUZZ_CHECK(b.data);
+	memcpy(b.data, whole->data, whole->len);
+	while (in->len)
+		changed |= fuzz_mutate(&b, in);
+	fuzz_store(path, &b);
+	free(b.data);
+	return changed;
+}

@@ -46,5 +46,7 @@ uint64_t fuzz_take(struct fuzz_input *in, unsigned bytes);
 /* One change: flip, set, cut, zero a range, copy a range elsewhere, insert input, grow.
  * True if a byte is another than before. */
 bool fuzz_mutate(struct fuzz_bytes *b, struct fuzz_input *in);
+/* Stores `whole` with as many changes as the input has; true if it is not `whole` any more. */
+bool fuzz_store_changed(const char *path, const struct fuzz_bytes *whole, struct fuzz_input *in);
 
 #endif

@@ -111,21 +111,15 @@ static void prepare(void)
 
 static void file(struct fuzz_input *in)
 {
-	struct fuzz_bytes b = { malloc(whole.len + 1), whole.len };
 	struct redo_place p;
 	struct redo_tail t;
-	bool changed = false;
+	bool changed;
 	struct redo *r;
 	char name[300];
 	unsigned n;
 
-	FUZZ_CHECK(b.data);
-	memcpy(b.data, whole.data, whole.len);
-	while (in->len)
-		changed |= fuzz_mutate(&b, in);
 	path(name);
-	fuzz_store(name, &b);
-	free(b.data);
+	changed = fuzz_store_changed(name, &whole, in);
 	r = open_log(0);
 	n = read_all(r, false, &p);
 	redo_tail(r, &p, &t);

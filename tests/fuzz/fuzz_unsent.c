@@ -181,19 +181,13 @@ static int take(void *arg, uint64_t seq, const uint8_t *data, size_t len)
 
 static void file(struct fuzz_input *in)
 {
-	struct fuzz_bytes b = { malloc(whole.len + 1), whole.len };
 	struct seen s = { 0 };
-	bool damaged = false, changed = false;
+	bool damaged = false, changed;
 	char name[300];
 	int r;
 
-	FUZZ_CHECK(b.data);
-	memcpy(b.data, whole.data, whole.len);
-	while (in->len)
-		changed |= fuzz_mutate(&b, in);
 	path(name);
-	fuzz_store(name, &b);
-	free(b.data);
+	changed = fuzz_store_changed(name, &whole, in);
 	r = unsent_log_read(fuzz_dirfd(), key, take, &s, &damaged);
 	FUZZ_CHECK(changed || (r == 0 && s.n == FRAMES));
 	if (r == 0 && s.n != s.last)

@@ -215,6 +215,34 @@ static inline bool cf_holds(struct file *file, size_t len, uint64_t off, uint32_
 	return same;
 }
 
+/* A file's first `len` bytes, committed and closed. */
+static inline void cf_rewrite(struct content_fixture *f, uint64_t object, size_t len, uint32_t seed)
+{
+	struct file *file = cf_file(f, object);
+
+	cf_write(file, len, 0, seed);
+	ok(file_commit(file));
+	file_unref(file, true);
+}
+
+static inline uint64_t cf_make(struct content_fixture *f, size_t len, uint32_t seed)
+{
+	uint64_t object = cf_object(f);
+
+	cf_rewrite(f, object, len, seed);
+	return object;
+}
+
+/* Is that its whole content? */
+static inline bool cf_is(struct content_fixture *f, uint64_t object, size_t len, uint32_t seed)
+{
+	struct file *file = cf_file(f, object);
+	bool same = file_size(file) == len && cf_holds(file, len, 0, seed);
+
+	file_unref(file, true);
+	return same;
+}
+
 static uint64_t cf_du_sum;
 
 static inline int cf_du_one(const char *path, const struct stat *st, int type, struct FTW *at)

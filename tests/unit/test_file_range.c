@@ -218,9 +218,7 @@ static void test_failed_sync_writes_the_chunks_again(void **state)
 	ok(volume_sync(f.v));
 	assert_int_equal(f.v->space.used, 3 * CHUNK);
 	cf_reopen(&f);
-	file = cf_file(&f, object);
-	assert_true(cf_holds(file, 3 * CHUNK, 0, 2));
-	file_unref(file, true);
+	assert_true(cf_is(&f, object, 3 * CHUNK, 2));
 	cf_done(&f);
 }
 
@@ -269,9 +267,7 @@ static void test_failed_fsync_is_repaired_or_reported(void **state)
 	ok(file_sync(file));
 	file_unref(file, true);
 	cf_reopen(&f);
-	file = cf_file(&f, object);
-	assert_true(cf_holds(file, 3 * CHUNK, 0, 2));
-	file_unref(file, true);
+	assert_true(cf_is(&f, object, 3 * CHUNK, 2));
 	cf_done(&f);
 }
 

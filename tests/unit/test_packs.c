@@ -8,35 +8,6 @@
 #define SMALL 5000u
 #define ETAG "\"v1\""
 
-static uint64_t small_file(struct content_fixture *f, size_t len, uint32_t seed)
-{
-	uint64_t object = cf_object(f);
-	struct file *file = cf_file(f, object);
-
-	cf_write(file, len, 0, seed);
-	ok(file_commit(file));
-	file_unref(file, true);
-	return object;
-}
-
-static void rewrite(struct content_fixture *f, uint64_t object, size_t len, uint32_t seed)
-{
-	struct file *file = cf_file(f, object);
-
-	cf_write(file, len, 0, seed);
-	ok(file_commit(file));
-	file_unref(file, true);
-}
-
-static bool holds(struct content_fixture *f, uint64_t object, size_t len, uint32_t seed)
-{
-	struct file *file = cf_file(f, object);
-	bool same = file_size(file) == len && cf_holds(file, len, 0, seed);
-
-	file_unref(file, true);
-	return same;
-}
-
 static int read_error(struct content_fixture *f, uint64_t object)
 {
 	struct file *file = cf_file(f, object);
@@ -120,13 +91,13 @@ static void test_many_small_files_are_one_file_of_the_disk(void **state)
 
 	cf_init(&f);
 	for (unsigned i = 0; i < ARRAY_SIZE(objects); i++)
-		objects[i] = small_file(&f, 1 + i * 321, i);
+		objects[i] = cf_make(&f, 1 + i * 321, i);
 	assert_int_equal(blob_files(&f), 1);
 	ok(volume_sync(f.v));
 	cf_reopen(&f);
 	for (unsigned i = 0; i < ARRAY_SIZE(objects); i++)
-		assert_true(holds(&f, objects[i], 1 + i * 321, i));
-	small_file(&f, 100, 1);
+		assert_true(cf_is(&f, objects[i], 1 + i * 321, i));
+	cf_make(&f, 100, 1);
 	assert_int_equal(blob_files(&f), 1);
 	cf_done(&f);
 }
@@ -138,13 +109,13 @@ static void test_chunks_of_two_files_cannot_stand_for_each_other(void **state)
 	uint64_t a, b, c;
 
 	cf_init(&f);
-	a = small_file(&f, SMALL, 1);
-	b = small_file(&f, SMALL, 1);
-	c = small_file(&f, SMALL, 3);
+	a = cf_make(&f, SMALL, 1);
+	b = cf_make(&f, SMALL, 1);
+	c = cf_make(&f, SMALL, 3);
 	copy_units(&f, a, first_chunk(&f, a).slot, first_chunk(&f, b).slot);
 	assert_int_equal(read_error(&f, b), CE_TAMPER);
-	assert_true(holds(&f, a, SMALL, 1));
-	assert_true(holds(&f, c, SMALL, 3));
+	assert_true(cf_is(&f, a, SMALL, 1));
+	assert_true(cf_is(&f, c, SMALL, 3));
 	cf_done(&f);
 }
 
@@ -155,9 +126,9 @@ static void test_an_old_chunk_is_not_served(void **state)
 	uint64_t a;
 
 	cf_init(&f);
-	a = small_file(&f, SMALL, 1);
+	a = cf_make(&f, SMALL, 1);
 	old = first_chunk(&f, a);
-	rewrite(&f, a, SMALL, 2);
+	cf_rewrite(&f, a, SMALL, 2);
 	assert_int_not_equal(first_chunk(&f, a).slot, old.slot);
 	copy_units(&f, a, old.slot, first_chunk(&f, a).slot);
 	assert_int_equal(read_error(&f, a), CE_TAMPER);
@@ -177,14 +148,14 @@ static void test_clean_damage_in_a_pack_heals_and_touches_nothing_else(void **st
 	cf_pattern(buf, SMALL, 0, 9);
 	ok(file_fill(file, ETAG, buf, SMALL, 0));
 	file_unref(file, true);
-	b = small_file(&f, SMALL, 2);
+	b = cf_make(&f, SMALL, 2);
 	copy_units(&f, a, first_chunk(&f, b).slot, first_chunk(&f, a).slot);
 	assert_int_equal(read_error(&f, a), CE_ABSENT);
-	assert_true(holds(&f, b, SMALL, 2));
+	assert_true(cf_is(&f, b, SMALL, 2));
 	file = cf_file(&f, a);
 	ok(file_fill(file, ETAG, buf, SMALL, 0));
 	file_unref(file, true);
-	assert_true(holds(&f, a, SMALL, 9));
+	assert_true(cf_is(&f, a, SMALL, 9));
 	cf_done(&f);
 }
 
@@ -197,7 +168,7 @@ static void test_units_are_used_again_only_after_the_sync(void **state)
 	uint64_t a, b;
 
 	cf_init(&f);
-	a = small_file(&f, SMALL, 1);
+	a = cf_make(&f, SMALL, 1);
 	ok(volume_sync(f.v));
 	cf_reopen(&f); /* nothing of the pack is derived */
 	old = first_chunk(&f, a);
@@ -207,10 +178,10 @@ static void test_units_are_used_again_only_after_the_sync(void **state)
 	ok(file_commit_locked(file, true)); /* without undo rows, which would name them too */
 	file_unlock(file);
 	file_unref(file, true);
-	b = small_file(&f, SMALL, 3);
+	b = cf_make(&f, SMALL, 3);
 	assert_true(first_chunk(&f, b).slot > old.slot + 1);
 	ok(volume_sync(f.v));
-	b = small_file(&f, SMALL, 4);
+	b = cf_make(&f, SMALL, 4);
 	assert_int_equal(first_chunk(&f, b).slot, old.slot);
 	cf_done(&f);
 }
@@ -233,15 +204,15 @@ static void test_units_of_a_deleted_file_wait_for_the_sync(void **state)
 	uint64_t a, b;
 
 	cf_init(&f);
-	a = small_file(&f, SMALL, 1);
+	a = cf_make(&f, SMALL, 1);
 	ok(volume_sync(f.v));
 	cf_reopen(&f);
 	old = first_chunk(&f, a);
 	unlink_object(&f, a);
-	b = small_file(&f, SMALL, 2);
+	b = cf_make(&f, SMALL, 2);
 	assert_true(first_chunk(&f, b).slot > old.slot + 1);
 	ok(volume_sync(f.v));
-	b = small_file(&f, SMALL, 3);
+	b = cf_make(&f, SMALL, 3);
 	assert_int_equal(first_chunk(&f, b).slot, old.slot);
 	cf_done(&f);
 }
@@ -253,7 +224,7 @@ static void test_a_second_chunk_means_a_blob_of_its_own(void **state)
 	uint64_t a;
 
 	cf_init(&f);
-	a = small_file(&f, CHUNK, 1);
+	a = cf_make(&f, CHUNK, 1);
 	assert_true(is_packed(&f, a));
 	file = cf_file(&f, a);
 	cf_write(file, 10, CHUNK, 1);
@@ -279,8 +250,8 @@ static void test_enlarging_without_the_first_chunk_fails_whole(void **state)
 	uint64_t a, b;
 
 	cf_init(&f);
-	a = small_file(&f, SMALL, 1);
-	b = small_file(&f, SMALL, 2);
+	a = cf_make(&f, SMALL, 1);
+	b = cf_make(&f, SMALL, 2);
 	copy_units(&f, a, first_chunk(&f, b).slot, first_chunk(&f, a).slot);
 	file = cf_file(&f, a);
 	assert_int_equal(file_write(file, "x", 1, 2 * CHUNK), CE_TAMPER);
@@ -297,7 +268,7 @@ static void test_a_file_without_content_leaves_its_pack(void **state)
 	uint64_t a;
 
 	cf_init(&f);
-	a = small_file(&f, SMALL, 1);
+	a = cf_make(&f, SMALL, 1);
 	file = cf_file(&f, a);
 	ok(file_truncate(file, 0));
 	assert_int_equal(map_of(&f, a).blob, 0);
@@ -321,7 +292,7 @@ static void test_a_full_pack_is_followed_by_another_and_goes_when_it_is_empty(vo
 
 	cf_init(&f);
 	for (unsigned i = 0; i < FILES; i++)
-		objects[i] = small_file(&f, CHUNK, i);
+		objects[i] = cf_make(&f, CHUNK, i);
 	assert_int_equal(blob_files(&f), 2);
 	first = map_of(&f, objects[0]).blob;
 	assert_int_not_equal(map_of(&f, objects[FILES - 1]).blob, first);
@@ -332,7 +303,7 @@ static void test_a_full_pack_is_followed_by_another_and_goes_when_it_is_empty(vo
 	ok(volume_sync(f.v));
 	ok(volume_sync(f.v));
 	assert_int_equal(blob_files(&f), 1);
-	assert_true(holds(&f, objects[FILES - 1], CHUNK, FILES - 1));
+	assert_true(cf_is(&f, objects[FILES - 1], CHUNK, FILES - 1));
 	assert_int_equal(f.v->space.used, 3 * CHUNK);
 	cf_done(&f);
 }
@@ -344,16 +315,16 @@ static void test_snapshot_pins_its_units(void **state)
 	uint64_t a, map;
 
 	cf_init(&f);
-	a = small_file(&f, SMALL, 1);
+	a = cf_make(&f, SMALL, 1);
 	map = map_of(&f, a).id;
 	ok(db_begin(f.v->db));
 	ok(content_map_clone(f.v->db, map, CONTENT_MAP_SNAPSHOT, &map));
 	ok(db_commit(f.v->db));
 	for (unsigned i = 2; i < 6; i++) {
-		rewrite(&f, a, SMALL, i);
+		cf_rewrite(&f, a, SMALL, i);
 		ok(volume_sync(f.v));
 	}
-	rewrite(&f, a, 2 * CHUNK, 6);
+	cf_rewrite(&f, a, 2 * CHUNK, 6);
 	ok(volume_sync(f.v));
 	ok(file_open_map(f.v, map, &shot));
 	assert_true(cf_holds(shot, SMALL, 0, 1));
@@ -364,7 +335,7 @@ static void test_snapshot_pins_its_units(void **state)
 	gc_run(f.v, true);
 	ok(durable_reclaim(f.v));
 	assert_int_equal(f.v->space.used, 2 * CHUNK);
-	assert_true(holds(&f, a, 2 * CHUNK, 6));
+	assert_true(cf_is(&f, a, 2 * CHUNK, 6));
 	cf_done(&f);
 }
 
@@ -425,7 +396,7 @@ static void die_after(struct content_fixture *f,
 static void enlarge(struct content_fixture *f, uint64_t object)
 {
 	keeper_stop(f->v);
-	rewrite(f, object, 3 * CHUNK, 2);
+	cf_rewrite(f, object, 3 * CHUNK, 2);
 }
 
 /* I2: what the map was includes where it was. */
@@ -436,8 +407,8 @@ static void test_lost_data_of_an_enlarged_file_falls_back_into_the_pack(void **s
 	uint64_t a, b;
 
 	cf_init(&f);
-	a = small_file(&f, SMALL, 1);
-	b = small_file(&f, SMALL, 7);
+	a = cf_make(&f, SMALL, 1);
+	b = cf_make(&f, SMALL, 7);
 	ok(volume_sync(f.v));
 	cf_close(&f);
 	die_after(&f, enlarge, a);
@@ -448,8 +419,8 @@ static void test_lost_data_of_an_enlarged_file_falls_back_into_the_pack(void **s
 	cf_open(&f);
 	assert_int_equal(atomic_load(&f.v->rolled_back), 1);
 	assert_true(is_packed(&f, a));
-	assert_true(holds(&f, a, SMALL, 1));
-	assert_true(holds(&f, b, SMALL, 7));
+	assert_true(cf_is(&f, a, SMALL, 1));
+	assert_true(cf_is(&f, b, SMALL, 7));
 	ok(volume_sync(f.v));
 	for (unsigned i = 0; i < 100 && blob_files(&f) > 1; i++)
 		usleep(50000);
@@ -469,7 +440,7 @@ static void write_many_and_seal(struct content_fixture *f, uint64_t object)
 		ok(packs_take(f->v, f->store, SMALL, &b, &slot));
 		ok(blob_seal(b, 0, buf, SMALL, &slot, &c));
 	}
-	rewrite(f, object, SMALL, 2);
+	cf_rewrite(f, object, SMALL, 2);
 }
 
 /* Nobody named them; what the crash left is free, and its blocks are counted or given back. */
@@ -481,18 +452,18 @@ static void test_units_orphaned_by_a_crash_are_free_and_counted(void **state)
 
 	cf_init(&f);
 	snprintf(blobs, sizeof(blobs), "%s/blobs", f.dir);
-	a = small_file(&f, SMALL, 1);
+	a = cf_make(&f, SMALL, 1);
 	ok(volume_sync(f.v));
 	cf_close(&f);
 	die_after(&f, write_many_and_seal, a);
 	cf_open(&f);
 	assert_true(f.v->space.used >= cf_du(blobs));
-	assert_true(holds(&f, a, SMALL, 2));
+	assert_true(cf_is(&f, a, SMALL, 2));
 	for (unsigned i = 0; i < 100 && cf_du(blobs) > 4 * BLOB_PAD; i++)
 		usleep(50000);
 	assert_true(cf_du(blobs) <= 4 * BLOB_PAD || f.v->space.used >= cf_du(blobs));
-	assert_true(first_chunk(&f, small_file(&f, SMALL, 3)).slot < 10);
-	assert_true(holds(&f, a, SMALL, 2));
+	assert_true(first_chunk(&f, cf_make(&f, SMALL, 3)).slot < 10);
+	assert_true(cf_is(&f, a, SMALL, 2));
 	cf_done(&f);
 }
 

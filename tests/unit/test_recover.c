@@ -177,7 +177,6 @@ static void test_lost_data_falls_back_whole(void **state)
 static void test_intact_data_stands(void **state)
 {
 	struct content_fixture f;
-	struct file *file;
 	uint64_t object;
 
 	cf_init(&f);
@@ -187,9 +186,7 @@ static void test_intact_data_stands(void **state)
 	cf_open(&f);
 	assert_true(f.v->unclean);
 	assert_int_equal(atomic_load(&f.v->rolled_back), 0);
-	file = cf_file(&f, object);
-	assert_true(cf_holds(file, 3 * CHUNK, 0, 2));
-	file_unref(file, true);
+	assert_true(cf_is(&f, object, 3 * CHUNK, 2));
 	cf_done(&f);
 }
 
@@ -248,9 +245,7 @@ static void test_orphaned_slots_are_punched(void **state)
 		usleep(50000);
 	assert_int_equal(count_blobs(&f), 4 * CHUNK / BLOB_PAD);
 	assert_int_equal(f.v->space.used, 4 * CHUNK);
-	file = cf_file(&f, object);
-	assert_true(cf_holds(file, 4 * CHUNK, 0, 1));
-	file_unref(file, true);
+	assert_true(cf_is(&f, object, 4 * CHUNK, 1));
 	cf_done(&f);
 }
 

@@ -21,32 +21,12 @@ struct rekeyed {
 	struct secret *old_cek, *old_index;
 };
 
-static uint64_t make_file(struct content_fixture *f, size_t len, uint32_t seed)
-{
-	uint64_t object = cf_object(f);
-	struct file *file = cf_file(f, object);
-
-	cf_write(file, len, 0, seed);
-	ok(file_commit(file));
-	file_unref(file, true);
-	return object;
-}
-
-static bool holds(struct content_fixture *f, uint64_t object, size_t len, uint32_t seed)
-{
-	struct file *file = cf_file(f, object);
-	bool same = cf_holds(file, len, 0, seed);
-
-	file_unref(file, true);
-	return same;
-}
-
 static void init(struct rekeyed *t)
 {
 	memset(t, 0, sizeof(*t));
 	cf_init(&t->f);
-	t->large = make_file(&t->f, LARGE, 1);
-	t->small = make_file(&t->f, SMALL, 2);
+	t->large = cf_make(&t->f, LARGE, 1);
+	t->small = cf_make(&t->f, SMALL, 2);
 	ok(keyring_get(t->f.v->keyring, KEYRING_PURPOSE_CEK, CF_STORE_REF, &t->old_cek));
 	ok(keyring_get(t->f.v->keyring, KEYRING_PURPOSE_INDEX, "", &t->old_index));
 }
@@ -211,8 +191,8 @@ static void test_the_old_keys_open_nothing_afterwards(void **state)
 	cf_close(&t.f);
 	assert_false(old_key_opens_index(&t));
 	cf_open(&t.f);
-	assert_true(holds(&t.f, t.large, LARGE, 1));
-	assert_true(holds(&t.f, t.small, SMALL, 2));
+	assert_true(cf_is(&t.f, t.large, LARGE, 1));
+	assert_true(cf_is(&t.f, t.small, SMALL, 2));
 	done(&t);
 }
 
@@ -325,7 +305,7 @@ static void test_a_snapshot_that_shares_slots_is_sealed_anew_too(void **state)
 	ok(file_open_map(t.f.v, map, &snapshot));
 	assert_true(cf_holds(snapshot, LARGE, 0, 1));
 	file_unref(snapshot, false);
-	assert_true(holds(&t.f, t.large, LARGE, 1));
+	assert_true(cf_is(&t.f, t.large, LARGE, 1));
 	done(&t);
 }
 
@@ -404,9 +384,9 @@ static void test_reads_and_writes_go_on(void **state)
 	assert_null(failed);
 	assert_true(w.seed > 1000);
 	assert_int_equal(opened_by_old_cek(&t, &chunks), 0);
-	assert_true(holds(&t.f, t.small, SMALL, 2));
+	assert_true(cf_is(&t.f, t.small, SMALL, 2));
 	cf_reopen(&t.f);
-	assert_true(holds(&t.f, t.small, SMALL, 2));
+	assert_true(cf_is(&t.f, t.small, SMALL, 2));
 	done(&t);
 }
 
@@ -422,7 +402,7 @@ static void test_one_cut_short_goes_on_at_the_next_opening(void **state)
 	cf_open(&t.f);
 	finish(t.f.v);
 	assert_int_equal(opened_by_old_cek(&t, &chunks), 0);
-	assert_true(holds(&t.f, t.large, LARGE, 1));
+	assert_true(cf_is(&t.f, t.large, LARGE, 1));
 	rekey_status(t.f.v, &s);
 	assert_int_equal(s.epoch, 2);
 	done(&t);
@@ -465,7 +445,7 @@ static void test_the_keys_can_be_wrapped_anew_in_the_middle(void **state)
 	finish(t.f.v);
 	assert_int_equal(keyring_entries(t.f.v, &old), 2);
 	assert_int_equal(opened_by_old_cek(&t, &chunks), 0);
-	assert_true(holds(&t.f, t.large, LARGE, 1));
+	assert_true(cf_is(&t.f, t.large, LARGE, 1));
 	done(&t);
 }
 
@@ -489,7 +469,7 @@ static void test_a_lock_in_the_middle_stops_it_and_an_unlock_goes_on(void **stat
 	ok(volume_lock(t.f.v));
 	ok(volume_unlock(t.f.v, &o, &error));
 	assert_int_equal(opened_by_old_cek(&t, &chunks), 0);
-	assert_true(holds(&t.f, t.large, LARGE, 1));
+	assert_true(cf_is(&t.f, t.large, LARGE, 1));
 	done(&t);
 }
 
@@ -518,7 +498,7 @@ static void test_damaged_unsent_content_keeps_the_old_keys(void **state)
 	assert_int_equal(s.damaged, 1);
 	assert_true(s.active);
 	assert_true(keyring_entries(t.f.v, &old) == 4 && old == 2);
-	assert_true(holds(&t.f, t.small, SMALL, 2));
+	assert_true(cf_is(&t.f, t.small, SMALL, 2));
 	done(&t);
 }
 

@@ -154,9 +154,7 @@ static void test_unsent_and_pinned_content_is_not_evicted(void **state)
 	}
 	within_limit(&f);
 	assert_true(is_here(&f, pinned));
-	file = cf_file(&f, unsent);
-	assert_true(cf_holds(file, 4 * MIB, 0, 1));
-	file_unref(file, true);
+	assert_true(cf_is(&f, unsent, 4 * MIB, 1));
 	cf_done(&f);
 }
 
@@ -278,7 +276,6 @@ static void test_evicted_content_can_be_filled_again(void **state)
 {
 	struct content_fixture f;
 	uint64_t object, freed;
-	struct file *file;
 
 	small_volume(&f);
 	object = cf_remote(&f, MIB + 777, ETAG);
@@ -290,9 +287,7 @@ static void test_evicted_content_can_be_filled_again(void **state)
 	assert_int_equal(f.v->space.used, 0);
 	ok(fill(&f, object, MIB + 777, 1));
 	assert_true(is_here(&f, object));
-	file = cf_file(&f, object);
-	assert_true(cf_holds(file, MIB + 777, 0, 1));
-	file_unref(file, true);
+	assert_true(cf_is(&f, object, MIB + 777, 1));
 	cf_done(&f);
 }
 
