@@ -70,17 +70,22 @@ int bytes_to_base64(const uint8_t *in, size_t len, char **out)
 	return 0;
 }
 
+/* clang-format off */
+static const uint8_t base64_values[256] = { /* one more than the digit's value: 0 is no digit */
+	['A'] = 1, ['B'] = 2, ['C'] = 3, ['D'] = 4, ['E'] = 5, ['F'] = 6, ['G'] = 7, ['H'] = 8,
+	['I'] = 9, ['J'] = 10, ['K'] = 11, ['L'] = 12, ['M'] = 13, ['N'] = 14, ['O'] = 15, ['P'] = 16,
+	['Q'] = 17, ['R'] = 18, ['S'] = 19, ['T'] = 20, ['U'] = 21, ['V'] = 22, ['W'] = 23, ['X'] = 24,
+	['Y'] = 25, ['Z'] = 26, ['a'] = 27, ['b'] = 28, ['c'] = 29, ['d'] = 30, ['e'] = 31, ['f'] = 32,
+	['g'] = 33, ['h'] = 34, ['i'] = 35, ['j'] = 36, ['k'] = 37, ['l'] = 38, ['m'] = 39, ['n'] = 40,
+	['o'] = 41, ['p'] = 42, ['q'] = 43, ['r'] = 44, ['s'] = 45, ['t'] = 46, ['u'] = 47, ['v'] = 48,
+	['w'] = 49, ['x'] = 50, ['y'] = 51, ['z'] = 52, ['0'] = 53, ['1'] = 54, ['2'] = 55, ['3'] = 56,
+	['4'] = 57, ['5'] = 58, ['6'] = 59, ['7'] = 60, ['8'] = 61, ['9'] = 62, ['+'] = 63, ['/'] = 64,
+};
+/* clang-format on */
+
 static int base64_value(char c)
 {
-	if (c >= 'A' && c <= 'Z')
-		return c - 'A';
-	if (c >= 'a' && c <= 'z')
-		return c - 'a' + 26;
-	if (c >= '0' && c <= '9')
-		return c - '0' + 52;
-	if (c == '+')
-		return 62;
-	return c == '/' ? 63 : -1;
+	return base64_values[(uint8_t)c] - 1;
 }
 
 /*
@@ -107,23 +112,19 @@ static int base64_check(const char *in, size_t n, size_t *len)
 int bytes_from_base64(const char *in, uint8_t *out, size_t max, size_t *out_len)
 {
 	size_t n = strlen(in), len, done = 0;
-	uint32_t acc = 0;
-	int r;
+	int r = base64_check(in, n, &len);
 
-	r = base64_check(in, n, &len);
 	if (r)
 		return r;
 	if (len > max)
 		return CE_TOO_LARGE;
-	for (size_t i = 0; i < n; i++) {
-		int v = base64_value(in[i]);
+	for (size_t i = 0; i < n; i += 4) {
+		uint32_t group = 0;
 
-		acc = acc << 6 | (uint32_t)(v < 0 ? 0 : v);
-		if (i % 4 != 3)
-			continue;
+		for (size_t j = i; j < i + 4; j++)
+			group = group << 6 | (uint32_t)(in[j] == '=' ? 0 : base64_value(in[j]));
 		for (int shift = 16; shift >= 0 && done < len; shift -= 8)
-			out[done++] = (uint8_t)(acc >> shift);
-		acc = 0;
+			out[done++] = (uint8_t)(group >> shift);
 	}
 	*out_len = len;
 	return 0;

@@ -449,8 +449,10 @@ static size_t on_source(char *buf, size_t size, size_t n, void *arg)
 		return CURL_READFUNC_PAUSE;
 	got = t->call.body ? body_source(t, buf, len, t->sent)
 			   : t->call.source(t->call.arg, buf, len, t->sent);
-	if (got <= 0) {
-		object(t, got ? (int)got : -EIO, "the content to send cannot be read");
+	if (!got)
+		return CURL_READFUNC_PAUSE;
+	if (got < 0) {
+		object(t, (int)got, "the content to send cannot be read");
 		return CURL_READFUNC_ABORT;
 	}
 	t->lanes[UP].granted -= MIN_OF((size_t)got, t->lanes[UP].granted);

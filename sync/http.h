@@ -79,7 +79,8 @@ typedef int http_begin_fn(void *arg, const struct http_answer *a);
 /* 0, negative = end the call, HTTP_PAUSE = not now: again after http_resume. */
 #define HTTP_PAUSE 1
 typedef int http_sink_fn(void *arg, const void *data, size_t len);
-/* Up to `len` bytes of the body from `off`, at least 1 (the end is source_len); else negative. */
+/* Up to `len` bytes of the body from `off` (the end is source_len); negative = end the call, 0 = not now: again after
+ * http_resume. */
 typedef ssize_t http_source_fn(void *arg, void *buf, size_t len, uint64_t off);
 typedef void http_done_fn(void *arg, const struct http_answer *a);
 

@@ -173,7 +173,7 @@ struct origin_ops {
 		void *arg, struct origin_call **out) MUST_CHECK;
 
 	void (*abort)(struct origin_call *call);
-	void (*resume)(struct origin_call *call); /* after a sink said HTTP_PAUSE */
+	void (*resume)(struct origin_call *call); /* after a sink said HTTP_PAUSE, a source 0 */
 };
 
 struct origin {

@@ -34,7 +34,6 @@
 #define BATCH_MAX 512
 #define BATCH_MAX_BYTES (8u << 20)
 #define RATE_BATCH_S 4 /* what a batch takes of a bounded line */
-#define SOURCE_PIECE_BYTES (256u << 10)
 #define OP_OVERHEAD_BYTES 1536 /* of one operation in a batch, without its content; names escaped  \
 				*/
 
@@ -118,11 +117,14 @@ static void send_failed(struct replay_send *send, int code)
 static void on_outcome(void *arg, const struct origin_outcome *outcome)
 {
 	struct replay_send *send = arg;
+	struct replay_op *o = send->ops[0];
 
 	send->call = NULL;
 	count(send, -1);
 	sync_judge(send->s, &outcome->result);
-	replay_settle_judge(send->ops[0], outcome);
+	if (o->upload)
+		o->has_sha256 = upload_sha256(o->upload, o->sha256);
+	replay_settle_judge(o, outcome);
 	replay_settle_start(send);
 }
 
@@ -164,30 +166,19 @@ static ssize_t small_source(void *arg, void *buf, size_t len, uint64_t off)
 	return (ssize_t)len;
 }
 
-/* One bounded piece of the snapshot, hashed on its way: the answer must have this digest. */
 static ssize_t large_source(void *arg, void *buf, size_t len, uint64_t off)
 {
 	struct replay_send *send = arg;
-	struct replay_op *o = send->ops[0];
-	size_t got = 0;
-	int r;
 
-	if (!off) {
-		crypto_hash_sha256_init(&o->hash);
-		o->hashed = 0;
-	}
-	if (off != o->hashed)
-		return -EIO;
-	r = file_read(o->file, buf, MIN_OF(len, SOURCE_PIECE_BYTES), off, &got);
-	if (r)
-		return r;
-	crypto_hash_sha256_update(&o->hash, buf, got);
-	o->hashed += got;
-	if (o->hashed == o->op.size) {
-		crypto_hash_sha256_final(&o->hash, o->sha256);
-		o->has_sha256 = true;
-	}
-	return (ssize_t)got;
+	return upload_source(send->ops[0]->upload, buf, len, off);
+}
+
+static void resume_large(void *arg)
+{
+	struct replay_send *send = arg;
+
+	if (send->call)
+		send->s->origin->ops->resume(send->call);
 }
 
 /* --- one operation --- */
@@ -199,7 +190,13 @@ static int start_one(struct replay_send *send)
 	http_source_fn *source = o->file                    ? large_source
 				 : o->op.size && o->content ? small_source
 							    : NULL;
+	int r = 0;
 
+	if (o->file)
+		r = upload_new(send->s->fill, steal_ptr(&o->file), o->op.size, resume_large, send,
+			&o->upload);
+	if (r)
+		return r;
 	switch (o->op.kind) {
 	case OUTBOX_PUT:
 		return origin->ops->put(origin, &o->op, source, on_outcome, send, &send->call);

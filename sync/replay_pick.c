@@ -32,6 +32,7 @@ void replay_op_free(struct replay_op *o)
 		return;
 	if (o->file)
 		file_unref(o->file, false);
+	upload_free(o->upload);
 	outbox_op_done(&o->op);
 	free(o->content);
 	free(o);

@@ -8,6 +8,7 @@
 #include "cache/file.h"
 #include "cache/outbox.h"
 #include "sync/sync_priv.h"
+#include "sync/upload.h"
 
 #define REPLAY_LARGE_BYTES (256u << 10)
 
@@ -25,9 +26,8 @@ struct replay_op {
 	bool loaded;
 	int load_error;    /* why it cannot be sent */
 	char *content;     /* small ones */
-	struct file *file; /* large ones */
-	crypto_hash_sha256_state hash;
-	uint64_t hashed;
+	struct file *file; /* large ones, until `upload` has it */
+	struct upload *upload;
 	uint8_t sha256[32]; /* of what was sent */
 	bool has_sha256;
 

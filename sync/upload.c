@@ -1,0 +1,200 @@
+#include "sync/upload.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cache/file_reader.h"
+
+#define PIECE_BYTES ((size_t)512 << 10)
+
+struct piece {
+	uint8_t *data;
+	size_t len, sent;
+};
+
+struct upload {
+	struct worker_job job;
+	struct worker *worker;
+	void (*resume)(void *arg);
+	void *arg;
+	uint64_t size, given;
+	struct piece pieces[2];
+	unsigned now; /* the piece that is sent; the other is the one that is read */
+	bool reading; /* the job runs: what follows and the other piece are its own */
+	bool paused;  /* HTTP waits for `resume` */
+	bool again;   /* from the front, when the job has ended */
+	bool orphaned;
+
+	struct file_reader *reader;
+	uint64_t read;
+	bool rewind;
+	int error;
+	uint8_t sha256[32];
+};
+
+static struct upload *upload_of(struct worker_job *j)
+{
+	return (struct upload *)((char *)j - offsetof(struct upload, job));
+}
+
+static int read_piece(struct upload *u)
+{
+	struct piece *p = &u->pieces[!u->now];
+	size_t want = (size_t)MIN_OF(u->size - u->read, (uint64_t)PIECE_BYTES), got = 0;
+	int r = u->rewind ? file_reader_rewind(u->reader) : 0;
+
+	u->rewind = false;
+	if (!r)
+		r = file_reader_next(u->reader, p->data, want, &got);
+	if (!r && got != want)
+		r = -EIO;
+	if (!r && u->read + got == u->size)
+		r = file_reader_sha256(u->reader, u->sha256);
+	if (r)
+		return r;
+	u->read += got;
+	p->len = got;
+	return 0;
+}
+
+static void read_work(struct worker_job *j)
+{
+	struct upload *u = upload_of(j);
+
+	u->error = read_piece(u);
+}
+
+static void free_all(struct upload *u)
+{
+	file_reader_free(u->reader);
+	free(u->pieces[0].data);
+	free(u->pieces[1].data);
+	free(u);
+}
+
+static void start_reading(struct upload *u)
+{
+	if (u->read == u->size || u->error)
+		return;
+	u->reading = true;
+	worker_run(u->worker, &u->job);
+}
+
+static void begin_again(struct upload *u)
+{
+	for (unsigned i = 0; i < 2; i++)
+		u->pieces[i].len = u->pieces[i].sent = 0;
+	u->read = u->given = 0;
+	u->again = false;
+	u->rewind = true;
+	u->error = 0;
+	start_reading(u);
+}
+
+static void read_done(struct worker_job *j, bool dropped)
+{
+	struct upload *u = upload_of(j);
+
+	u->reading = false;
+	if (u->orphaned) {
+		free_all(u);
+		return;
+	}
+	if (dropped)
+		return;
+	if (u->again) {
+		begin_again(u);
+	} else if (u->paused) {
+		u->paused = false;
+		u->resume(u->arg);
+	}
+}
+
+int upload_new(struct worker *w, struct file *f, uint64_t size, void (*resume)(void *arg),
+	void *arg, struct upload **out)
+{
+	struct upload *u = calloc(1, sizeof(*u));
+	int r;
+
+	if (!u) {
+		file_unref(f, false);
+		return -ENOMEM;
+	}
+	r = file_reader_new(f, &u->reader);
+	for (unsigned i = 0; i < 2 && !r; i++) {
+		u->pieces[i].data = malloc(PIECE_BYTES);
+		if (!u->pieces[i].data)
+			r = -ENOMEM;
+	}
+	if (r) {
+		free_all(u);
+		return r;
+	}
+	u->worker = w;
+	u->size = size;
+	u->resume = resume;
+	u->arg = arg;
+	u->job.work = read_work;
+	u->job.done = read_done;
+	start_reading(u);
+	*out = u;
+	return 0;
+}
+
+/* Whether there is something to send: of this piece, or of the next, when that was read. */
+static bool turn(struct upload *u)
+{
+	struct piece *p = &u->pieces[u->now];
+
+	if (p->sent < p->len)
+		return true;
+	if (u->reading || !u->pieces[!u->now].len)
+		return false;
+	p->len = p->sent = 0;
+	u->now = !u->now;
+	start_reading(u);
+	return true;
+}
+
+ssize_t upload_source(struct upload *u, void *buf, size_t len, uint64_t off)
+{
+	struct piece *p;
+
+	if (!off && u->given) {
+		u->again = u->reading;
+		if (!u->again)
+			begin_again(u);
+	}
+	if (u->again || !turn(u)) {
+		if (u->error && !u->reading)
+			return u->error;
+		u->paused = true;
+		return 0;
+	}
+	if (off != u->given)
+		return -EIO;
+	p = &u->pieces[u->now];
+	len = MIN_OF(len, p->len - p->sent);
+	memcpy(buf, p->data + p->sent, len);
+	p->sent += len;
+	u->given += len;
+	return (ssize_t)len;
+}
+
+bool upload_sha256(const struct upload *u, uint8_t out[static 32])
+{
+	if (u->given != u->size || u->again)
+		return false;
+	memcpy(out, u->sha256, sizeof(u->sha256));
+	return true;
+}
+
+void upload_free(struct upload *u)
+{
+	if (!u)
+		return;
+	u->orphaned = true;
+	if (!u->reading)
+		free_all(u);
+}

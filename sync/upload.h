@@ -1,0 +1,29 @@
+/*
+ * The content of one large upload, read and hashed ahead of what is sent.
+ *
+ *     upload_new → upload_source for each piece that HTTP wants → upload_sha256 → upload_free
+ *
+ * Two buffers take turns: while HTTP sends from one, the fill worker reads, opens and hashes the
+ * next piece into the other, so that neither waits for both. When HTTP is faster it pauses and
+ * `resume` is called with the next piece. Threads: the loop's, all of it but for the job.
+ */
+#ifndef CACHET_SYNC_UPLOAD_H
+#define CACHET_SYNC_UPLOAD_H
+
+#include "cache/file.h"
+#include "sync/worker.h"
+
+struct upload;
+
+/* Takes the reference to `f`, also on failure; begins to read. */
+int upload_new(struct worker *w, struct file *f, uint64_t size, void (*resume)(void *arg),
+	void *arg, struct upload **out) MUST_CHECK;
+/* An http_source_fn's work: bytes from `off`, which is where the last ones ended, or 0: all over
+ * again. */
+ssize_t upload_source(struct upload *u, void *buf, size_t len, uint64_t off);
+/* Whether all was sent; then the digest of it. */
+bool upload_sha256(const struct upload *u, uint8_t out[static 32]);
+/* NULL-safe. A piece that is being read frees it when it is. */
+void upload_free(struct upload *u);
+
+#endif
