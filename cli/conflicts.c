@@ -108,10 +108,8 @@ static int run_ls(int argc, char **argv)
 	_cleanup_target_ struct target t = { 0 };
 	struct args args = { 0 };
 	const struct json *list;
-	int first, r = command_parse(&command_conflicts_ls, &args, argc, argv, 0, 1, &first);
+	int r = target_parse(&command_conflicts_ls, &args, argc, argv, &t);
 
-	if (r == COMMAND_GO)
-		r = target_find(&args.common, first < argc ? argv[first] : NULL, &t);
 	if (r == COMMAND_GO)
 		r = ask(&args.common, &t, args.all, &reply);
 	if (r != COMMAND_GO)

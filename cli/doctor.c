@@ -153,10 +153,8 @@ static int run(int argc, char **argv)
 	_cleanup_target_ struct target t = { 0 };
 	struct doctor d = { .list = json_set_array(out, "checks") };
 	struct args args = { 0 };
-	int first, r = command_parse(&command_doctor, &args, argc, argv, 0, 1, &first);
+	int r = target_parse(&command_doctor, &args, argc, argv, &t);
 
-	if (r == COMMAND_GO)
-		r = target_find(&args.common, argc > first ? argv[first] : NULL, &t);
 	if (r != COMMAND_GO)
 		return r;
 	check_swap(&d);

@@ -67,10 +67,8 @@ static int run(int argc, char **argv)
 	_cleanup_target_ struct target target = { 0 };
 	_cleanup_free_ char *error = NULL;
 	struct args args = { 0 };
-	int first, r = command_parse(&command_enroll, &args, argc, argv, 0, 1, &first);
+	int r = target_parse(&command_enroll, &args, argc, argv, &target);
 
-	if (r == COMMAND_GO)
-		r = target_find(&args.common, argc > first ? argv[first] : NULL, &target);
 	if (r != COMMAND_GO)
 		return r;
 	r = enrol(&args, target.config, &error);

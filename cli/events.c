@@ -69,12 +69,10 @@ static int run(int argc, char **argv)
 	_cleanup_json_ struct json *request = json_new_object(), *reply = NULL;
 	_cleanup_target_ struct target t = { 0 };
 	struct args args = { 0 };
-	int first, r = command_parse(&command_events, &args, argc, argv, 0, 1, &first);
+	int r = target_parse(&command_events, &args, argc, argv, &t);
 
 	json_set_string(request, "do", "events");
 	json_set_bool(request, "verify", args.verify);
-	if (r == COMMAND_GO)
-		r = target_find(&args.common, first < argc ? argv[first] : NULL, &t);
 	if (r == COMMAND_GO)
 		r = target_ask(&args.common, &t, request, TARGET_DIRECT, TARGET_TIMEOUT_MS, &reply);
 	if (r != COMMAND_GO)

@@ -140,10 +140,8 @@ static int run(int argc, char **argv)
 {
 	struct args args = { 0 };
 	_cleanup_(export_done) struct export x = { .args = &args, .form.fd = -1 };
-	int first, r = command_parse(&command_journal_export, &args, argc, argv, 0, 1, &first);
+	int r = target_parse(&command_journal_export, &args, argc, argv, &x.target);
 
-	if (r == COMMAND_GO)
-		r = target_find(&args.common, first < argc ? argv[first] : NULL, &x.target);
 	if (r != COMMAND_GO)
 		return r;
 	if (!args.output && !args.common.json)

@@ -55,10 +55,8 @@ static int run_lock(int argc, char **argv)
 	_cleanup_json_ struct json *reply = NULL;
 	_cleanup_target_ struct target t = { 0 };
 	struct command_common args = { 0 };
-	int first, r = command_parse(&command_lock, &args, argc, argv, 0, 1, &first);
+	int r = target_parse(&command_lock, &args, argc, argv, &t);
 
-	if (r == COMMAND_GO)
-		r = target_find(&args, first < argc ? argv[first] : NULL, &t);
 	if (r == COMMAND_GO)
 		r = target_do(&args, &t, "lock", TARGET_DAEMON, &reply);
 	if (r != COMMAND_GO)
@@ -145,10 +143,8 @@ static int run_unlock(int argc, char **argv)
 	_cleanup_json_ struct json *reply = NULL;
 	_cleanup_target_ struct target t = { 0 };
 	struct command_common args = { 0 };
-	int first, r = command_parse(&command_unlock, &args, argc, argv, 0, 1, &first);
+	int r = target_parse(&command_unlock, &args, argc, argv, &t);
 
-	if (r == COMMAND_GO)
-		r = target_find(&args, first < argc ? argv[first] : NULL, &t);
 	if (r != COMMAND_GO)
 		return r;
 	if (passphrase_is_asked(t.config->key_source))

@@ -52,10 +52,8 @@ static int run(int argc, char **argv)
 	_cleanup_json_ struct json *request = json_new_object(), *reply = NULL;
 	_cleanup_target_ struct target t = { 0 };
 	struct args args = { .upload_rate = NOT_SAID, .download_rate = NOT_SAID };
-	int first, r = command_parse(&command_online, &args, argc, argv, 0, 1, &first);
+	int r = target_parse(&command_online, &args, argc, argv, &t);
 
-	if (r == COMMAND_GO)
-		r = target_find(&args.common, first < argc ? argv[first] : NULL, &t);
 	if (r != COMMAND_GO)
 		return r;
 	json_set_string(request, "do", "online");

@@ -34,10 +34,8 @@ static int run(int argc, char **argv)
 	_cleanup_target_ struct target t = { 0 };
 	_cleanup_free_ char *dir = NULL, *error = NULL;
 	struct command_common args = { 0 };
-	int first, r = command_parse(&command_passphrase, &args, argc, argv, 0, 1, &first);
+	int r = target_parse(&command_passphrase, &args, argc, argv, &t);
 
-	if (r == COMMAND_GO)
-		r = target_find(&args, first < argc ? argv[first] : NULL, &t);
 	if (r != COMMAND_GO)
 		return r;
 	r = config_volume_dir(t.config, &dir);

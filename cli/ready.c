@@ -50,10 +50,8 @@ static int run(int argc, char **argv)
 	_cleanup_json_ struct json *request = json_new_object(), *reply = NULL;
 	_cleanup_target_ struct target t = { 0 };
 	struct args args = { 0 };
-	int first, r = command_parse(&command_ready, &args, argc, argv, 0, 1, &first);
+	int r = target_parse(&command_ready, &args, argc, argv, &t);
 
-	if (r == COMMAND_GO)
-		r = target_find(&args.common, first < argc ? argv[first] : NULL, &t);
 	json_set_string(request, "do", "ready");
 	json_set_u64(request, "for_ms", args.for_ms);
 	if (r == COMMAND_GO)

@@ -117,10 +117,8 @@ static int run(int argc, char **argv)
 	_cleanup_target_ struct target t = { 0 };
 	_cleanup_json_ struct json *reply = NULL;
 	struct args args = { 0 };
-	int first, r = command_parse(&command_rekey, &args, argc, argv, 0, 1, &first);
+	int r = target_parse(&command_rekey, &args, argc, argv, &t);
 
-	if (r == COMMAND_GO)
-		r = target_find(&args.common, argc > first ? argv[first] : NULL, &t);
 	if (r == COMMAND_GO)
 		r = ask(&args, &t, !args.status, &reply);
 	if (r == COMMAND_GO && args.wait)

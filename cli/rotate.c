@@ -51,10 +51,8 @@ static int run(int argc, char **argv)
 	_cleanup_json_ struct json *reply = NULL;
 	struct args args = { 0 };
 	const char *kid;
-	int first, r = command_parse(&command_rotate, &args, argc, argv, 0, 1, &first);
+	int r = target_parse(&command_rotate, &args, argc, argv, &target);
 
-	if (r == COMMAND_GO)
-		r = target_find(&args.common, argc > first ? argv[first] : NULL, &target);
 	if (r == COMMAND_GO)
 		r = target_do(&args.common, &target, "rotate", TARGET_DIRECT, &reply);
 	if (r == COMMAND_GO && args.rekey)

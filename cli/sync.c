@@ -48,10 +48,8 @@ static int run(int argc, char **argv)
 	_cleanup_json_ struct json *request = json_new_object(), *reply = NULL;
 	_cleanup_target_ struct target t = { 0 };
 	struct args args = { 0 };
-	int first, r = command_parse(&command_sync, &args, argc, argv, 0, 1, &first);
+	int r = target_parse(&command_sync, &args, argc, argv, &t);
 
-	if (r == COMMAND_GO)
-		r = target_find(&args.common, first < argc ? argv[first] : NULL, &t);
 	if (r == COMMAND_GO && args.allow_deletes)
 		r = target_do(&args.common, &t, "allow-deletes", TARGET_DAEMON, NULL);
 	if (r == COMMAND_GO && args.accept_restored)

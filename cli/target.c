@@ -183,16 +183,21 @@ int target_do(const struct command_common *common, const struct target *t, const
 	return target_ask(common, t, o, how, TARGET_TIMEOUT_MS, reply);
 }
 
+int target_parse(const struct command *c, void *args, int argc, char **argv, struct target *out)
+{
+	int first, r = command_parse(c, args, argc, argv, 0, 1, &first);
+
+	return r == COMMAND_GO ? target_find(args, first < argc ? argv[first] : NULL, out) : r;
+}
+
 int target_run(const struct command *c, int argc, char **argv, const char *request,
 	enum target_how how, void (*print)(const struct json *reply))
 {
 	_cleanup_json_ struct json *reply = NULL;
 	_cleanup_target_ struct target t = { 0 };
 	struct command_common args = { 0 };
-	int first, r = command_parse(c, &args, argc, argv, 0, 1, &first);
+	int r = target_parse(c, &args, argc, argv, &t);
 
-	if (r == COMMAND_GO)
-		r = target_find(&args, first < argc ? argv[first] : NULL, &t);
 	if (r == COMMAND_GO)
 		r = target_do(&args, &t, request, how, &reply);
 	if (r != COMMAND_GO)

@@ -33,6 +33,10 @@ int target_find(
 int target_find_path(
 	const struct command_common *common, const char *path, struct target *out) MUST_CHECK;
 
+/* For a verb of at most one word, the volume; `args` as command_parse takes it. */
+int target_parse(
+	const struct command *c, void *args, int argc, char **argv, struct target *out) MUST_CHECK;
+
 enum target_how {
 	TARGET_DIRECT, /* without a daemon the volume is opened */
 	TARGET_DAEMON, /* without a daemon: EXIT_CODE_NOT_MOUNTED */

@@ -53,10 +53,8 @@ static int run(int argc, char **argv)
 	_cleanup_target_ struct target t = { 0 };
 	_cleanup_free_ char *error = NULL;
 	struct args args = { 0 };
-	int first, r = command_parse(&command_token, &args, argc, argv, 0, 1, &first);
+	int r = target_parse(&command_token, &args, argc, argv, &t);
 
-	if (r == COMMAND_GO)
-		r = target_find(&args.common, argc > first ? argv[first] : NULL, &t);
 	if (r != COMMAND_GO)
 		return r;
 	r = set(&args, t.config, &error);

@@ -121,10 +121,8 @@ static int run(int argc, char **argv)
 	_cleanup_target_ struct target t = { 0 };
 	struct command_common args = { 0 };
 	struct sum s = { 0 };
-	int first, r = command_parse(&command_verify, &args, argc, argv, 0, 1, &first);
+	int r = target_parse(&command_verify, &args, argc, argv, &t);
 
-	if (r == COMMAND_GO)
-		r = target_find(&args, first < argc ? argv[first] : NULL, &t);
 	if (r == COMMAND_GO)
 		r = verify_all(&args, &t, &s);
 	if (r != COMMAND_GO)

@@ -109,9 +109,7 @@ static int run(int argc, char **argv)
 {
 	_cleanup_target_ struct target t = { 0 };
 	struct command_common args = { 0 };
-	int first, r = command_parse(&command_watch, &args, argc, argv, 0, 1, &first);
+	int r = target_parse(&command_watch, &args, argc, argv, &t);
 
-	if (r == COMMAND_GO)
-		r = target_find(&args, first < argc ? argv[first] : NULL, &t);
 	return r == COMMAND_GO ? follow(&args, &t) : r;
 }
