@@ -36,14 +36,16 @@ static int missing_run(struct file *f, uint64_t from, uint64_t end, uint64_t max
 	return r;
 }
 
+/* A hard link is one record for each name, and each has its own ETag: the map's is one of theirs.
+ */
 static int take_rid(void *arg, const struct name_row *n, const struct object_row *o)
 {
 	struct file_range *range = arg;
+	bool fits = range->etag[0] && !strcmp(n->etag.text, range->etag);
 
-	if (!n->rid.text[0])
-		return 0;
-	memcpy(range->rid, n->rid.text, sizeof(range->rid));
-	return 1;
+	if (n->rid.text[0] && (fits || !range->rid[0]))
+		memcpy(range->rid, n->rid.text, sizeof(range->rid));
+	return fits;
 }
 
 /* What a request for the range must name. */
@@ -54,12 +56,14 @@ static int name_range(struct file *f, struct file_range *range)
 
 	db_read(f->v->db);
 	r = content_map_get(f->v->db, f->map, &m);
-	if (!r)
+	if (!r) {
+		memcpy(range->etag, m.etag.text, sizeof(range->etag));
+		range->rid[0] = 0;
 		r = name_each_of(f->v->db, f->object, take_rid, range);
+	}
 	db_unlock(f->v->db);
 	if (r < 0)
 		return r;
-	memcpy(range->etag, m.etag.text, sizeof(range->etag));
 	range->store = f->store;
 	return 0;
 }

@@ -203,7 +203,7 @@ int settle_no_parent(struct settle *s)
 
 	if (!s->name.id)
 		return deleted_since(s, NULL);
-	if (s->op.attempts > NO_PARENT_TRIES || !strcmp(s->op.r_parent.text, "root"))
+	if (!strcmp(s->op.r_parent.text, "root"))
 		return refuse(s);
 	r = tree_row_rid(s->v, s->name.store, s->name.parent, &rid);
 	if (r)
@@ -216,11 +216,14 @@ int settle_no_parent(struct settle *s)
 		fold_row_place(&s->op, &rid, &s->name.name);
 		return r ? r : op_update(s->v->db, &s->op);
 	}
-	r = try_again(s);
-	if (!r)
-		r = tree_row_name_of(s->v, s->name.parent, &parent);
+	r = tree_row_name_of(s->v, s->name.parent, &parent);
 	if (!r)
 		r = object_get(s->v->db, parent.object, &dir);
+	/* Attempts that failed on the way count, too: they alone are no reason. */
+	if (!r && said_before && !parent.etag.text[0] && s->op.attempts > NO_PARENT_TRIES)
+		return refuse(s);
+	if (!r)
+		r = try_again(s);
 	if (r || !parent.etag.text[0] || !said_before)
 		return r;
 	return remote_park_revive(&s->pass, &parent, &dir);

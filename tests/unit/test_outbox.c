@@ -2,6 +2,7 @@
 #include "origin_model.h"
 
 #include "cache/merge.h"
+#include "cache/space.h"
 
 #define NOW (clock_wall_ns() / NS_PER_MS)
 
@@ -564,13 +565,68 @@ static void a_directory_deleted_there_is_made_again_for_unsent_work(void **state
 	om_free(m);
 }
 
+/* A line that loses much is no reason to give up: what counts is that the directory is made again.
+ */
+static void many_attempts_do_not_refuse_work_in_a_deleted_directory(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct origin_model *m = om_new(1);
+	uint64_t cursor = 0;
+	struct batch b;
+
+	ok(tf_mkdir(f, "d"));
+	om_sync(f, m, &cursor, 10);
+	om_delete(m, om_at(m, "root", "d"), NULL);
+	ok(tf_write(f, "d/a", "work"));
+	for (int i = 0; i < 30; i++) {
+		next(f, &b);
+		ok(outbox_begin(f->v, b.ops, b.n));
+		ok(outbox_retry(f->v, b.ops[0].seq, 0, 0, "lost"));
+		done(&b);
+	}
+	for (int i = 0; i < 10; i++)
+		om_push_once(f, m, 10);
+	om_sync(f, m, &cursor, 10);
+	om_compare(f, m);
+	assert_int_not_equal(tf_at(f, "d/a"), 0);
+	om_free(m);
+}
+
+/* Each name is a record with an ETag of its own; a request names one of them and its ETag. */
+static void a_hard_link_is_fetched_by_the_name_its_etag_belongs_to(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct origin_model *m = om_new(1);
+	uint64_t cursor = 0, bytes = 0;
+	struct file_range range;
+	const struct om_record *r;
+	struct tree_attr a;
+	struct file *file;
+
+	ok(tf_write(f, "a", "content"));
+	ok(tree_link(f->v, tf_at(f, "a"), f->root, "b", &a));
+	om_sync(f, m, &cursor, 10);
+	ok(volume_sync(f->v));
+	ok(space_drop(f->v, a.object, &bytes));
+	ok(file_open(f->v, a.object, a.version, false, &file));
+	ok(file_missing(file, 0, UINT64_MAX, UINT64_MAX, &range));
+	file_unref(file, false);
+	r = om_at(m, "root", "a");
+	if (strcmp(r->r.id, range.rid))
+		r = om_at(m, "root", "b");
+	assert_string_equal(r->r.id, range.rid);
+	assert_string_equal(r->r.etag, range.etag);
+	om_free(m);
+}
+
 static int count_created(void *arg, const struct outbox_conflict *c)
 {
 	*(unsigned *)arg += !strcmp(c->kind, "create-create");
 	return 0;
 }
 
-/* The name that is there counts; the other file is kept under a conflict name, at the origin too. */
+/* The name that is there counts; the other file is kept under a conflict name, at the origin too.
+ */
 static void names_that_an_origin_folds_become_two(void **state)
 {
 	struct tree_fixture *f = *state;
@@ -647,7 +703,8 @@ static void a_name_an_origin_cannot_have_waits_for_another(void **state)
 	om_free(m);
 }
 
-/* The directory gives way to a file of that name and is queued anew; what lies in it was sent with it. */
+/* The directory gives way to a file of that name and is queued anew; what lies in it was sent with
+ * it. */
 static void what_is_in_flight_does_not_overtake_its_directory(void **state)
 {
 	struct tree_fixture *f = *state;
@@ -709,6 +766,8 @@ int main(void)
 		tf_test(an_old_refusal_does_not_bring_back_what_is_gone),
 		tf_test(a_symlink_in_the_way_waits_for_its_target),
 		tf_test(a_directory_deleted_there_is_made_again_for_unsent_work),
+		tf_test(many_attempts_do_not_refuse_work_in_a_deleted_directory),
+		tf_test(a_hard_link_is_fetched_by_the_name_its_etag_belongs_to),
 		tf_test(what_is_in_flight_does_not_overtake_its_directory),
 		tf_test(names_that_an_origin_folds_become_two),
 		tf_test(a_folded_name_made_on_both_sides_is_not_adopted),
