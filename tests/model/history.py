@@ -5,13 +5,16 @@ The devices are tests/tools/sync_shell (the daemon's own code without a mount), 
 and the server stands a fault proxy. Operations and faults are drawn from the seed, by name and not by what is there, so a
 seed is one script; threads and the network make its interleavings, so a violation may need a few tries to come again.
 
-Every content is a word used once. A word is *live* while nobody who saw it replaced or deleted it. At the end:
+Every content is a word used once, or a JSON object whose members are such words. Each device has a rule for conflicts: none, merge, ours,
+theirs. A word is *live* while nobody who saw it replaced or deleted it. At the end:
 
  1. the server's state is that of the acknowledged changes, each once, in order, each based on the one before (ledger.py);
  2. all devices have the server's tree; nothing is left in a journal or refused;
  3. every live word is somewhere (no lost update), and none is two versions mixed;
  4. no overwritten word comes back (no resurrection);
- 5. a conflict copy is in every tree and in its device's list; alone, a device has no conflicts and its tree is what its
+ 5. a member of a JSON object that was replaced is nowhere, unless a conflict kept two files;
+ 6. a rule that lets one side go (ours, theirs) lost no more than its conflicts' words;
+ 7. a conflict copy is in every tree and in its device's list; alone, a device has no conflicts and its tree is what its
     user made.
 """
 import hashlib
@@ -36,7 +39,10 @@ from proxy import FAULTS, Proxy  # noqa: E402
 ANSWER_S = 60
 SETTLE_S = 15
 AGREE_S = 5
-SIZES = (0, 7, 200, 3000, 70000, 300000)
+SIZES = (0, 7, 200, 3000, 70000, 300000) * 3 + (1500000,)
+RULES = ("none", "none", "merge", "merge", "merge", "ours", "theirs")
+MEMBERS = ("a", "b", "c", "d")
+WORDS = re.compile(r"\bw\d+\b")
 COPY = re.compile(r"\(conflict (d\d+) ")
 
 
@@ -49,7 +55,8 @@ class Device:
         self.h, self.name = history, f"d{number}"
         self.proxy = Proxy(history.server.port, history.random.random()).start()
         if history.rewrite:
-            self.proxy.rewrite = history.rewrite
+            self.proxy.rewrite, self.proxy.tells_rewritten = history.rewrite
+        self.rule = history.random.choice(RULES)
         self.dir = history.dir / self.name
         self.log = open(history.dir / (self.name + ".log"), "ab")
         self.read = 0
@@ -57,8 +64,8 @@ class Device:
 
     def start(self):
         env = dict(os.environ, CACHET_SHELL_HOST=self.name, CACHET_SHELL_DEBOUNCE_MS="10", CACHET_SHELL_PROBE_MS="200")
-        if self.h.merges:  # bases are kept; the contents are no JSON, so that both sides must stay
-            env["CACHET_SHELL_MERGE"] = "1"
+        if self.rule != "none":
+            env["CACHET_SHELL_MERGE"] = self.rule
         self.p = subprocess.Popen([self.h.tools + "/sync_shell", str(self.dir), f"http://127.0.0.1:{self.proxy.port}",
                                    self.h.server.token], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, env=env)
         self.rest = b""
@@ -122,16 +129,17 @@ class History:
     def __init__(self, seed, devices, steps, directory, tools, plant=None, verbose=False):
         self.seed, self.steps, self.tools, self.verbose = seed, steps, tools, verbose
         self.random = random.Random(seed)
-        self.merges = seed % 2 == 1
         self.dir = pathlib.Path(directory)
         self.store = "main"
         bug = PLANTS[plant]() if plant else None
-        self.rewrite = bug and (lambda request: _each_op(request, bug))
+        self.rewrite = bug and (lambda request: _each_op(request, bug), PLANTED_SEEN[plant])
         self.server = server_fixtures.Server(self.dir / "server")
         self.server.start()
         self.devices = []
         self.ledger = Ledger()
         self.live, self.linked = set(), set()
+        self.members, self.members_linked = set(), False  # words in JSON objects
+        self.unread = []  # ETags of what was destroyed and nobody has told the content of yet
         self.by_sha = {}
         self.words = 0
         self.server_kills = self.device_kills = self.partitions = self.done = 0
@@ -149,7 +157,7 @@ class History:
     # --- what a user does ---
 
     def path(self):
-        names, dirs = ("a", "b", "c", "e.txt"), ("", "", "x/", "y/", "x/z/", "c/")
+        names, dirs = ("a", "b", "c", "e.txt", "j.json"), ("", "", "x/", "y/", "x/z/", "c/")
         return f"{self.store}/{self.random.choice(dirs)}{self.random.choice(names)}"
 
     def folder(self):
@@ -160,11 +168,21 @@ class History:
 
     def command(self):
         """(line, the word it makes or None)"""
-        what = self.random.choice(("write",) * 8 + ("mkdir",) * 4 + ("unlink",) * 3 + ("rename",) * 5 +
-                                  ("exchange", "exchange", "rmdir", "rmdir", "link", "chmod", "ln"))
+        what = self.random.choice(("write",) * 8 + ("mkdir",) * 4 + ("unlink",) * 3 + ("rename",) * 5 + ("jset",) * 6 + ("peek",) * 2 +
+                                  ("exchange", "exchange", "rmdir", "rmdir", "link", "chmod", "chmod", "ln", "trim", "evict"))
         if what == "write":
             self.words += 1
             return f"write {self.path()} w{self.words} {self.random.choice(SIZES)}", f"w{self.words}"
+        if what == "jset":
+            self.words += 1
+            where = self.random.choice(("", "", "x/", "x/z/")) + "j.json"
+            return f"jset {self.store}/{where} {self.random.choice(MEMBERS)} w{self.words}", f"w{self.words}"
+        if what == "peek":
+            return f"peek {self.path()} {self.random.choice((0, 100, 65536, 200000, 1000000))} {self.random.choice((50, 70000))}", None
+        if what == "trim":
+            return f"trim {self.path()} {self.random.choice((7, 200, 3000, 70000))}", None
+        if what == "evict":
+            return f"evict {self.store}", None
         if what == "unlink":
             return f"unlink {self.path()}", None
         if what in ("mkdir", "rmdir"):
@@ -180,13 +198,25 @@ class History:
         words = line.split(" ")
         if not out.startswith("ok"):
             return
+        said = out[2:].strip()
+        if words[0] == "peek":
+            if said != "-" and said not in self.by_sha.values():
+                raise Violation(f"{line} reads {said}")
+            return
+        if words[0] == "evict":
+            return
         self.done += 1
-        if words[0] in ("write", "unlink", "rename"):
-            self.drop(out[2:].strip())
-        if words[0] == "link":
-            self.linked.update(self.by_sha.values())  # a link of what another device has replaced may come later
-        if words[0] == "write" and int(words[3]):
+        if words[0] in ("write", "unlink", "rename", "jset"):
+            self.drop(said)
+        if words[0] == "trim":
+            self.register(said, int(words[2]))
+        if words[0] == "link":  # a link of what another device has replaced may come later
+            self.linked.update(self.by_sha.values())
+            self.members_linked = True
+        if words[0] == "write" and int(words[3]) or words[0] == "jset":
             self.live.add(word)
+        if words[0] == "jset":
+            self.members.add(word)
 
     def register(self, word, size):
         unit = word.encode() + b";"
@@ -194,18 +224,20 @@ class History:
         self.by_sha[hashlib.sha256(data).hexdigest()] = word
 
     def drop(self, old):
-        word = None
         if old.startswith("="):
-            word = old[1:]
+            self.live.difference_update(WORDS.findall(old))
         elif old.startswith("@"):
-            self.collect()
-            word = self.by_sha.get(self.ledger.etags.get(old[1:]))
-        self.live.discard(word)
+            self.unread.append(old[1:])
+
+    def drop_unread(self):
+        for etag in self.unread:
+            sha = self.ledger.etags.get(etag)
+            self.live.difference_update(WORDS.findall(self.by_sha.get(sha) or self.ledger.texts.get(sha) or ""))
 
     def operate(self):
         d = self.random.choice(self.devices)
         line, word = self.command()
-        if word:
+        if line.startswith("write"):
             self.register(word, int(line.split(" ")[3]))
         if self.random.random() < 0.05:
             self.kill_while_writing(d)
@@ -292,6 +324,16 @@ class History:
                 raise Violation("it does not settle: " + " | ".join(
                     f"{d.name} {d('status')} {d('counts')} {d('journal')}" for d in self.devices))
 
+    def whole_tree(self, d):
+        """With the contents that have to be fetched."""
+        end = time.monotonic() + SETTLE_S
+        while True:
+            tree = d.tree()
+            if all(" " not in word or word[0] == "{" for _, _, word in tree.values()) or time.monotonic() > end:
+                return tree
+            d("poke")
+            time.sleep(0.05)
+
     def server_seq(self):
         c = self.server.client(store=self.store)
         try:
@@ -299,6 +341,17 @@ class History:
         finally:
             c.close()
         return int(cursor.split(".")[1])
+
+    def json_text(self, record):
+        c = self.server.client(store=self.store)
+        try:
+            text = c.get(record["id"]).body.decode()
+            words = json.loads(text).values()
+        except ValueError:
+            return "UNKNOWN"
+        finally:
+            c.close()
+        return text if all(w in self.members for w in words) else "UNKNOWN"
 
     def server_tree(self):
         out = {}
@@ -310,7 +363,7 @@ class History:
                     raise Violation("the server's tree has a loop")
             word = "-"
             if r["kind"] == "file" and r["size"]:
-                word = self.by_sha.get(r["sha256"], "UNKNOWN")
+                word = self.by_sha.get(r["sha256"]) or self.json_text(r)
             elif r["kind"] == "symlink":
                 word = "over/there"
             out[path] = (r["kind"], "0" if r["kind"] == "symlink" else f"{r['mode']:o}", word)
@@ -330,32 +383,41 @@ class History:
             if mine != tree:
                 raise Violation(f"{d.name} has not the server's tree:\n    only here {sorted(set(mine.items()) - set(tree.items()))}"
                                 f"\n    only there {sorted(set(tree.items()) - set(mine.items()))}")
-        words = {t[2] for t in tree.values()}
-        if "TORN" in words or "UNKNOWN" in words:
+        contents = {t[2] for t in tree.values()}
+        if "TORN" in contents or "UNKNOWN" in contents:
             raise Violation(f"a content that nobody wrote: {tree}")
-        lost = self.live - words
-        if lost:
-            raise Violation(f"lost: {sorted(lost)}; the tree is {tree}")
+        words = {w for t in contents for w in WORDS.findall(t)}
+        self.drop_unread()
+        self.check_conflicts(tree)
+        self.check_lost(self.live - words, tree)
         self.ledger.check(self.final, seq, self.server_kills > 0)
         for sha, word in self.by_sha.items():
             if word in words and word not in self.live and word not in self.linked and not self.server_kills:
                 back = self.ledger.resurrected(sha)
                 if back:
                     self.ledger.fault(f"{word} came back: {back}")
-        self.check_conflicts(tree)
+        if self.merged_only and not self.members_linked and (words & self.members) - self.live:
+            self.ledger.fault(f"members came back: {(words & self.members) - self.live}; the tree is {tree}")
         if self.ledger.faults:
             raise Violation("; ".join(self.ledger.faults[:5]))
 
+    def check_lost(self, lost, tree):
+        let_go = self.outcomes.count("ours") + self.outcomes.count("theirs")
+        if len(lost - self.members) > let_go or len(lost & self.members) > let_go * len(MEMBERS):
+            raise Violation(f"lost: {sorted(lost)}, rules let {let_go} go; the tree is {tree}")
+
     def check_conflicts(self, tree):
         lists = {d.name: d.ok("conflicts") for d in self.devices}
+        self.outcomes = [o for d in self.devices for o in re.findall(r"\|([a-z]+)\]", d.ok("settled"))]
+        self.merged_only = set(self.outcomes) <= {"merged"}
         for path in tree:
             copy = COPY.search(path.rsplit("/", 1)[-1])
             if copy and path.rsplit("/", 1)[-1] not in lists.get(copy.group(1), ""):
                 raise Violation(f"{path} is in no list of conflicts: {lists}")
         if len(self.devices) > 1:
             return
-        if any(lists.values()):
-            raise Violation(f"a device alone has conflicts: {lists}")
+        if self.outcomes:
+            raise Violation(f"a device alone has conflicts: {lists} {self.outcomes}")
         if self.mine is not None and self.mine != tree:
             raise Violation(f"a device alone has not what its user made: {sorted(set(self.mine.items()) ^ set(tree.items()))}")
 
@@ -385,7 +447,7 @@ class History:
         for d in self.devices:
             d.proxy.heal()
         if len(self.devices) == 1:
-            self.mine = self.devices[0].tree()
+            self.mine = self.whole_tree(self.devices[0])
         self.settle()
         self.check()
         for d in self.devices:
@@ -452,6 +514,8 @@ def _forget_keys():
 
 
 PLANTS = {"if-match": lambda: _drop_if_match, "key": _forget_keys}
+# Whether the model sees what was made of a request: never the missing precondition, which alone would betray the bug, not what it does.
+PLANTED_SEEN = {"if-match": False, "key": True}
 
 
 def run_one(seed, devices, steps, tools, plant=None, verbose=False):

@@ -30,6 +30,7 @@ def _single(request):
         op.update(json.loads(request.body))
     if request.method == "PUT":
         op["sha256"] = hashlib.sha256(request.body).hexdigest()
+        op["text"] = request.body
         for header, name in (("Cachet-Parent", "parent"), ("Cachet-Kind", "kind")):
             if h(header):
                 op[name] = h(header)
@@ -48,7 +49,8 @@ def operations(exchange):
     for op, result in zip(json.loads(exchange.request.body)["ops"], answer.get("results", [])):
         op.setdefault("if_match", None)
         if op["op"] == "put":
-            op["sha256"] = hashlib.sha256(base64.b64decode(op.get("content", ""))).hexdigest()
+            op["text"] = base64.b64decode(op.get("content", ""))
+            op["sha256"] = hashlib.sha256(op["text"]).hexdigest()
         out.append((op, result["status"], result.get("record", {}) if "record" in result else result))
         if "record" in result:
             out[-1][2].update({k: result[k] for k in ("replaced", "swapped") if k in result})
@@ -61,6 +63,7 @@ class Ledger:
         self.by_key = {}
         self.echoes = {}   # seq -> key, from feeds
         self.etags = {}    # etag -> sha256
+        self.texts = {}    # sha256 -> a JSON text that was sent
         self.faults = []
         self.conflicts = 0
 
@@ -70,6 +73,9 @@ class Ledger:
     def read(self, client, exchange):
         if exchange.request.mutates:
             for op, status, answer in operations(exchange):
+                text = op.pop("text", b"")
+                if text[:1] == b"{":
+                    self.texts[op["sha256"]] = text.decode()
                 if 200 <= status < 300:
                     self._applied(client, op, answer)
                 self.conflicts += status in (409, 412)

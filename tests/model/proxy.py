@@ -19,7 +19,8 @@ that `p.wants(request)` names. `p.partition(how)` cuts the line altogether (how:
     hole        nothing comes back for a while
 
 `p.seen` has every request that reached the server, with the answer it gave, whoever heard it: `Exchange` objects in the order
-of the answers. `p.rewrite`, if set, changes a request before it is passed on: a place to plant bugs in.
+of the answers. `p.rewrite`, if set, changes a request before it is passed on: a place to plant bugs in. `seen` then has the request as it
+came, or with `p.tells_rewritten` as it was passed on.
 """
 import asyncio
 import random
@@ -95,7 +96,7 @@ class Proxy:
         self.random = random.Random(seed)
         self.rules, self.next_faults, self.seen = [], [], []
         self.wants = lambda request: True
-        self.rewrite = None
+        self.rewrite, self.tells_rewritten = None, False
         self.cut = None
         self.hits = {}
         self.tasks = set()
@@ -188,7 +189,7 @@ class Proxy:
             body = b"" if bare else await asyncio.wait_for(read_body(reader, head[1], True), LINE_S)
         finally:
             writer.transport.abort()
-        exchange = Exchange(request, status, head[1], body)
+        exchange = Exchange(sent if self.tells_rewritten else request, status, head[1], body)
         self.seen.append(exchange)
         return self._print(exchange, bare), exchange
 

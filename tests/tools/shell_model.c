@@ -10,7 +10,10 @@
 
 #include "base/error.h"
 #include "cache/file.h"
+#include "cache/space.h"
 #include "cache/tree.h"
+#include "cache/volume.h"
+#include "cache/walk.h"
 
 #define DEADLINE_MS 10000
 #define EXCHANGE 2
@@ -36,12 +39,14 @@ static int place(const char *path, uint64_t *parent, const char **name)
 	return 0;
 }
 
-/* One word of a content as it must be; "TORN" of any other. */
+/* One word of a content as it must be; "TORN" of any other. A JSON text is its own word. */
 static const char *word_of(size_t len)
 {
 	size_t word;
 
 	buf[len] = 0;
+	if (*buf == '{')
+		return strpbrk((char *)buf, "\t\r\n") ? "TORN" : (char *)buf;
 	word = strcspn((char *)buf, ";");
 	for (size_t i = 0; i < len; i++)
 		if (buf[i] != (i % (word + 1) == word ? ';' : buf[i % (word + 1)]))
@@ -104,24 +109,32 @@ static int fill(struct file *f, const char *word, size_t bytes)
 	return bytes ? file_write(f, buf, bytes, 0) : 0;
 }
 
-static int do_write(const char *path, const char *word, size_t bytes, char *text, size_t size)
+/* The file under `path`, open for writing. */
+static int open_writer(const char *path, bool make, struct file **f, bool *fresh)
 {
 	const struct tree_cred cred = { getuid(), getgid() };
 	struct tree_attr a;
-	struct file *f;
 	const char *name;
 	uint64_t parent;
-	bool fresh;
 	int r = place(path, &parent, &name);
 
 	if (r)
 		return r;
-	r = tree_mknod(v, parent, name, S_IFREG | 0644, 0, &cred, &a);
-	fresh = !r;
+	r = make ? tree_mknod(v, parent, name, S_IFREG | 0644, 0, &cred, &a) : -EEXIST;
+	*fresh = !r;
 	if (r == -EEXIST)
 		r = tree_lookup(v, parent, name, &a);
 	if (!r)
-		r = S_ISREG(a.mode) ? file_open(v, a.object, a.version, true, &f) : -EISDIR;
+		r = S_ISREG(a.mode) ? file_open(v, a.object, a.version, true, f) : -EISDIR;
+	return r;
+}
+
+static int do_write(const char *path, const char *word, size_t bytes, char *text, size_t size)
+{
+	struct file *f;
+	bool fresh;
+	int r = open_writer(path, true, &f, &fresh);
+
 	if (r)
 		return r;
 	r = fresh ? 0 : destroyed(f, text, size);
@@ -133,6 +146,139 @@ static int do_write(const char *path, const char *word, size_t bytes, char *text
 		r = file_commit(f);
 	file_unref(f, true);
 	return r;
+}
+
+/* All of it is here and its word read. */
+static int complete(struct file *f, const char **word)
+{
+	int r = read_word(f, word);
+
+	if (r == CE_ABSENT)
+		r = sync_fetch(s, f, 0, UINT64_MAX, DEADLINE_MS, NULL);
+	return r ? r : read_word(f, word);
+}
+
+/* {"a":"w1","b":"w2"}: `field` becomes `word`; what it was goes to `text`. */
+static int json_with(
+	const char *old, const char *field, const char *word, char *out, char *text, size_t size)
+{
+	const char *at, *end;
+	char name[64];
+
+	if (*old && *old != '{')
+		return -EINVAL;
+	snprintf(name, sizeof(name), "\"%s\":\"", field);
+	at = strstr(old, name);
+	if (!at) {
+		snprintf(out, size, "%.*s%s%s%s\"}", *old ? (int)strlen(old) - 1 : 0, old,
+			*old ? "," : "{", name, word);
+		return 0;
+	}
+	at += strlen(name);
+	end = strchrnul(at, '"');
+	snprintf(text, size, "=%.*s", (int)(end - at), at);
+	snprintf(out, size, "%.*s%s%s", (int)(at - old), old, word, end);
+	return 0;
+}
+
+static int do_jset(const char *path, const char *field, const char *word, char *text, size_t size)
+{
+	char made[4096];
+	const char *old = "";
+	struct file *f;
+	bool fresh;
+	int r = open_writer(path, true, &f, &fresh);
+
+	if (r)
+		return r;
+	if (!fresh)
+		r = complete(f, &old);
+	if (!r)
+		r = json_with(old, field, word, made, text, MIN_OF(size, sizeof(made)));
+	if (!r)
+		r = file_truncate(f, 0);
+	if (!r)
+		r = file_write(f, made, strlen(made), 0);
+	if (!r)
+		r = file_commit(f);
+	file_unref(f, true);
+	return r;
+}
+
+/* Shorter, the same word. */
+static int do_trim(const char *path, size_t bytes, char *text, size_t size)
+{
+	const char *word;
+	struct file *f;
+	bool fresh;
+	int r = open_writer(path, false, &f, &fresh);
+
+	if (r)
+		return r;
+	r = complete(f, &word);
+	if (!r && (*word == '{' || file_size(f) <= bytes))
+		r = -EINVAL;
+	if (!r) {
+		snprintf(text, size, "%.64s", word);
+		r = file_truncate(f, bytes);
+	}
+	if (!r)
+		r = file_commit(f);
+	file_unref(f, true);
+	return r;
+}
+
+/* A part is read and only what it needs fetched; its word. */
+static int do_peek(const char *path, uint64_t off, size_t len, char *text, size_t size)
+{
+	struct tree_attr a;
+	const char *word, *at, *end;
+	struct file *f;
+	size_t got = 0;
+	int r = tree_resolve(v, path, &a);
+
+	if (r || !S_ISREG(a.mode))
+		return r ? r : -EISDIR;
+	r = file_open(v, a.object, a.version, false, &f);
+	if (r)
+		return r;
+	len = MIN_OF(len, CONTENT_MAX);
+	r = file_read(f, buf, len, off, &got);
+	if (r == CE_ABSENT)
+		r = sync_fetch(s, f, off, len, DEADLINE_MS, NULL);
+	if (!r)
+		r = file_read(f, buf, len, off, &got);
+	file_unref(f, false);
+	if (r)
+		return r;
+	at = memchr(buf, ';', got);
+	end = at ? memchr(at + 1, ';', got - (size_t)(at + 1 - (char *)buf)) : NULL;
+	if (*buf == '{' || !end)
+		return 0;
+	/* From a word's start on it is as a whole file must be. */
+	got -= (size_t)(at + 1 - (char *)buf);
+	memmove(buf, at + 1, got);
+	word = word_of(got);
+	snprintf(text, size, "%.64s", word);
+	return 0;
+}
+
+static int evict_one(void *arg, const struct walk_file *f)
+{
+	uint64_t bytes = 0;
+	int r = space_drop(v, f->object, &bytes);
+
+	return r == -EBUSY || r == -ENOENT ? 0 : r;
+}
+
+/* Nothing stays here that the server can give again. */
+static int do_evict(const char *pattern)
+{
+	int r = volume_sync(v);
+
+	if (!r)
+		r = walk_pattern(v, pattern, evict_one, NULL, NULL);
+	return r ? r : space_dropped(v);
 }
 
 static int do_unlink(const char *path, char *text, size_t size)
@@ -298,6 +444,15 @@ int shell_model_run(struct volume *volume, struct sync *sync, char **w)
 	if (!strcmp(w[0], "write"))
 		r = do_write(w[1], w[2], MIN_OF(strtoul(w[3], NULL, 10), CONTENT_MAX), text,
 			sizeof(text));
+	else if (!strcmp(w[0], "jset"))
+		r = do_jset(w[1], w[2], w[3], text, sizeof(text));
+	else if (!strcmp(w[0], "trim"))
+		r = do_trim(w[1], strtoul(w[2], NULL, 10), text, sizeof(text));
+	else if (!strcmp(w[0], "peek"))
+		r = do_peek(w[1], strtoull(w[2], NULL, 10), strtoul(w[3], NULL, 10), text,
+			sizeof(text));
+	else if (!strcmp(w[0], "evict"))
+		r = do_evict(w[1] ? w[1] : "");
 	else if (!strcmp(w[0], "unlink"))
 		r = do_unlink(w[1], text, sizeof(text));
 	else if (!strcmp(w[0], "rename"))

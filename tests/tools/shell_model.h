@@ -5,6 +5,10 @@
  * for none.
  *
  *     write P WORD BYTES    makes or replaces
+ *     trim P BYTES          shorter, the same word, which it says
+ *     jset P FIELD WORD     a JSON object of words; its text counts as one word
+ *     peek P OFFSET BYTES   reads a part, says its word
+ *     evict [PATTERN]       drops what the server can give again
  *     unlink P | rename A B | exchange A B | link A B | chmod P MODE
  *     tree                  "PATH KIND MODE CONTENT" of everything, separated by tabs
  */

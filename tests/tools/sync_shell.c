@@ -8,9 +8,11 @@
  *     listed MS | idle MS | status | offline | online | poke | allow | accept | token T | sleep MS
  * | counts ls DIR | cat FILE (size, FNV of content) | text FILE | put FILE TEXT | fill FILE BYTES
  * SEED | many DIR N BYTES mkdir P | rm P | rmdir P | mv A B | swap A B | ln TARGET P | readlink P |
- * sync | conflicts | journal | stop, and those of shell_model.h
+ * sync | conflicts (open ones) | settled (all) | journal | stop, and those of shell_model.h
  *
- * CACHET_SHELL_HOST is its name in conflict copies, CACHET_SHELL_DEBOUNCE_MS and CACHET_SHELL_PROBE_MS are options of the sync.
+ * CACHET_SHELL_MERGE is the rule for all conflicts (cache/merge_rule.h), CACHET_SHELL_HOST is its
+ * name in conflict copies, CACHET_SHELL_DEBOUNCE_MS and CACHET_SHELL_PROBE_MS are options of the
+ * sync.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -304,7 +306,8 @@ static int do_counts(void)
 
 static int print_conflict(void *arg, const struct outbox_conflict *c)
 {
-	printf(" [%s %s|%s]", c->kind, c->path, c->other_path ? c->other_path : "");
+	printf(" [%s %s|%s|%s]", c->kind, c->path, c->other_path ? c->other_path : "",
+		c->outcome ? c->outcome : "open");
 	return 0;
 }
 
@@ -392,6 +395,11 @@ static bool run_show(char **w)
 		if (outbox_conflicts(volume, true, print_conflict, NULL))
 			printf(" failed");
 		printf("\n");
+	} else if (!strcmp(w[0], "settled")) {
+		printf("ok");
+		if (outbox_conflicts(volume, false, print_conflict, NULL))
+			printf(" failed");
+		printf("\n");
 	} else if (!strcmp(w[0], "journal")) {
 		printf("ok");
 		if (outbox_each(volume, print_op, NULL))
@@ -423,18 +431,21 @@ static void command(char *line)
 
 static int open_volume(const char *dir, const char *origin)
 {
-	static struct merge_rule rule = { .policy = MERGE_FIELDS };
+	static struct merge_rule rule;
 	static const struct merge_rules rules = { &rule, 1 };
+	const char *policy = getenv("CACHET_SHELL_MERGE");
 	_cleanup_free_ char *error = NULL, *key = NULL;
 	struct volume_options o = { .dir = dir,
-		.rules = getenv("CACHET_SHELL_MERGE") ? &rules : NULL,
+		.rules = policy ? &rules : NULL,
 		.uid = getuid(),
 		.gid = getgid(),
 		.host = getenv("CACHET_SHELL_HOST") ? getenv("CACHET_SHELL_HOST") : "shell",
 		.limit_bytes = UINT64_C(2) << 30 };
 	struct stat st;
-	int r = 0;
+	int r = policy ? merge_rule_policy(policy, &rule.policy) : 0;
 
+	if (r)
+		return r;
 	if (asprintf(&key, "file:%s.key", dir) < 0)
 		return -ENOMEM;
 	o.key_source = key;
