@@ -109,12 +109,15 @@ static int adopt_token(struct volume *v, struct secret *token)
 int enrolment_set_token(struct volume *v, const struct secret *token)
 {
 	_cleanup_secret_ struct secret *copy = NULL;
+	_cleanup_free_ char *busy = NULL;
 	struct enrolment *e = v->enrolment;
 	int r;
 
 	if (!e)
 		return 0;
 	r = secret_new_copy(secret_cbytes(token), secret_len(token), &copy);
+	if (!r)
+		r = enrolment_begin(e, &busy);
 	if (r)
 		return r;
 	keys_lock(v);
@@ -122,6 +125,7 @@ int enrolment_set_token(struct volume *v, const struct secret *token)
 	r = adopt_token(v, copy);
 	pthread_mutex_unlock(&e->lock);
 	keys_unlock(v);
+	enrolment_end(e);
 	if (!r)
 		copy = NULL; /* the device's now */
 	return r;

@@ -17,8 +17,14 @@ struct enrolment {
 	int64_t contact_s;           /* 0 = none since */
 	int64_t base_s, base_boot_s; /* the clock that is never set back */
 	int64_t retry_s;
-	atomic_flag renewing;
+	atomic_flag renewing; /* enrolment_begin: who talks to the server, or replaces the token */
 };
+
+/* --- enrolment_renew.c --- */
+
+/* One at a time may use the device record without the lock, across a wait. -EBUSY. */
+int enrolment_begin(struct enrolment *e, char **error) MUST_CHECK;
+void enrolment_end(struct enrolment *e);
 
 /* --- enrol_wire.c --- */
 
@@ -53,7 +59,7 @@ int enrolment_put(const struct device *d, const struct secret *local, struct key
 int enrolment_adopt(struct enrolment *e, struct keyring *k, const struct enrol_wire_kek *got,
 	int dirfd) MUST_CHECK;
 
-/* The token in the device record, if there is one. */
+/* The token in the device record, if there is one. -EBUSY: it is in use just now. */
 int enrolment_set_token(struct volume *v, const struct secret *token) MUST_CHECK;
 
 /* --- enrolment_clock.c --- */

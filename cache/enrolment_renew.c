@@ -27,6 +27,19 @@ static int say(char **error, int code, const char *text)
 	return code;
 }
 
+int enrolment_begin(struct enrolment *e, char **error)
+{
+	if (atomic_flag_test_and_set(&e->renewing))
+		return say(
+			error, -EBUSY, "the server is being asked for the key just now; try again");
+	return 0;
+}
+
+void enrolment_end(struct enrolment *e)
+{
+	atomic_flag_clear(&e->renewing);
+}
+
 /* The volume is open, so the keyring is unlocked. */
 static int adopt_open(struct volume *v, const struct enrol_wire_kek *got)
 {
@@ -193,27 +206,40 @@ int volume_renew_keys(
 
 	if (!v->enrolment)
 		return say(error, CE_USAGE, "the key of this volume is not one of the server's");
-	if (atomic_flag_test_and_set(&v->enrolment->renewing))
-		return say(
-			error, -EBUSY, "the server is being asked for the key just now; try again");
+	r = enrolment_begin(v->enrolment, error);
+	if (r)
+		return r;
 	r = renew(v, link, rotate, error);
-	atomic_flag_clear(&v->enrolment->renewing);
+	enrolment_end(v->enrolment);
 	return r;
 }
 
-int volume_check_device(struct volume *v, const struct enrolment_link *link, char **error)
+static int check_device(struct enrolment *e, const struct enrolment_link *link, char **error)
 {
 	_cleanup_(enrol_wire_kek_done) struct enrol_wire_kek got = { 0 };
-	struct enrolment *e = v->enrolment;
 	struct device copy;
 	int r;
 
-	if (!e || !e->device->priv)
+	if (!e->device->priv)
 		return say(error, CE_REVOKED, "this device has no key of its own");
 	/* First the question that changes nothing: an upsert would enrol a revoked device anew. */
 	r = enrol_wire_ask(e->device, link, ENROL_WIRE_KEK, NULL, &got, error);
 	copy = *e->device;
 	return r ? r : enrol_wire_upsert(&copy, link, error);
+}
+
+int volume_check_device(struct volume *v, const struct enrolment_link *link, char **error)
+{
+	int r;
+
+	if (!v->enrolment)
+		return say(error, CE_REVOKED, "this device has no key of its own");
+	r = enrolment_begin(v->enrolment, error);
+	if (r)
+		return r;
+	r = check_device(v->enrolment, link, error);
+	enrolment_end(v->enrolment);
+	return r;
 }
 
 int64_t volume_renew_keys_at_s(struct volume *v)

@@ -99,7 +99,8 @@ int volume_sync(struct volume *v) MUST_CHECK;
 /* Origin URL and token as stored; the caller frees. The token may be absent (*out NULL). */
 int volume_origin(struct volume *v, char **out) MUST_CHECK;
 int volume_token(struct volume *v, struct secret **out) MUST_CHECK;
-/* Another token from now on; durable when it returns. */
+/* Another token from now on; durable when it returns. -EBUSY: the server is being asked for the key
+ * just now. */
 int volume_set_token(struct volume *v, const struct secret *token) MUST_CHECK;
 /* The store that is mounted alone, or NULL. */
 int volume_only_store(struct volume *v, char **out) MUST_CHECK;

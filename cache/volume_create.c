@@ -303,6 +303,8 @@ int volume_wipe(const char *dir)
 	int r = dirfd < 0 ? -errno : io_lock_file(dirfd, SETUP_LOCK, &lock_fd);
 
 	if (!r)
+		r = FAILPOINT("wipe-begins");
+	if (!r)
 		r = write_marker(dirfd);
 	if (!r)
 		r = erase_keyring(dirfd);

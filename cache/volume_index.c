@@ -191,8 +191,9 @@ static int get_keys(struct volume *v, struct keys *out, char **error)
 	if (r)
 		return setup_fail(error, r,
 			"%s/" KEYRING_FILE
-			" is damaged (%s); nothing was changed: put a copy of it back",
-			v->dir, error_text(r));
+			" is damaged (%s%s); nothing was changed: put a copy of it back",
+			v->dir, error_text(r),
+			r == CE_TAMPER ? ": the index key fails at its tag or its AAD" : "");
 	return unsent_set_key(v, out->key, out->old);
 }
 

@@ -1,18 +1,11 @@
-/*
- * unlock: a daemon has no terminal, so where the key source asks a person this process does, and
- * hands what it gave over through a FIFO that only this user can open.
- */
+/* unlock: a daemon has no terminal, so where the key source asks a person this process does. */
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
 
-#include "base/io.h"
 #include "cache/passphrase.h"
 #include "cli/commands.h"
+#include "cli/handover.h"
 #include "cli/show.h"
 #include "cli/target.h"
 #include "crypto/keyring.h"
@@ -91,29 +84,14 @@ static int ask_source(const struct config *c, struct secret **out, char **error)
 	return r;
 }
 
-/* A child writes: opening a FIFO waits for the other side, which opens it when it is asked to. */
-static int feed(const char *path, const struct secret *secret, pid_t *child)
-{
-	if (mkfifo(path, 0600) < 0)
-		return -errno;
-	*child = fork();
-	if (*child == 0) {
-		int fd = open(path, O_WRONLY | O_CLOEXEC);
-
-		alarm(TARGET_TIMEOUT_MS / 1000);
-		_exit(fd < 0 || io_write_full(fd, secret_cbytes(secret), secret_len(secret)));
-	}
-	return *child < 0 ? -errno : 0;
-}
-
-static int ask_daemon(const struct command_common *args, const struct target *t, const char *path,
-	struct json **reply)
+static int ask_daemon(const struct command_common *args, const struct target *t,
+	const struct secret *key, struct json **reply)
 {
 	_cleanup_json_ struct json *request = json_new_object();
 
 	json_set_string(request, "do", "unlock");
-	if (path)
-		json_set_string(request, "key", path);
+	if (key)
+		return handover_ask(args, t, request, "key", key, reply);
 	return target_ask(args, t, request, TARGET_DAEMON, TARGET_TIMEOUT_MS, reply);
 }
 
@@ -121,21 +99,10 @@ static int unlock_with_person(
 	const struct command_common *args, const struct target *t, struct json **reply)
 {
 	_cleanup_secret_ struct secret *secret = NULL;
-	_cleanup_free_ char *path = NULL, *error = NULL;
-	pid_t child = -1;
+	_cleanup_free_ char *error = NULL;
 	int r = ask_source(t->config, &secret, &error);
 
-	if (!r && asprintf(&path, "%s.%d.key", t->socket, getpid()) < 0)
-		r = -ENOMEM;
-	if (!r)
-		r = feed(path, secret, &child);
-	if (r)
-		return command_failed(args, r, error);
-	r = ask_daemon(args, t, path, reply);
-	unlink(path);
-	kill(child, SIGTERM); /* if nobody came to read */
-	waitpid(child, NULL, 0);
-	return r;
+	return r ? command_failed(args, r, error) : ask_daemon(args, t, secret, reply);
 }
 
 static int run_unlock(int argc, char **argv)

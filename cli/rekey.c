@@ -4,7 +4,6 @@
 #include "cli/show.h"
 #include "cli/target.h"
 
-#define BAR 30
 #define WAIT_MS 1000
 
 struct args {
@@ -63,14 +62,7 @@ static int ask(const struct args *args, const struct target *t, bool start, stru
 
 static void draw(const struct json *o)
 {
-	uint64_t done = show_u64(o, "done_bytes"), of = show_u64(o, "total_bytes");
-	int filled = !show_bool(o, "active") ? BAR : of ? (int)(done * BAR / of) : 0;
-	char bytes[SHOW_MAX];
-
-	fprintf(stderr, "\r[%.*s%*s] %s ", filled, "##############################", BAR - filled,
-		"", show_bytes(done, bytes));
-	if (!show_bool(o, "active"))
-		fputc('\n', stderr);
+	show_bar(show_u64(o, "done_bytes"), show_u64(o, "total_bytes"), !show_bool(o, "active"));
 }
 
 static bool is_stuck(const struct json *o)
@@ -80,17 +72,16 @@ static bool is_stuck(const struct json *o)
 
 static int wait(const struct args *args, const struct target *t, struct json **reply)
 {
-	bool bar = isatty(STDERR_FILENO) && !args->common.json;
 	int r = COMMAND_GO;
 
 	while (r == COMMAND_GO && show_bool(*reply, "active") && !is_stuck(*reply)) {
-		if (bar)
-			draw(*reply);
+		if (t->progress)
+			t->progress(*reply);
 		json_free(steal_ptr(reply));
 		r = ask(args, t, false, reply);
 	}
-	if (r == COMMAND_GO && bar)
-		draw(*reply);
+	if (r == COMMAND_GO && t->progress)
+		t->progress(*reply);
 	return r;
 }
 
@@ -119,8 +110,11 @@ static int run(int argc, char **argv)
 	struct args args = { 0 };
 	int r = target_parse(&command_rekey, &args, argc, argv, &t);
 
-	if (r == COMMAND_GO)
-		r = ask(&args, &t, !args.status, &reply);
+	if (r != COMMAND_GO)
+		return r;
+	if (isatty(STDERR_FILENO) && !args.common.json)
+		t.progress = draw;
+	r = ask(&args, &t, !args.status, &reply);
 	if (r == COMMAND_GO && args.wait)
 		r = wait(&args, &t, &reply);
 	if (r != COMMAND_GO)

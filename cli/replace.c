@@ -153,6 +153,15 @@ static void note(struct volume *v, const char *detail)
 		log_warning("the event log does not have the refilling");
 }
 
+static void note_failure(struct volume *v, int code)
+{
+	char detail[160];
+
+	snprintf(detail, sizeof(detail), "{\"result\":\"failed\",\"error\":\"%s\"}",
+		error_text(code));
+	note(v, detail);
+}
+
 static void show(struct volume *v)
 {
 	uint64_t n;
@@ -193,7 +202,11 @@ static int refill(const struct config *c, const struct secret *kek, char **error
 	note(v, "{\"result\":\"begun\"}");
 	r = opening_sync(c, v, &how, &s, error);
 	if (!r) {
-		if (!list(v, s))
+		int listed = list(v, s);
+
+		if (listed)
+			note_failure(v, listed);
+		else
 			note(v, "{\"result\":\"done\"}");
 		sync_free(s);
 	}

@@ -36,12 +36,19 @@ const struct command command_rotate = {
 	.run = run,
 };
 
-static int rekey(const struct command_common *common, const struct target *t)
+static void draw(const struct json *o)
+{
+	show_bar(show_u64(o, "done_bytes"), show_u64(o, "total_bytes"), !show_bool(o, "active"));
+}
+
+static int rekey(const struct command_common *common, struct target *t)
 {
 	_cleanup_json_ struct json *request = json_new_object();
 
 	json_set_string(request, "do", "rekey");
 	json_set_bool(request, "start", true);
+	if (isatty(STDERR_FILENO) && !common->json)
+		t->progress = draw;
 	return target_ask(common, t, request, TARGET_DIRECT, 0, NULL);
 }
 

@@ -93,6 +93,18 @@ const char *show_count(uint64_t n, const char *one, const char *many, char out[s
 	return out;
 }
 
+void show_bar(uint64_t done_bytes, uint64_t of_bytes, bool over)
+{
+	static const char full[] = "##############################";
+	int width = (int)sizeof(full) - 1, filled = over ? width : 0;
+	char bytes[SHOW_MAX];
+
+	if (!over && of_bytes)
+		filled = (int)(MIN_OF(done_bytes, of_bytes) * (uint64_t)width / of_bytes);
+	fprintf(stderr, "\r[%.*s%*s] %s %s", filled, full, width - filled, "",
+		show_bytes(done_bytes, bytes), over ? "\n" : "");
+}
+
 uint64_t show_u64(const struct json *o, const char *key)
 {
 	uint64_t v = 0;

@@ -23,6 +23,9 @@ const char *show_bytes(uint64_t bytes, char out[static SHOW_MAX]); /* "12.4 MiB"
 const char *show_age(int64_t wall_ns, char out[static SHOW_MAX]);  /* "3 min ago"; 0 = "never" */
 const char *show_count(uint64_t n, const char *one, const char *many, char out[static SHOW_MAX]);
 
+/* A line on standard error of how far it is, drawn again in place, and left when it is over. */
+void show_bar(uint64_t done_bytes, uint64_t of_bytes, bool over);
+
 /* Members with a fall-back, for answers of a daemon that may be older. `o` may be NULL. */
 uint64_t show_u64(const struct json *o, const char *key);
 int64_t show_i64(const struct json *o, const char *key);

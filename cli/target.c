@@ -9,6 +9,8 @@
 #include "daemon/control.h"
 #include "daemon/requests.h"
 
+#define PING_MS 5000
+
 void target_done(struct target *t)
 {
 	config_free(t->config);
@@ -126,6 +128,14 @@ int target_find_path(const struct command_common *common, const char *path, stru
 	return find(common, NULL, path, out);
 }
 
+bool target_is_mounted(const struct target *t)
+{
+	_cleanup_json_ struct json *ping = json_new_object(), *reply = NULL;
+
+	json_set_string(ping, "do", "ping");
+	return control_call(t->socket, ping, PING_MS, &reply) != CE_OFFLINE;
+}
+
 /* The failure an answer carries, or COMMAND_GO. */
 static int judge(const struct command_common *common, const struct json *reply)
 {
@@ -163,7 +173,7 @@ int target_ask(const struct command_common *common, const struct target *t,
 	int r = control_call(t->socket, request, timeout_ms, &answer);
 
 	if (r == CE_OFFLINE && how == TARGET_DIRECT) {
-		answer = requests_direct(t->config, request);
+		answer = requests_direct(t->config, request, t->progress);
 		r = answer ? 0 : -ENOMEM;
 	}
 	if (r)

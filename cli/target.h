@@ -22,6 +22,7 @@ struct target {
 	char *socket;
 	char *mountpoint; /* of a path: what it lies under; NULL for a name */
 	char *path;       /* of a path: below the mount point, "" = its root */
+	void (*progress)(const struct json *answer); /* of long work without a daemon; or NULL */
 };
 void target_done(struct target *t);
 #define _cleanup_target_ _cleanup_(target_done)
@@ -36,6 +37,9 @@ int target_find_path(
 /* For a verb of at most one word, the volume; `args` as command_parse takes it. */
 int target_parse(
 	const struct command *c, void *args, int argc, char **argv, struct target *out) MUST_CHECK;
+
+/* Whether a daemon has it; one that does not answer has it too. */
+bool target_is_mounted(const struct target *t) MUST_CHECK;
 
 enum target_how {
 	TARGET_DIRECT, /* without a daemon the volume is opened */

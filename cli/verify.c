@@ -5,8 +5,6 @@
 #include "cli/show.h"
 #include "cli/target.h"
 
-#define BAR 30
-
 static const struct option_def options[] = { COMMAND_COMMON, OPTION_END };
 
 static int run(int argc, char **argv);
@@ -43,18 +41,6 @@ static void add(struct sum *s, const struct json *reply)
 	s->total_bytes = show_u64(reply, "total_bytes");
 }
 
-static void draw(const struct sum *s, bool done)
-{
-	uint64_t of = MAX_OF(s->total_bytes, s->bytes);
-	int filled = done ? BAR : of ? (int)(s->bytes * BAR / of) : 0;
-	char bytes[SHOW_MAX];
-
-	fprintf(stderr, "\r[%.*s%*s] %s ", filled, "##############################", BAR - filled,
-		"", show_bytes(s->bytes, bytes));
-	if (done)
-		fputc('\n', stderr);
-}
-
 static int ask(const struct command_common *common, const struct target *t, uint64_t after,
 	struct json **reply)
 {
@@ -82,7 +68,7 @@ static int verify_all(const struct command_common *common, const struct target *
 		after = show_u64(reply, "after");
 		done = show_bool(reply, "done");
 		if (bar)
-			draw(s, done);
+			show_bar(s->bytes, s->total_bytes, done);
 	}
 	return COMMAND_GO;
 }

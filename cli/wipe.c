@@ -7,9 +7,6 @@
 #include "cli/commands.h"
 #include "cli/show.h"
 #include "cli/target.h"
-#include "daemon/control.h"
-
-#define PING_MS 5000
 
 struct args {
 	struct command_common common;
@@ -48,7 +45,7 @@ static int refuse_unsent(const struct args *args, const struct target *t)
 {
 	_cleanup_json_ struct json *reply = NULL;
 	uint64_t pending;
-	int r = target_do(&args->common, t, "status", TARGET_DIRECT, &reply);
+	int r = target_do(&args->common, t, "wiping", TARGET_DIRECT, &reply);
 
 	if (r != COMMAND_GO)
 		return r;
@@ -63,10 +60,7 @@ static int refuse_unsent(const struct args *args, const struct target *t)
 
 static int refuse_mounted(const struct args *args, const struct target *t)
 {
-	_cleanup_json_ struct json *ping = json_new_object(), *reply = NULL;
-
-	json_set_string(ping, "do", "ping");
-	if (control_call(t->socket, ping, PING_MS, &reply) == CE_OFFLINE)
+	if (!target_is_mounted(t))
 		return COMMAND_GO;
 	return command_fail(&args->common, EXIT_CODE_IN_USE,
 		"the volume '%s' is mounted; `cachet umount` it first", t->config->name);

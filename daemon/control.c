@@ -75,7 +75,7 @@ static int send_reply(int fd, struct json *reply)
 /* False when the connection is to be closed. */
 static bool serve_one(struct connection *n)
 {
-	const struct requests_caller caller = { caller_gone, n };
+	const struct requests_caller caller = { .gone = caller_gone, .arg = n };
 	struct buffer line = { .max = CONTROL_REQUEST_MAX_BYTES };
 	_cleanup_json_ struct json *request = NULL, *reply = NULL;
 	int r = control_read_line(n->fd, &line, clock_boot_ms() + REQUEST_TIMEOUT_MS);

@@ -31,6 +31,16 @@ void rekeying_report(struct volume *v, struct json *out)
 	add(json_set_object(out, "rekey"), &s);
 }
 
+static void tell(const struct requests_caller *caller, const struct rekey_status *s)
+{
+	_cleanup_json_ struct json *o = caller->progress ? json_new_object() : NULL;
+
+	if (!o)
+		return;
+	add(o, s);
+	caller->progress(o);
+}
+
 /* Something that time alone does not repair. */
 static bool is_stuck(const struct rekey_status *s)
 {
@@ -51,7 +61,10 @@ static int wait(struct daemon_state *d, const struct requests_caller *caller, ui
 			break;
 		rekey_wait(d->volume, SLICE_MS);
 		rekey_status(d->volume, s);
+		if (s->active)
+			tell(caller, s);
 	}
+	tell(caller, s); /* it may have been over before anybody looked */
 	return 0;
 }
 

@@ -1,7 +1,6 @@
 #include "daemon/requests.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -18,12 +17,10 @@
 #include "daemon/daemon_priv.h"
 #include "daemon/locking.h"
 #include "daemon/opening.h"
-#include "daemon/rekeying.h"
 #include "daemon/report.h"
 #include "daemon/requests_priv.h"
 #include "daemon/resolving.h"
 
-#define KEY_LEN ((size_t)32)
 #define CHECK_MS 20000
 #define VERIFY_SLICE_BYTES (UINT64_C(32) << 20)
 
@@ -253,6 +250,19 @@ static int do_imported(struct request *q)
 	return note_transfer(q, "import");
 }
 
+/* Goes with the volume, unless the wipe does not get as far as its keys. */
+static int do_wiping(struct request *q)
+{
+	struct outbox_counts n;
+	int r = outbox_counts(q->d->volume, &n);
+	uint64_t pending = r ? 0 : n.queued + n.inflight + n.refused + n.held;
+
+	json_set_u64(q->out, "pending", pending);
+	if (!r && !pending)
+		r = volume_event(q->d->volume, "wipe", "{\"result\":\"begun\"}");
+	return r ? r : volume_sync(q->d->volume);
+}
+
 /* What is known without the index. */
 static int do_locked_status(struct request *q)
 {
@@ -283,88 +293,6 @@ static int do_umount(struct request *q)
 	if (!r)
 		fs_stop(q->d->fs);
 	return r;
-}
-
-static int add_key(void *arg, const struct volume_key_info *k)
-{
-	struct json *o = json_append_object(arg);
-
-	json_set_string(o, "purpose", k->purpose);
-	report_text(o, "store", k->store);
-	json_set_string(o, "kid", k->kid);
-	json_set_u64(o, "epoch", k->epoch);
-	json_set_i64(o, "created_at_s", k->created_at_s);
-	return 0;
-}
-
-static int do_keys(struct request *q)
-{
-	struct volume_keys_status s;
-
-	volume_keys_status(q->d->volume, &s);
-	json_set_string(q->out, "kid", s.kid);
-	json_set_bool(q->out, "server", s.server);
-	if (s.server) {
-		json_set_string(q->out, "dkid", s.dkid);
-		json_set_string(q->out, "device_id", s.device_id);
-		json_set_string(q->out, "pub_sha256", s.pub_sha256);
-		json_set_u64(q->out, "rotation", s.rotation);
-		json_set_i64(q->out, "lease_until_s", s.lease_until_s);
-		json_set_bool(q->out, "from_lease", s.from_lease);
-	}
-	return volume_keys_each(q->d->volume, add_key, json_set_array(q->out, "keys"));
-}
-
-/* With a connection of its own: the server makes the new key, this volume follows at once. */
-static int talk_of_keys(struct request *q,
-	int (*talk)(struct volume *v, const struct enrolment_link *link, char **error))
-{
-	_cleanup_(carry_freep) struct carry *carry = NULL;
-	int r = opening_carry(q->d->config, &carry, &q->error);
-
-	if (!r && !carry)
-		return say(q, CE_USAGE,
-			"the key of this volume is not one of the server's (key source server)");
-	return r ? r : talk(q->d->volume, carry_link(carry), &q->error);
-}
-
-static int rotate(struct volume *v, const struct enrolment_link *link, char **error)
-{
-	return volume_renew_keys(v, link, true, error);
-}
-
-static int do_rotate(struct request *q)
-{
-	struct volume_keys_status s;
-	int r = talk_of_keys(q, rotate);
-
-	if (q->d->locking && (r == CE_REVOKED || r == CE_UNTRUSTED))
-		locking_on_keys(q->d->locking, r);
-	if (r)
-		return r;
-	volume_keys_status(q->d->volume, &s);
-	json_set_string(q->out, "kid", s.kid);
-	json_set_u64(q->out, "rotation", s.rotation);
-	return 0;
-}
-
-static int do_rekey(struct request *q)
-{
-	return rekeying_answer(q->d, q->in, q->caller, q->out, &q->error);
-}
-
-/* A finding of doctor, not a failure of the request. */
-static int do_check_device(struct request *q)
-{
-	struct volume_keys_status s;
-	int r = talk_of_keys(q, volume_check_device);
-
-	volume_keys_status(q->d->volume, &s);
-	json_set_bool(q->out, "agrees", !r);
-	json_set_string(q->out, "pub_sha256", s.pub_sha256);
-	json_set_string(q->out, "finding", r ? q->error ? q->error : error_text(r) : NULL);
-	free(steal_ptr(&q->error));
-	return 0;
 }
 
 static int do_job_run(struct request *q)
@@ -453,56 +381,6 @@ static int do_job_result(struct request *q)
 	return r;
 }
 
-static int do_lock(struct request *q)
-{
-	struct locking_result result;
-	int r;
-
-	if (q->d->config->volume_dir)
-		return say(q, -ENOTSUP,
-			"a memory-only mount cannot be locked, its key is nowhere else; unmount "
-			"it");
-	r = locking_lock(q->d->locking, "asked for", &result);
-	if (r)
-		return r;
-	json_set_u64(q->out, "kept", result.kept);
-	if (result.code)
-		json_set_string(q->out, "uncommitted", error_text(result.code));
-	return 0;
-}
-
-/* The key, when a person gave it: 32 bytes through a FIFO of the caller's, never in a message. */
-static int read_key(const char *path, struct secret **out)
-{
-	_cleanup_secret_ struct secret *key = NULL;
-	_cleanup_fd_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	size_t n = 0;
-	int r = fd < 0 ? -errno : secret_new(KEY_LEN, &key);
-
-	while (!r && n < KEY_LEN) {
-		ssize_t got = read(fd, secret_bytes(key) + n, KEY_LEN - n);
-
-		if (got <= 0)
-			r = got < 0 ? -errno : -ENODATA;
-		else
-			n += (size_t)got;
-	}
-	if (!r)
-		*out = steal_ptr(&key);
-	return r;
-}
-
-static int do_unlock(struct request *q)
-{
-	_cleanup_secret_ struct secret *kek = NULL;
-	const char *path;
-	int r = 0;
-
-	if (json_has(q->in, "key") && !json_get_string(q->in, "key", &path))
-		r = read_key(path, &kek);
-	return r ? r : locking_unlock(q->d->locking, kek, &q->error);
-}
-
 static const struct verb {
 	const char *name;
 	int (*run)(struct request *q);
@@ -521,10 +399,10 @@ static const struct verb {
 	{ "events", do_events, false },
 	{ "verify", do_verify, false },
 	{ "stat", do_stat, false },
-	{ "keys", do_keys, false },
-	{ "rotate", do_rotate, false },
-	{ "rekey", do_rekey, false },
-	{ "check-device", do_check_device, false },
+	{ "keys", requests_keys_keys, false },
+	{ "rotate", requests_keys_rotate, false },
+	{ "rekey", requests_keys_rekey, false },
+	{ "check-device", requests_keys_check_device, false },
 	{ "sync", requests_sync, true },
 	{ "online", requests_sync_online, true },
 	{ "offline", requests_sync_offline, true },
@@ -534,6 +412,7 @@ static const struct verb {
 	{ "operation", do_operation, false },
 	{ "exported", do_exported, false },
 	{ "imported", do_imported, false },
+	{ "wiping", do_wiping, false },
 	{ "job-run", do_job_run, false },
 	{ "jobs", do_jobs, false },
 	{ "job-result", do_job_result, true },
@@ -546,8 +425,9 @@ static const struct verb {
 	{ "watch", requests_watch, true },
 	{ "record-begin", requests_warm_record_begin, true },
 	{ "record-end", requests_warm_record_end, true },
-	{ "lock", do_lock, true },
-	{ "unlock", do_unlock, true },
+	{ "lock", requests_keys_lock, true },
+	{ "unlock", requests_keys_unlock, true },
+	{ "token", requests_keys_token, true },
 	{ "umount", do_umount, true },
 };
 
@@ -633,9 +513,10 @@ static bool never_gone(void *arg)
 	return false;
 }
 
-struct json *requests_direct(const struct config *config, const struct json *request)
+struct json *requests_direct(const struct config *config, const struct json *request,
+	void (*progress)(const struct json *answer))
 {
-	static const struct requests_caller caller = { never_gone, NULL };
+	const struct requests_caller caller = { .gone = never_gone, .progress = progress };
 	struct daemon_state d = { .config = config };
 	_cleanup_free_ char *error = NULL;
 	struct json *reply;

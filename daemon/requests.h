@@ -18,6 +18,13 @@
  *     accept-restored           a person says that a restored or replaced server is the one *
  *     operation {seq}           "operation": one of the journal, with its content
  *     rekey {start?, force?, wait_ms?}   daemon/rekeying.h
+ *     keys                      "keys": purpose, store, kid and age of each, never bytes
+ *     rotate                    the server makes a new KEK: "kid"
+ *     check-device              "agrees": has the server our public key?
+ *     token {token}             another token, which a FIFO of that name gives; used at once
+ *     lock                      "kept", "uncommitted" *
+ *     unlock {key?}             by the key source, or by the key that a FIFO of that name gives *
+ *     wiping                    "pending"; if it is 0, a wipe may begin and the event log has it
  *     exported {files, bytes}   the event log gets a row of an export
  *     job-run {type, payload}   a payload (base64) for a worker of the origin: "job"
  *     jobs                      "jobs"
@@ -49,10 +56,11 @@
 
 struct daemon_state;
 
-/* Asked now and then by a request that waits; true: nobody wants the answer any more. */
+/* Of a request that waits, now and then. */
 struct requests_caller {
-	bool (*gone)(void *arg);
+	bool (*gone)(void *arg); /* nobody wants the answer any more */
 	void *arg;
+	void (*progress)(const struct json *answer); /* as it would be now; NULL: not asked for */
 };
 
 /* Never NULL unless memory is out. The caller frees. */
@@ -64,6 +72,7 @@ struct json *requests_failure(enum exit_code code, const char *sentence);
 
 /* Opens the volume (which needs its key), answers, closes it. A failure to open is an answer too.
  */
-struct json *requests_direct(const struct config *config, const struct json *request);
+struct json *requests_direct(const struct config *config, const struct json *request,
+	void (*progress)(const struct json *answer));
 
 #endif

@@ -43,6 +43,15 @@ int requests_sync_accept_restored(struct request *q);
 /* The sentence for the reason why unsent work stays. */
 int requests_sync_explain(struct request *q, int r);
 
+/* requests_keys.c */
+int requests_keys_keys(struct request *q);
+int requests_keys_rotate(struct request *q);
+int requests_keys_rekey(struct request *q);
+int requests_keys_check_device(struct request *q);
+int requests_keys_lock(struct request *q);
+int requests_keys_unlock(struct request *q);
+int requests_keys_token(struct request *q);
+
 /* requests_watch.c */
 int requests_watch(struct request *q);
 

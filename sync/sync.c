@@ -198,6 +198,8 @@ static void set_token(struct sync *s, struct secret *token)
 	if (r)
 		sync_note(s, r, "the token has bytes that a header cannot carry");
 	link_authorise(&s->link, sync_now_ms());
+	s->check_identity = true; /* at once: a person waits for the verdict */
+	s->connect_ms = 0;
 }
 
 static void set_rates(struct sync *s, uint64_t upload, uint64_t download)

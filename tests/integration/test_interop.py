@@ -109,7 +109,7 @@ def test_an_entry_that_says_something_else_is_refused_by_both(enrolled, change):
     with pytest.raises((InvalidTag, AssertionError)):
         reader.open_entry(e, kek)
     put_keyring(enrolled, ring)
-    fails(enrolled, 7, "mount", str(enrolled.mnt))
+    assert "fails at its tag or its AAD" in fails(enrolled, 7, "mount", str(enrolled.mnt))
 
 
 def test_a_store_whose_key_was_taken_away_fetches_anew_and_keeps_what_is_unsent_for_the_right_keyring(enrolled):

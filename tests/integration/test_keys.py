@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+import keyring_reader as reader
 from cli_fixtures import Snapshot, edit_config, fails
 from conftest import Client, is_mounted, wait_for
 from keyserver import KeyServer
@@ -78,6 +79,38 @@ def test_token_and_device_key_are_sealed_in_the_keyring(enrolled, keyserver):
         assert base64.b64encode(kek).decode() not in text
 
 
+def prefixes(secret):
+    """What no sentence may have of it: its beginning as it is, in hexadecimal, in base64."""
+    return [secret[:8], secret[:8].hex().encode(), base64.b64encode(secret[:6])]
+
+
+def test_no_sentence_list_or_log_has_a_secret_or_the_beginning_of_one(home, keyserver, enrolled):
+    """Of key, token, device secret and device key; when all goes well, and when every stage fails."""
+    said = []
+
+    def run(*args):
+        r = enrolled.run(*args, check=False)
+        said.append((r.stdout + r.stderr).encode())
+    enrolled.mount()
+    for verb in ("keys", "doctor", "status", "events", "rotate"):
+        run(verb)
+        run(verb, "--json")
+    enrolled.umount()
+    for flaw in (*FLAWS.values(), *(resigned(keyserver, change) for change in BAD_WRAPS.values())):
+        keyserver.mischief = flaw
+        run("mount", str(enrolled.mnt))
+        run("rotate")
+        run("enroll")
+        run("umount", str(enrolled.mnt))
+    local = bytes.fromhex(next((home / "client" / "config").rglob("*.key")).read_text())
+    device = reader.open_device(record(enrolled)["device"], local)
+    scalar = device["key"].private_numbers().private_value.to_bytes(32, "big")
+    secrets = [local, keyserver.token.encode(), scalar, *keyserver.keks.values()]
+    assert len(said) > 30 and all(len(s) >= 32 for s in secrets)
+    said += [p.read_bytes() for p in enrolled.volume.rglob("*.log") if p.name != "unsent.log"]
+    assert not [p for text in said for s in secrets for p in prefixes(s) if p in text]
+
+
 FLAWS = {
     "the device upsert": lambda path, s, a: {k: v for k, v in a.items() if k != "serverKey"} if path == "/v1/devices" else a,
     "the point": lambda path, s, a: {**a, "dk_pub_sha256": "1" * 64} if path == "/v1/devices" else a,
@@ -109,10 +142,13 @@ def resigned(keyserver, change):
     return mischief
 
 
-@pytest.mark.parametrize("stage,change", {
+BAD_WRAPS = {
     "point": lambda w: {**w, "eph_pub": base64.b64encode(b"\x04" + bytes(64)).decode()},
     "tag": lambda w: {**w, "salt": base64.b64encode(bytes(16)).decode()},
-}.items())
+}
+
+
+@pytest.mark.parametrize("stage,change", BAD_WRAPS.items())
 def test_a_bad_wrap_that_is_signed_fails_in_the_arithmetic(home, keyserver, stage, change):
     keyserver.mischief = resigned(keyserver, change)
     with pytest.raises(AssertionError) as e:
@@ -195,6 +231,16 @@ def test_a_mount_locks_itself_when_its_lease_ends_and_unlocks_at_the_next_contac
     assert (enrolled.mnt / "x").read_bytes() == b"x"
 
 
+def test_a_mounted_volume_renews_its_lease_before_it_ends(enrolled, keyserver):
+    keyserver.offline_ttl = 12
+    enrolled.mount()
+    first = json.loads(enrolled.run("keys", "--json").stdout)["lease_until_s"]
+    wait_for(lambda: json.loads(enrolled.run("keys", "--json").stdout)["lease_until_s"] > first)
+    assert enrolled.status()["state"] == "online"
+    keyserver.offline_ttl = 3600
+    enrolled.umount()
+
+
 def test_a_server_that_allows_no_lease_gets_none(enrolled, keyserver):
     keyserver.offline_ttl = 0
     enrolled.mount()
@@ -240,6 +286,23 @@ def test_a_device_that_missed_a_rotation_recovers_when_it_starts(enrolled, keyse
     assert any("preferKid" in body and body["preferKid"] == "kek-1" for _, body in keyserver.asked)
 
 
+@pytest.mark.parametrize("lease", [True, False], ids=["lease", "no-lease"])
+def test_a_device_that_missed_a_rotation_and_was_removed_opens_nothing(enrolled, keyserver, lease):
+    """By the server's word its lease goes as well; a wrap of a former key is of no use to it."""
+    keyserver.offline_ttl = 3600 if lease else 0
+    enrolled.mount()
+    (enrolled.mnt / "x").write_bytes(b"x")
+    enrolled.sync()
+    enrolled.umount()
+    keyserver.rotate()
+    revoke(keyserver)
+    fails(enrolled, 6, "mount", str(enrolled.mnt))
+    for args in (("mount", str(enrolled.mnt)), ("mount", "--offline", str(enrolled.mnt)), ("rotate",), ("rekey",), ("keys",)):
+        fails(enrolled, 6, *args)
+    assert not {"deviceKeys", "token", "lease"} & set(record(enrolled)["device"])
+    assert "kek-2" not in {body.get("preferKid") for _, body in keyserver.asked}
+
+
 def test_an_old_keyring_put_back_after_a_rotation_is_refused(enrolled, keyserver):
     old = (enrolled.volume / "keyring.json").read_text()
     enrolled.mount()
@@ -273,7 +336,7 @@ def test_another_key_under_the_current_name_is_told_and_changes_nothing(enrolled
     enrolled.umount()
     before, right = Snapshot(enrolled.volume), keyserver.keks["kek-1"]
     keyserver.keks["kek-1"] = os.urandom(32)
-    assert "does not open this keyring" in fails(enrolled, 6, "mount", str(enrolled.mnt))
+    assert "failed at the CEK: the server's key does not open this keyring" in fails(enrolled, 6, "mount", str(enrolled.mnt))
     assert Snapshot(enrolled.volume) == before
     keyserver.keks["kek-1"] = right
     enrolled.mount()

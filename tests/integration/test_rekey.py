@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from cli_fixtures import edit_config
+from cli_fixtures import edit_config, on_terminal
 from conftest import ROOT, Client
 
 FAILPOINTS_BIN = os.environ.get("CACHET_FAILPOINTS_BIN")
@@ -95,6 +95,22 @@ def test_unmounted_it_is_done_when_the_command_ends(client):
     kinds = [(e["kind"], json.loads(e["detail"])["result"]) for e in json.loads(client.run("events", "--json", "--verify").stdout)["events"]
              if e["kind"] == "rekey"]
     assert kinds == [("rekey", "begun"), ("rekey", "done")]
+
+
+@pytest.mark.parametrize("verb", [("rekey",), ("rotate", "--rekey")], ids=["rekey", "rotate"])
+def test_on_a_terminal_the_unmounted_one_shows_how_far_it_is(home, server, verb):
+    c = Client(home, server, key="server")
+    try:
+        c.mount("--offline")
+        (c.mnt / "f").write_bytes(os.urandom(24 << 20))
+        c.umount()
+        code, shown = on_terminal([str(c.binary), *verb], c.env, [], 60)
+        assert code == 0, shown
+        bars = re.findall(r"\r\[(#* *)\] (\S+) MiB ", shown)
+        assert bars and bars[-1] == ("#" * 30, "24.0"), shown
+        assert not rekeyed(c, "--status")["active"] and set(map(tuple, epochs(c).values())) == {(2,)}
+    finally:
+        c.close()
 
 
 def test_programs_write_and_read_through_it(client):

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from cli_fixtures import edit_config, key_file
+from cli_fixtures import edit_config, fails, key_file
 from conftest import Client, wait_for
 
 FAILPOINTS_BIN = os.environ.get("CACHET_FAILPOINTS_BIN")
@@ -127,20 +127,51 @@ def test_killed_at_any_step_the_next_try_goes_on(client, server, step):
     sends_what_was_unsent(client, server)
 
 
-def test_a_token_can_be_replaced(client, server):
+def dead_token(client):
     dead = client.home / "dead"
     dead.write_text("0" * 64)
-    client.run("token", "--token-file", str(dead))
+    return str(dead)
+
+
+def is_sealed(client, token):
+    return not any(token.encode() in f.read_bytes() for f in client.volume.rglob("*") if f.is_file())
+
+
+def test_a_token_can_be_replaced(client, server):
+    client.run("token", "--token-file", dead_token(client))
     client.mount()
     wait_for(lambda: client.status()["state"] == "auth-needed")
-    assert client.run("token", "--token-file", str(client.token), check=False).returncode == 8
     client.umount()
     client.run("token", "--token-file", str(client.token))
     client.mount()
     client.sync()
     assert server.read("notes", "unsent") == b"only here"
-    for f in client.volume.rglob("*"):
-        assert not f.is_file() or server.token.encode() not in f.read_bytes()
+    assert is_sealed(client, server.token)
+
+
+def test_a_mounted_volume_takes_another_token_up_at_once_and_keeps_it(client, server):
+    client.mount()
+    client.run("token", "--token-file", dead_token(client), str(client.mnt))
+    wait_for(lambda: client.status()["state"] == "auth-needed")
+    client.run("token", "--token-file", str(client.token), str(client.mnt))
+    client.sync()
+    assert server.read("notes", "unsent") == b"only here"
+    client.sigkill()
+    client.run("umount", str(client.mnt), check=False)
+    client.mount()
+    (client.mnt / "more").write_bytes(b"sent by the new token")
+    client.sync()
+    assert server.read("notes", "more") == b"sent by the new token"
+    assert is_sealed(client, server.token)
+    assert not list((client.home / "run").rglob("*.key"))
+
+
+def test_a_locked_volume_takes_no_token(client):
+    client.mount()
+    client.run("lock")
+    assert "unlock" in fails(client, 6, "token", "--token-file", str(client.token))
+    client.run("unlock")
+    client.umount()
 
 
 def test_a_token_can_be_replaced_where_the_server_holds_the_key(home, server):
@@ -154,5 +185,9 @@ def test_a_token_can_be_replaced_where_the_server_holds_the_key(home, server):
         c.mount()
         (c.mnt / "x").write_bytes(b"x")
         c.sync()
+        c.run("token", "--token-file", dead_token(c), str(c.mnt))
+        fails(c, 5, "rotate", str(c.mnt))
+        c.run("token", "--token-file", str(other), str(c.mnt))
+        c.run("rotate", str(c.mnt))
     finally:
         c.close()
