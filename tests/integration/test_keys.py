@@ -474,3 +474,18 @@ def test_wipe_refuses_while_work_is_unsent_unless_forced(client):
     assert set(Snapshot(client.volume).files) >= {p for p in before.files if p.name == "keyring.json"}
     client.run("wipe", "--force", "default")
     assert not list((client.home / "state" / "cachet").iterdir())
+
+
+@pytest.mark.skipif(not FAILPOINTS_BIN, reason="needs a build with failpoints: CACHET_FAILPOINTS_BIN")
+def test_a_wipe_killed_behind_the_keys_opens_nothing_and_is_finished_by_the_next(client):
+    (client.mnt / "x").write_bytes(b"x")
+    client.sync()
+    client.umount()
+    volume, binary, env = client.volume, client.binary, client.env
+    client.binary, client.env = FAILPOINTS_BIN, {**env, "CACHET_FAILPOINTS": "wipe-erased=1:kill"}
+    assert client.run("wipe", "default", check=False).returncode < 0
+    client.binary, client.env = binary, env
+    assert not (volume / "keyring.json").exists()
+    assert client.run("mount", str(client.mnt), check=False).returncode
+    client.run("wipe", "--force", "default")
+    assert not volume.exists()

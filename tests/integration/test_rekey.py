@@ -2,6 +2,7 @@
 What the old keys open afterwards (nothing) is tested by tests/unit/test_rekey.c."""
 import json
 import os
+import pathlib
 import random
 import re
 import signal
@@ -11,7 +12,7 @@ import threading
 import pytest
 
 from cli_fixtures import edit_config, on_terminal
-from conftest import ROOT, Client
+from conftest import BIN, ROOT, Client
 
 FAILPOINTS_BIN = os.environ.get("CACHET_FAILPOINTS_BIN")
 needs_failpoints = pytest.mark.skipif(not FAILPOINTS_BIN, reason="needs CACHET_FAILPOINTS_BIN, a build with -Dfailpoints=true")
@@ -149,6 +150,29 @@ def test_a_wrong_age_in_the_configuration_is_refused(client):
     edit_config(client, rekey_days=36501)
     r = client.run("mount", str(client.mnt), check=False)
     assert r.returncode == 2 and "rekey_days" in r.stderr
+
+
+# --- age ---
+
+LIBRARY = next(pathlib.Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
+needs_faketime = pytest.mark.skipif(not LIBRARY, reason="libfaketime is not there")
+
+
+def at(client, days):
+    """The program under a clock that is so many days ahead, or behind."""
+    moved = client.home / f"at{days}"
+    moved.write_text(f'#!/bin/sh\nexport LD_PRELOAD={LIBRARY} FAKETIME="{days:+}d" FAKETIME_DONT_FAKE_MONOTONIC=1\n'
+                     f'exec {BIN} "$@"\n')
+    moved.chmod(0o700)
+    client.binary = moved
+
+
+@needs_faketime
+def test_under_a_clock_set_back_last_rotated_at_does_not_go_back(client):
+    before = rekeyed(client, "--status")["last_rotated_at"]
+    at(client, -400)
+    j = rekeyed(client)
+    assert j["epoch"] == 2 and j["last_rotated_at"] >= before
 
 
 # --- kills ---

@@ -2,12 +2,13 @@
 is sent when the key is found. And: a volume's token can be replaced."""
 import json
 import os
+import re
 import signal
 import subprocess
 
 import pytest
 
-from cli_fixtures import edit_config, fails, key_file
+from cli_fixtures import edit_config, fails, key_file, on_terminal
 from conftest import Client, wait_for
 
 FAILPOINTS_BIN = os.environ.get("CACHET_FAILPOINTS_BIN")
@@ -86,6 +87,25 @@ def test_with_consent_it_is_set_aside_and_the_origin_fills_a_new_one(client, ser
     if how == "no-keyring":
         (client.home / "keyring").rename(old / "keyring.json")
     sends_what_was_unsent(client, server)
+
+
+def test_the_refill_shows_how_far_it_is_and_lists_every_name(client, server):
+    client.mount()
+    for i in range(6):
+        (client.mnt / f"d{i}").mkdir()
+        for j in range(40):
+            (client.mnt / f"d{i}" / f"f{j}").touch()
+    client.sync()
+    client.umount()
+    key_file(client).unlink()
+    code, shown = on_terminal([str(client.binary), "mount", "--replace", "--token-file", str(client.token), str(client.mnt)], client.env, [], 60)
+    assert code == 0, shown
+    counts = [int(n) for n in re.findall(r"\rlisting: (\d+) files and directories", shown)]
+    assert counts and counts == sorted(counts) and counts[-1] >= 6 + 6 * 40, shown
+    server.stop()
+    assert {f"d{i}/f{j}" for i in range(6) for j in range(40)} == {str(p.relative_to(client.mnt)) for p in client.mnt.glob("d*/*")}
+    server.start()
+    client.umount()
 
 
 def test_a_volume_that_opens_is_not_replaced(client):

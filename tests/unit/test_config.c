@@ -115,6 +115,7 @@ static void optional_members_may_be_left_out(void **state)
 	assert_null(c->store);
 	assert_null(c->mountpoint);
 	assert_true(c->limit_bytes == 0);
+	assert_int_equal(c->rekey_days, 180);
 }
 
 static void an_unknown_member_is_refused_by_name(void **state)
