@@ -78,6 +78,9 @@ int file_truncate(struct file *f, uint64_t size)
 
 	if (size > FILE_SIZE_MAX)
 		return -EFBIG;
+	r = size > file_size(f) ? setting_may_grow(f->v, size) : 0;
+	if (r)
+		return r;
 	space_relieve(f->v);
 	pthread_rwlock_rdlock(&f->lock);
 	pot = size && size < f->size ? UINT64_C(1) << file_shift(f) : 0;
@@ -173,6 +176,8 @@ int file_fallocate(struct file *f, int mode, uint64_t off, uint64_t len)
 		r = -EINVAL;
 	if (!r && (len > FILE_SIZE_MAX || off > FILE_SIZE_MAX - len))
 		r = -EFBIG;
+	if (!r && !(mode & (ZERO_MODES | FALLOC_FL_KEEP_SIZE)))
+		r = setting_may_grow(f->v, off + len);
 	if (!r && !(mode & ZERO_MODES))
 		r = check_space(f->v, len);
 	if (!r)

@@ -138,6 +138,9 @@ int file_write(struct file *f, const void *buf, size_t len, uint64_t off)
 		return -EFBIG;
 	if (!len)
 		return 0;
+	r = setting_may_grow(f->v, off + len);
+	if (r)
+		return r;
 	do
 		r = write_once(f, buf, len, off, &done);
 	while (r == -EAGAIN);

@@ -107,3 +107,22 @@ int volume_accept_old(struct volume *v)
 
 	return seq ? set_old(v, seq, true) : 0;
 }
+
+void volume_set_record_max(struct volume *v, uint64_t bytes)
+{
+	atomic_store(&v->record_max, bytes);
+}
+
+void volume_set_origin_full(struct volume *v, bool full)
+{
+	atomic_store(&v->origin_full, full);
+}
+
+int setting_may_grow(const struct volume *v, uint64_t size)
+{
+	uint64_t max = atomic_load(&v->record_max);
+
+	if (max && size > max)
+		return -EFBIG;
+	return atomic_load(&v->origin_full) ? -EDQUOT : 0;
+}

@@ -137,6 +137,12 @@ int volume_setting_set(struct volume *v, const char *key, const char *value) MUS
 int volume_set_old(struct volume *v, uint64_t seq) MUST_CHECK;
 bool volume_is_old(struct volume *v);
 int volume_accept_old(struct volume *v) MUST_CHECK;
+/*
+ * What the origin would refuse is refused when it is written, not when it is sent: files beyond `bytes` (-EFBIG; 0 = no bound known), and
+ * any new content while the origin has said that it has no room (-EDQUOT). What is here already stays, and is sent when it can.
+ */
+void volume_set_record_max(struct volume *v, uint64_t bytes);
+void volume_set_origin_full(struct volume *v, bool full);
 /* The highest number ever given to an operation; 0 = none yet. */
 int volume_last_seq(struct volume *v, uint64_t *out) MUST_CHECK;
 

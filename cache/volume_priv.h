@@ -115,6 +115,8 @@ struct volume {
 
 	atomic_uint_fast64_t rolled_back, damaged;
 	atomic_uint_fast64_t old_seq; /* an old copy: the origin saw this operation of it; 0 = it is not */
+	atomic_uint_fast64_t record_max; /* bytes the origin takes in one file; 0 = not known */
+	atomic_bool origin_full;
 	atomic_uint_fast64_t beside[VOLUME_STORES_MAX / 64]; /* set of stores: queries.c */
 	const struct merge_rules *rules; /* borrowed; NULL: none */
 	atomic_uint_fast64_t conflicts; /* counts those noted since the open */
@@ -126,6 +128,10 @@ struct volume {
 /* --- volume.c --- */
 void volume_tell(struct volume *v, const struct volume_change *changes, size_t n);
 void volume_tell_outbox(struct volume *v);
+
+/* --- setting.c --- */
+/* A file may become `size` bytes long: 0; -EFBIG beyond what the origin takes; -EDQUOT while it has no room. */
+int setting_may_grow(const struct volume *v, uint64_t size) MUST_CHECK;
 
 /* --- queries.c --- */
 int queries_open(struct volume *v) MUST_CHECK;

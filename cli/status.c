@@ -219,6 +219,9 @@ static void print_damage(const struct json *o)
 		printf("  WARNING     this is an old copy of the volume: the origin has seen later "
 		       "work of it. Nothing can be changed and nothing is sent until you say "
 		       "`cachet sync --accept-old`\n");
+	if (show_bool(o, "origin_full"))
+		printf("  WARNING     the origin has no room: writes are refused (EDQUOT), what is "
+		       "pending stays here and is sent when there is room again\n");
 	if (show_bool(o, "restored_server"))
 		printf("  WARNING     the origin was restored or replaced: nothing is sent until "
 		       "you say "

@@ -63,6 +63,7 @@ static void add_link(struct sync *sync, struct json *o, bool *feed_holds)
 	json_set_u64(o, "fetched_bytes", s.fetched_bytes);
 	json_set_u64(o, "sent_bytes", s.sent_bytes);
 	json_set_u64(o, "requests", s.requests);
+	json_set_bool(o, "origin_full", s.origin_full);
 	json_set_u64(o, "upload_rate", s.upload_rate);
 	json_set_u64(o, "download_rate", s.download_rate);
 }

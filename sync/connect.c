@@ -10,7 +10,9 @@
 #include "sync/sync_priv.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -18,6 +20,7 @@
 
 #define SETTING_INSTANCE "sync.instance"
 #define SETTING_EPOCH "sync.epoch"
+#define SETTING_RECORD_MAX "sync.max_record_bytes" /* so that it holds before the first contact, too */
 #define STORES_EVERY_MS (5 * 60 * 1000)
 #define RETRY_MAX_MS 60000
 
@@ -31,14 +34,18 @@ static int load_setting(struct sync *s, const char *key, char *out, size_t max)
 int connect_load(struct sync *s)
 {
 	_cleanup_free_ char *only = NULL;
+	char record_max[24] = "";
 	int r = load_setting(s, SETTING_INSTANCE, s->instance, sizeof(s->instance));
 
 	if (!r)
 		r = load_setting(s, SETTING_EPOCH, s->epoch, sizeof(s->epoch));
 	if (!r)
+		r = load_setting(s, SETTING_RECORD_MAX, record_max, sizeof(record_max));
+	if (!r)
 		r = volume_only_store(s->volume, &only);
 	if (r)
 		return r;
+	volume_set_record_max(s->volume, strtoull(record_max, NULL, 10));
 	if (only)
 		snprintf(s->only_store, sizeof(s->only_store), "%s", only);
 	s->origin->ops->expect(s->origin, s->instance);
@@ -58,6 +65,18 @@ static int remember(struct sync *s, const struct origin_caps *caps)
 	snprintf(s->epoch, sizeof(s->epoch), "%s", caps->epoch);
 	s->origin->ops->expect(s->origin, s->instance);
 	return 0;
+}
+
+/* If it cannot be kept, this run knows it all the same. */
+static void keep_record_max(struct sync *s, uint64_t bytes)
+{
+	char now[24], kept[24] = "";
+
+	volume_set_record_max(s->volume, bytes);
+	snprintf(now, sizeof(now), "%" PRIu64, bytes);
+	if (load_setting(s, SETTING_RECORD_MAX, kept, sizeof(kept)) || !strcmp(now, kept))
+		return;
+	(void)!volume_setting_set(s->volume, SETTING_RECORD_MAX, now);
 }
 
 static void set_restored(struct sync *s, bool restored)
@@ -145,6 +164,7 @@ static void on_caps(void *arg, const struct origin_result *r, const struct origi
 	s->replay.hurry = s->replay.hurry || !link_usable(&s->link);
 	link_good(&s->link, true, clock_wall_ns());
 	s->caps = *caps;
+	keep_record_max(s, caps->max_record_bytes);
 	s->replay.batch_bytes = caps->max_request_bytes;
 	s->check_identity = false;
 	s->want_stores = true;

@@ -114,6 +114,22 @@ static void send_failed(struct replay_send *send, int code)
 
 /* --- answers --- */
 
+/*
+ * 507, and what ends it: content that found room. A deletion may have made room: what waits for it
+ * goes now, without its interval.
+ */
+static void note_room(struct replay_send *send, const struct replay_op *o, const struct origin_result *r)
+{
+	struct replay *replay = &send->s->replay;
+
+	if (r->status == 507)
+		replay->full = true;
+	else if (!r->code && replay_has_content(&o->op) && o->op.size)
+		replay->full = false;
+	else if (!r->code && o->op.kind == OUTBOX_DELETE)
+		replay->hurry = replay->hurry || replay->full;
+}
+
 static void on_outcome(void *arg, const struct origin_outcome *outcome)
 {
 	struct replay_send *send = arg;
@@ -124,6 +140,7 @@ static void on_outcome(void *arg, const struct origin_outcome *outcome)
 	sync_judge(send->s, &outcome->result);
 	if (o->upload)
 		o->has_sha256 = upload_sha256(o->upload, o->sha256);
+	note_room(send, o, &outcome->result);
 	replay_settle_judge(o, outcome);
 	replay_settle_start(send);
 }
@@ -151,8 +168,10 @@ static void on_batch(
 	if (r->code && !shrink(send, r))
 		for (size_t i = 0; i < send->n; i++)
 			replay_settle_judge_request(send->ops[i], r);
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
+		note_room(send, send->ops[i], &outcomes[i].result);
 		replay_settle_judge(send->ops[i], &outcomes[i]);
+	}
 	replay_settle_start(send);
 }
 

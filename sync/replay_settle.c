@@ -24,6 +24,7 @@
 #define IN_PROGRESS_MS 500
 #define DEPENDENCY_MS 200
 #define NOT_EMPTY_TRIES 5
+#define NO_SPACE_MAX_MS 60000
 
 static void decide(struct replay_op *o, enum replay_verdict v, const struct origin_result *r)
 {
@@ -38,6 +39,8 @@ static void retry(struct replay_op *o, const struct origin_result *r, uint64_t l
 
 	decide(o, REPLAY_RETRY, r);
 	o->delay_ms = least_ms ? least_ms : jitter;
+	if (r->status == 507)
+		o->delay_ms = MIN_OF(o->delay_ms, (uint64_t)NO_SPACE_MAX_MS);
 	if (r->retry_after_ms)
 		o->delay_ms = r->retry_after_ms + jitter / 4;
 }

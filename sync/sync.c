@@ -120,6 +120,8 @@ void sync_publish(struct sync *s)
 	s->status.feed_live = link_usable(&s->link) && feed_all_live(s);
 	s->merge.quiet = merge_is_quiet(s);
 	s->status.deletes_held = feed_any_held(s);
+	s->status.origin_full = s->replay.full && link_usable(&s->link);
+	volume_set_origin_full(s->volume, s->status.origin_full);
 	s->status.fetched_bytes = s->fetch.bytes;
 	s->status.sent_bytes = counts.sent;
 	s->status.requests = counts.requests;

@@ -172,6 +172,7 @@ struct sync_status {
 				  */
 	uint64_t fetched_bytes, sent_bytes, requests;
 	uint64_t upload_rate, download_rate;
+	bool origin_full; /* it has no room (507): writes get EDQUOT until something could be sent */
 };
 void sync_status(struct sync *s, struct sync_status *out);
 const char *sync_state_name(enum sync_state state); /* "online", ... */

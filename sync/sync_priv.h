@@ -81,6 +81,7 @@ struct replay {
 	uint64_t next_ms;
 	uint64_t batch_bytes; /* what a request may have; halved by 413 */
 	uint64_t hurried_gen; /* the last poke_gen that was heeded */
+	bool full;            /* the origin's latest word on room for content */
 	uint64_t rate;        /* of uploads, bytes a second; 0 = no bound */
 	uint64_t quiet_gen;   /* nothing left to send for this poke_gen; under lock */
 };
