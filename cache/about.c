@@ -35,7 +35,7 @@ static int content_state(struct volume *v, const struct object_row *o, struct ab
 		return 0;
 	r = content_map_get(v->db, o->map, &m);
 	if (!r && !m.whole)
-		r = content_chunk_count(v->db, m.id, &chunks);
+		r = content_chunk_count(v->db, m.id, 1, &chunks);
 	if (r)
 		return r;
 	a->pinned = m.pinned;

@@ -18,6 +18,10 @@ int tree_row_end(struct volume *v, int r)
 	return r;
 }
 
+/* Chunks of a file are counted so far; beyond that its blob, which may have other states of it too,
+ * says about enough. */
+#define COUNTED 256
+
 /* Holes are looked for only where they can matter: a file larger than a chunk. */
 static uint64_t data_bytes(struct volume *v, const struct object_row *o)
 {
@@ -32,9 +36,12 @@ static uint64_t data_bytes(struct volume *v, const struct object_row *o)
 		return o->size;
 	if (!m.blob)
 		return 0;
-	if (content_chunk_count(v->db, o->map, &chunks) || content_blob_get(v->db, m.blob, &b))
+	if (content_chunk_count(v->db, o->map, COUNTED, &chunks) ||
+		content_blob_get(v->db, m.blob, &b))
 		return o->size;
 	bytes = chunks << b.shift;
+	if (chunks == COUNTED)
+		bytes = MAX_OF(bytes, b.alloc_bytes);
 	return MIN_OF(bytes, o->size);
 }
 

@@ -124,7 +124,8 @@ typedef int content_chunk_fn(void *arg, const struct content_chunk *c);
 /* By idx, from `from` to the end; fn as name_each_fn. */
 int content_chunk_each(
 	struct db *db, uint64_t map, uint64_t from, content_chunk_fn *fn, void *arg) MUST_CHECK;
-int content_chunk_count(struct db *db, uint64_t map, uint64_t *out) MUST_CHECK;
+/* Counts no further than `most`. */
+int content_chunk_count(struct db *db, uint64_t map, uint64_t most, uint64_t *out) MUST_CHECK;
 /* Chunk rows, undo rows and bytes of content with a lower sequence number. Looks at all rows. */
 struct content_old {
 	uint64_t chunks, undo, bytes;

@@ -112,11 +112,12 @@ int content_chunk_each(struct db *db, uint64_t map, uint64_t from, content_chunk
 	return r;
 }
 
-int content_chunk_count(struct db *db, uint64_t map, uint64_t *out)
+int content_chunk_count(struct db *db, uint64_t map, uint64_t most, uint64_t *out)
 {
 	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_CHUNK_COUNT);
 
 	stmt_bind_u64(&s, map);
+	stmt_bind_u64(&s, most);
 	return stmt_count(&s, out);
 }
 

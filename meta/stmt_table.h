@@ -44,9 +44,8 @@
 	STMT(OBJECT_DELETE, "DELETE FROM object WHERE id = ?")                                     \
 	STMT(OBJECT_UNLINKED, "SELECT id FROM object WHERE nlink = 0 ORDER BY id LIMIT ?")         \
 	STMT(OBJECT_COUNT, "SELECT count(*) FROM object WHERE store = ?")                          \
-	STMT(XATTR_SET,                                                                            \
-		"INSERT INTO xattr(object, name, value) VALUES(?, ?, ?)"                           \
-		" ON CONFLICT(object, name) DO UPDATE SET value = excluded.value")                 \
+	STMT(XATTR_SET, "INSERT INTO xattr(object, name, value) VALUES(?, ?, ?)"                   \
+			" ON CONFLICT(object, name) DO UPDATE SET value = excluded.value")         \
 	STMT(XATTR_GET, "SELECT value FROM xattr WHERE object = ? AND name = ?")                   \
 	STMT(XATTR_REMOVE, "DELETE FROM xattr WHERE object = ? AND name = ?")                      \
 	STMT(XATTR_REMOVE_ALL, "DELETE FROM xattr WHERE object = ?")                               \
@@ -83,30 +82,24 @@
 		"INSERT INTO blob(uuid, store, alg, shift, epoch, seals, alloc_bytes, pack)"       \
 		" VALUES(?, ?, ?, ?, ?, ?, ?, ?)")                                                 \
 	STMT(BLOB_GET, "SELECT " STMT_BLOB_COLUMNS " FROM blob WHERE id = ?")                      \
-	STMT(BLOB_LIST,                                                                            \
-		"SELECT " STMT_BLOB_COLUMNS " FROM blob WHERE id > ? ORDER BY id LIMIT ?")         \
+	STMT(BLOB_LIST, "SELECT " STMT_BLOB_COLUMNS " FROM blob WHERE id > ? ORDER BY id LIMIT ?") \
 	STMT(BLOB_UPDATE, "UPDATE blob SET seals = ?, alloc_bytes = ? WHERE id = ?")               \
 	STMT(BLOB_DELETE, "DELETE FROM blob WHERE id = ?")                                         \
-	STMT(BLOB_USERS,                                                                           \
-		"SELECT EXISTS (SELECT 1 FROM map WHERE blob = ?1 AND blob > 0)"                             \
-		" + EXISTS (SELECT 1 FROM undo_map WHERE blob = ?1)")                              \
+	STMT(BLOB_USERS, "SELECT EXISTS (SELECT 1 FROM map WHERE blob = ?1 AND blob > 0)"          \
+			 " + EXISTS (SELECT 1 FROM undo_map WHERE blob = ?1)")                     \
 	STMT(BLOB_TOTAL, "SELECT coalesce(sum(alloc_bytes), 0) FROM blob")                         \
-	STMT(BLOB_PACK,                                                                            \
-		"SELECT " STMT_BLOB_COLUMNS " FROM blob WHERE pack = 1 AND store = ?"              \
-		" AND alloc_bytes < ? AND seals < ? ORDER BY alloc_bytes DESC LIMIT 1")            \
+	STMT(BLOB_PACK, "SELECT " STMT_BLOB_COLUMNS " FROM blob WHERE pack = 1 AND store = ?"      \
+			" AND alloc_bytes < ? AND seals < ? ORDER BY alloc_bytes DESC LIMIT 1")    \
 	/* map, chunk */                                                                           \
-	STMT(MAP_INSERT,                                                                           \
-		"INSERT INTO map(blob, object, size, whole, state, etag, used_s, pinned)"          \
-		" VALUES(?, ?, ?, ?, ?, ?, ?, ?)")                                                 \
-	STMT(MAP_GET,                                                                              \
-		"SELECT id, blob, object, size, whole, state, etag, used_s, pinned FROM map"       \
-		" WHERE id = ?")                                                                   \
+	STMT(MAP_INSERT, "INSERT INTO map(blob, object, size, whole, state, etag, used_s, pinned)" \
+			 " VALUES(?, ?, ?, ?, ?, ?, ?, ?)")                                        \
+	STMT(MAP_GET, "SELECT id, blob, object, size, whole, state, etag, used_s, pinned FROM map" \
+		      " WHERE id = ?")                                                             \
 	STMT(MAP_UPDATE,                                                                           \
 		"UPDATE map SET blob = ?, object = ?, size = ?, whole = ?, state = ?, etag = ?,"   \
 		" used_s = ? WHERE id = ?")                                                        \
 	STMT(MAP_PIN, "UPDATE map SET pinned = ?2 WHERE id = ?1")                                  \
-	STMT(MAP_PINNED,                                                                           \
-		"SELECT id FROM map WHERE pinned = 1 AND id > ? ORDER BY id LIMIT ?")              \
+	STMT(MAP_PINNED, "SELECT id FROM map WHERE pinned = 1 AND id > ? ORDER BY id LIMIT ?")     \
 	STMT(MAP_USED, "UPDATE map SET used_s = ?2 WHERE id = ?1 AND used_s < ?2 - 60")            \
 	STMT(MAP_DELETE, "DELETE FROM map WHERE id = ?")                                           \
 	STMT(MAP_CLONE,                                                                            \
@@ -116,24 +109,21 @@
 		"INSERT INTO chunk(map, idx, slot, len, seq, nonce, tag)"                          \
 		" SELECT ?2, idx, slot, len, seq, nonce, tag FROM chunk WHERE map = ?1")           \
 	STMT(MAP_MAY_GO, STMT_MAP_CLEAN " AND m.id = ?1")                                          \
-	STMT(MAP_EVICTABLE,                                                                        \
-		STMT_MAP_CLEAN " AND (m.used_s, m.id) > (?1, ?2)"                                 \
-		" ORDER BY m.used_s, m.id LIMIT ?3")                                               \
+	STMT(MAP_EVICTABLE, STMT_MAP_CLEAN " AND (m.used_s, m.id) > (?1, ?2)"                      \
+					   " ORDER BY m.used_s, m.id LIMIT ?3")                    \
 	STMT(MAP_AFTER,                                                                            \
 		"SELECT id FROM map WHERE id > ? AND state = 0 AND blob > 0 ORDER BY id LIMIT ?")  \
-	STMT(MAP_AFTER_ANY,                                                                        \
-		"SELECT id FROM map WHERE id > ? AND blob > 0 ORDER BY id LIMIT ?")                \
+	STMT(MAP_AFTER_ANY, "SELECT id FROM map WHERE id > ? AND blob > 0 ORDER BY id LIMIT ?")    \
 	STMT(MAP_STRAY,                                                                            \
 		"SELECT id FROM map WHERE state > 0 AND NOT EXISTS"                                \
 		" (SELECT 1 FROM op WHERE op.map = map.id AND op.map > 0)"                         \
 		" AND NOT EXISTS (SELECT 1 FROM base WHERE base.map = map.id)"                     \
 		" AND NOT EXISTS (SELECT 1 FROM conflict c WHERE c.base = map.id AND c.base > 0)"  \
 		" ORDER BY id LIMIT ?")                                                            \
-	STMT(MAP_SHARING,                                                                          \
-		"SELECT id FROM map WHERE blob = ? AND blob > 0 AND object = ? ORDER BY id LIMIT ?")            \
-	STMT(CHUNK_PUT,                                                                            \
-		"INSERT OR REPLACE INTO chunk(map, idx, slot, len, seq, nonce, tag)"               \
-		" VALUES(?, ?, ?, ?, ?, ?, ?)")                                                    \
+	STMT(MAP_SHARING, "SELECT id FROM map WHERE blob = ? AND blob > 0 AND object = ? ORDER "   \
+			  "BY id LIMIT ?")                                                         \
+	STMT(CHUNK_PUT, "INSERT OR REPLACE INTO chunk(map, idx, slot, len, seq, nonce, tag)"       \
+			" VALUES(?, ?, ?, ?, ?, ?, ?)")                                            \
 	STMT(CHUNK_GET,                                                                            \
 		"SELECT idx, slot, len, seq, nonce, tag FROM chunk WHERE map = ? AND idx = ?")     \
 	STMT(CHUNK_DELETE, "DELETE FROM chunk WHERE map = ? AND idx = ?")                          \
@@ -143,23 +133,22 @@
 		" ORDER BY idx")                                                                   \
 	STMT(CHUNK_OLD, "SELECT count(*), coalesce(sum(len), 0) FROM chunk WHERE seq < ?")         \
 	STMT(UNDO_OLD, "SELECT count(*) FROM undo_chunk WHERE present = 1 AND seq < ?")            \
-	STMT(CHUNK_OLDEST,                                                                         \
-		"SELECT idx, slot, len, seq, nonce, tag FROM chunk WHERE map = ?"                  \
-		" ORDER BY seq LIMIT ?")                                                           \
-	STMT(CHUNK_COUNT, "SELECT count(*) FROM chunk WHERE map = ?")                              \
+	STMT(CHUNK_OLDEST, "SELECT idx, slot, len, seq, nonce, tag FROM chunk WHERE map = ?"       \
+			   " ORDER BY seq LIMIT ?")                                                \
+	STMT(CHUNK_COUNT, "SELECT count(*) FROM (SELECT 1 FROM chunk WHERE map = ? LIMIT ?)")      \
 	STMT(SLOTS,                                                                                \
 		"SELECT c.slot, c.len FROM map m CROSS JOIN chunk c ON c.map = m.id"               \
-		" WHERE m.blob = ?1 AND m.blob > 0 UNION ALL SELECT u.slot, u.len FROM undo_map m"                \
+		" WHERE m.blob = ?1 AND m.blob > 0 UNION ALL SELECT u.slot, u.len FROM undo_map m" \
 		" CROSS JOIN undo_chunk u ON u.map = m.map AND u.gen = m.gen"                      \
 		" WHERE m.blob = ?1 AND u.present = 1")                                            \
 	/* undo */                                                                                 \
-	STMT(UNDO_PUT,                                                                             \
-		"INSERT OR IGNORE INTO undo_map(map, gen, blob, size, whole, mtime_ns)"            \
-		" VALUES(?, ?, ?, ?, ?, ?)")                                                       \
+	STMT(UNDO_PUT, "INSERT OR IGNORE INTO undo_map(map, gen, blob, size, whole, mtime_ns)"     \
+		       " VALUES(?, ?, ?, ?, ?, ?)")                                                \
 	STMT(UNDO_GET, "SELECT blob, size, whole FROM undo_map WHERE map = ? AND gen = ?")         \
 	STMT(UNDO_PARTIAL,                                                                         \
-		"SELECT count(*) FROM map m WHERE m.id = ?1 AND m.etag IS NOT NULL AND (m.whole = 0" \
-		" OR EXISTS (SELECT 1 FROM undo_map u WHERE u.map = ?1 AND u.whole = 0))")          \
+		"SELECT count(*) FROM map m WHERE m.id = ?1 AND m.etag IS NOT NULL AND (m.whole "  \
+		"= 0"                                                                              \
+		" OR EXISTS (SELECT 1 FROM undo_map u WHERE u.map = ?1 AND u.whole = 0))")         \
 	STMT(UNDO_CHUNK,                                                                           \
 		"INSERT OR IGNORE INTO undo_chunk(map, gen, idx, present, slot, len, seq, nonce,"  \
 		" tag) SELECT ?1, ?2, ?3, c.map IS NOT NULL, c.slot, c.len, c.seq, c.nonce, c.tag" \
@@ -170,14 +159,12 @@
 		" WHERE map = ?1 AND idx >= ?3")                                                   \
 	STMT(UNDO_FORGET_MAPS, "DELETE FROM undo_map WHERE gen <= ?")                              \
 	STMT(UNDO_FORGET_CHUNKS, "DELETE FROM undo_chunk WHERE gen <= ?")                          \
-	STMT(UNDO_LIST,                                                                            \
-		"SELECT map, gen, blob, size, whole, mtime_ns FROM undo_map ORDER BY map, gen DESC"\
-		" LIMIT ?")                                                                        \
-	STMT(UNDO_EACH,                                                                            \
-		"SELECT present, idx, slot, len, seq, nonce, tag FROM undo_chunk"                  \
-		" WHERE map = ? AND gen = ? ORDER BY idx")                                         \
-	STMT(UNDO_APPLY_MAP,                                                                       \
-		"UPDATE map SET blob = ?2, size = ?3, whole = ?4 WHERE id = ?1")                   \
+	STMT(UNDO_LIST, "SELECT map, gen, blob, size, whole, mtime_ns FROM undo_map ORDER BY "     \
+			"map, gen DESC"                                                            \
+			" LIMIT ?")                                                                \
+	STMT(UNDO_EACH, "SELECT present, idx, slot, len, seq, nonce, tag FROM undo_chunk"          \
+			" WHERE map = ? AND gen = ? ORDER BY idx")                                 \
+	STMT(UNDO_APPLY_MAP, "UPDATE map SET blob = ?2, size = ?3, whole = ?4 WHERE id = ?1")      \
 	STMT(UNDO_APPLY_CHUNKS,                                                                    \
 		"INSERT OR REPLACE INTO chunk(map, idx, slot, len, seq, nonce, tag)"               \
 		" SELECT map, idx, slot, len, seq, nonce, tag FROM undo_chunk"                     \
@@ -197,11 +184,12 @@
 	STMT(OP_RESTORE,                                                                           \
 		"INSERT INTO op(seq, store, kind, state, name, object, rid, key, base_etag,"       \
 		" r_parent, r_name, other_rid, other_etag, map, attempts, next_try_ms, status,"    \
-		" error, created_ns) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"\
+		" error, created_ns) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?," \
 		" ?)")                                                                             \
 	STMT(OP_UPDATE,                                                                            \
 		"UPDATE op SET store = ?, kind = ?, state = ?, name = ?, object = ?, rid = ?,"     \
-		" key = ?, base_etag = ?, r_parent = ?, r_name = ?, other_rid = ?, other_etag = ?,"\
+		" key = ?, base_etag = ?, r_parent = ?, r_name = ?, other_rid = ?, other_etag = "  \
+		"?,"                                                                               \
 		" map = ?, attempts = ?, next_try_ms = ?, status = ?, error = ?, created_ns = ?"   \
 		" WHERE seq = ?")                                                                  \
 	STMT(OP_GET, "SELECT " STMT_OP_COLUMNS " FROM op WHERE seq = ?")                           \
@@ -226,9 +214,8 @@
 	STMT(STORE_GET, "SELECT " STMT_STORE_COLUMNS " FROM store WHERE id = ?")                   \
 	STMT(STORE_BY_NAME, "SELECT " STMT_STORE_COLUMNS " FROM store WHERE name = ?")             \
 	STMT(STORE_EACH, "SELECT " STMT_STORE_COLUMNS " FROM store ORDER BY id")                   \
-	STMT(SETTING_SET,                                                                          \
-		"INSERT INTO setting(key, value) VALUES(?, ?)"                                     \
-		" ON CONFLICT(key) DO UPDATE SET value = excluded.value")                          \
+	STMT(SETTING_SET, "INSERT INTO setting(key, value) VALUES(?, ?)"                           \
+			  " ON CONFLICT(key) DO UPDATE SET value = excluded.value")                \
 	STMT(SETTING_GET, "SELECT value FROM setting WHERE key = ?")                               \
 	STMT(SETTING_DELETE, "DELETE FROM setting WHERE key = ?")                                  \
 	/* deferred */                                                                             \
@@ -237,9 +224,8 @@
 		" VALUES(?, ?, ?, ?, ?)")                                                          \
 	STMT(DEFERRED_DELETE, "DELETE FROM deferred WHERE store = ? AND rid = ?")                  \
 	STMT(DEFERRED_GET, "SELECT entry FROM deferred WHERE store = ? AND rid = ?")               \
-	STMT(DEFERRED_OF_PARENT,                                                                   \
-		"SELECT rid, entry FROM deferred WHERE store = ? AND reason = ?"                   \
-		" AND parent_rid = ? ORDER BY rid")                                                \
+	STMT(DEFERRED_OF_PARENT, "SELECT rid, entry FROM deferred WHERE store = ? AND reason = ?"  \
+				 " AND parent_rid = ? ORDER BY rid")                               \
 	STMT(DEFERRED_OF_REASON,                                                                   \
 		"SELECT rid, entry FROM deferred WHERE store = ? AND reason = ? ORDER BY rid")     \
 	STMT(DEFERRED_COUNT, "SELECT count(*) FROM deferred WHERE reason = ?")                     \
@@ -247,9 +233,8 @@
 	STMT(CONFLICT_INSERT,                                                                      \
 		"INSERT INTO conflict(store, kind, object, rid, path, other_path, created_ns,"     \
 		" resolved_ns, base, outcome) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")               \
-	STMT(CONFLICT_RESOLVE,                                                                     \
-		"UPDATE conflict SET resolved_ns = ?2, outcome = ?3, base = 0"                     \
-		" WHERE id = ?1 AND resolved_ns = 0")                                              \
+	STMT(CONFLICT_RESOLVE, "UPDATE conflict SET resolved_ns = ?2, outcome = ?3, base = 0"      \
+			       " WHERE id = ?1 AND resolved_ns = 0")                               \
 	STMT(CONFLICT_GET,                                                                         \
 		"SELECT id, store, kind, object, rid, path, other_path, created_ns, resolved_ns,"  \
 		" base, outcome FROM conflict WHERE id = ?")                                       \
@@ -259,11 +244,12 @@
 	STMT(BASE_PUT, "INSERT OR REPLACE INTO base(store, rid, map) VALUES(?, ?, ?)")             \
 	STMT(BASE_GET, "SELECT map FROM base WHERE store = ? AND rid = ?")                         \
 	STMT(BASE_DELETE, "DELETE FROM base WHERE store = ? AND rid = ?")                          \
-	STMT(BASE_STRAY,                                                                           \
-		"DELETE FROM base WHERE NOT EXISTS"                                                \
-		" (SELECT 1 FROM op WHERE op.rid = base.rid AND op.store = base.store AND op.kind = 1)") \
+	STMT(BASE_STRAY, "DELETE FROM base WHERE NOT EXISTS"                                       \
+			 " (SELECT 1 FROM op WHERE op.rid = base.rid AND op.store = base.store "   \
+			 "AND op.kind = 1)")                                                       \
 	STMT(EVENT_LAST, "SELECT id, hash FROM event ORDER BY id DESC LIMIT 1")                    \
-	STMT(EVENT_LAST_ID, "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'event'") \
+	STMT(EVENT_LAST_ID,                                                                        \
+		"SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'event'")          \
 	STMT(EVENT_APPEND,                                                                         \
 		"INSERT INTO event(id, time_ns, kind, detail, hash) VALUES(?, ?, ?, ?, ?)")        \
 	STMT(EVENT_EACH,                                                                           \

@@ -2,6 +2,8 @@
  * to a commit. */
 #include "content_fixture.h"
 
+#include "cache/tree.h"
+
 #include <sys/syscall.h>
 
 #define CHUNK 65536u
@@ -167,6 +169,45 @@ static void test_sparse_petabyte_costs_what_is_written(void **state)
 	file_unref(file, true);
 	ok(volume_sync(f.v));
 	assert_int_equal(f.v->space.used, 0);
+	cf_done(&f);
+}
+
+/* What stat says of the file in units of 64 KiB, rounded up. */
+static uint64_t stat_chunks(struct content_fixture *f, uint64_t object)
+{
+	struct tree_attr a;
+
+	ok(tree_getattr(f->v, object, 0, &a));
+	return (a.blocks * 512 + CHUNK - 1) / CHUNK;
+}
+
+/* A stat does not count all chunks of a large file: no holes in what is full, none missed in what
+ * is not. */
+static void test_blocks_of_a_file_of_many_chunks(void **state)
+{
+	const uint64_t n = 300;
+	struct content_fixture f;
+	uint64_t object;
+	struct file *file;
+
+	cf_init(&f);
+	object = cf_object(&f);
+	file = cf_file(&f, object);
+	for (uint64_t i = 0; i < n; i++)
+		cf_write(file, CHUNK, i * CHUNK, 1);
+	file_unref(file, true);
+	ok(volume_sync(f.v));
+	assert_int_equal(stat_chunks(&f, object), n);
+	file = cf_file(&f, object);
+	ok(file_truncate(file, 1000 * CHUNK));
+	file_unref(file, true);
+	ok(volume_sync(f.v));
+	assert_int_equal(stat_chunks(&f, object), n);
+	file = cf_file(&f, object);
+	ok(file_fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 100 * CHUNK));
+	file_unref(file, true);
+	ok(volume_sync(f.v));
+	assert_int_equal(stat_chunks(&f, object), n - 100);
 	cf_done(&f);
 }
 
@@ -426,6 +467,7 @@ int main(void)
 		cmocka_unit_test(test_writes_need_a_whole_file),
 		cmocka_unit_test(test_truncating_to_nothing_needs_nothing),
 		cmocka_unit_test(test_sparse_petabyte_costs_what_is_written),
+		cmocka_unit_test(test_blocks_of_a_file_of_many_chunks),
 		cmocka_unit_test(test_unknown_fallocate_modes_are_refused),
 		cmocka_unit_test(test_failed_sync_writes_the_chunks_again),
 		cmocka_unit_test(test_failed_sync_that_lost_data_is_reported),
