@@ -40,7 +40,7 @@ struct slot {
 	uint8_t flags;
 	bool inflight;
 	int16_t maker; /* index of the returned operation that makes the directory, or -1 */
-	uint64_t seq;  /* of the last row that holds it */
+	uint64_t seq;  /* of the row that holds it alone, else of the last one that holds it */
 };
 
 struct table {
@@ -286,8 +286,9 @@ static void hold(struct walk *w, const struct op_row *row, int index)
 
 			s->flags = (uint8_t)((s->flags & ~MAKERS_PASS) | (pass ? MAKERS_PASS : 0));
 		}
+		if (w->wants[i].alone || !(s->flags & HELD_ALONE))
+			s->seq = row->seq;
 		s->flags |= w->wants[i].alone ? HELD_ALONE : HELD_SHARED;
-		s->seq = row->seq;
 		if (!w->wants[i].alone)
 			continue;
 		s->maker = made && s->hash == made ? (int16_t)index : -1;
