@@ -382,6 +382,121 @@ static void test_snapshot_pins_its_slots(void **state)
 	cf_done(&f);
 }
 
+#define ETAG "\"v1\""
+
+static void fill(struct file *file, uint64_t off, size_t len)
+{
+	uint8_t *buf = malloc(len);
+
+	assert_non_null(buf);
+	cf_pattern(buf, len, off, 1);
+	ok(file_fill(file, ETAG, buf, len, off));
+	free(buf);
+}
+
+static void fill_rest(struct content_fixture *f, uint64_t object)
+{
+	keeper_stop(f->v);
+	fill(cf_file(f, object), CHUNK, 4 * CHUNK);
+}
+
+/* Content of the origin has no older state: what was lost of it is fetched again, and only that. */
+static void test_lost_clean_chunks_are_missing_and_nothing_else(void **state)
+{
+	struct content_fixture f;
+	struct file_range range;
+	struct file *file;
+	uint64_t object;
+	char path[512];
+	int fd;
+
+	cf_init(&f);
+	object = cf_remote(&f, 5 * CHUNK, ETAG);
+	file = cf_file(&f, object);
+	fill(file, 0, CHUNK);
+	file_unref(file, true);
+	cf_blob_path(&f, object, path, sizeof(path));
+	cf_close(&f);
+	die_after(&f, fill_rest, object);
+	fd = open(path, O_WRONLY);
+	assert_int_equal(pwrite(fd, "lost", 4, 2 * CHUNK), 4);
+	close(fd);
+	cf_open(&f);
+	assert_int_equal(atomic_load(&f.v->rolled_back), 0);
+	file = cf_file(&f, object);
+	ok(file_missing(file, 0, UINT64_MAX, UINT64_MAX, &range));
+	assert_int_equal(range.off, 2 * CHUNK);
+	assert_int_equal(range.len, CHUNK);
+	assert_true(cf_holds(file, 2 * CHUNK, 0, 1));
+	assert_true(cf_holds(file, 2 * CHUNK, 3 * CHUNK, 1));
+	fill(file, 2 * CHUNK, CHUNK);
+	assert_true(cf_holds(file, 5 * CHUNK, 0, 1));
+	file_unref(file, true);
+	cf_done(&f);
+}
+
+static const uint8_t sent_key[ROW_KEY_LEN] = "first";
+
+static void write_and_send(struct content_fixture *f, uint64_t object)
+{
+	struct op_row op = { .kind = OP_PUT, .state = OP_INFLIGHT, .object = object };
+	struct file *file = cf_file(f, object);
+
+	keeper_stop(f->v);
+	cf_write(file, 3 * CHUNK, 0, 2);
+	ok(file_commit(file));
+	op.store = f->store;
+	memcpy(op.key, sent_key, sizeof(op.key));
+	strcpy(op.rid.text, "record");
+	ok(db_begin(f->v->db));
+	ok(content_map_clone(f->v->db, file->map, CONTENT_MAP_SNAPSHOT, &op.map));
+	ok(op_insert(f->v->db, &op));
+	ok(db_commit(f->v->db));
+}
+
+static int take_op(void *arg, const struct op_row *op)
+{
+	*(struct op_row *)arg = *op;
+	return 0;
+}
+
+/* What was being sent shares the lost chunk: it cannot be sent again as it was, and what is sent instead has
+ * another key, or the origin would take it for the same. */
+static void test_an_upload_of_lost_data_is_queued_anew(void **state)
+{
+	struct content_fixture f;
+	struct op_row op = { 0 };
+	struct file *file;
+	uint64_t object;
+	char path[512];
+	int fd;
+
+	cf_init(&f);
+	object = cf_object(&f);
+	file = cf_file(&f, object);
+	cf_write(file, 5 * CHUNK, 0, 1);
+	ok(file_sync(file));
+	file_unref(file, true);
+	cf_blob_path(&f, object, path, sizeof(path));
+	cf_close(&f);
+	die_after(&f, write_and_send, object);
+	fd = open(path, O_WRONLY);
+	assert_int_equal(pwrite(fd, "lost", 4, 6 * CHUNK), 4);
+	close(fd);
+	cf_open(&f);
+	assert_int_equal(atomic_load(&f.v->rolled_back), 1);
+	file = cf_file(&f, object);
+	assert_true(cf_holds(file, 5 * CHUNK, 0, 1));
+	file_unref(file, true);
+	db_read(f.v->db);
+	ok(op_each(f.v->db, 0, take_op, &op));
+	assert_int_equal(op.state, OP_QUEUED);
+	assert_int_equal(op.map, 0);
+	assert_memory_not_equal(op.key, sent_key, sizeof(op.key));
+	db_unlock(f.v->db);
+	cf_done(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -394,6 +509,8 @@ int main(void)
 		cmocka_unit_test(test_slots_that_a_crash_left_in_a_blob_in_use_are_counted),
 		cmocka_unit_test(test_unlinked_objects_go_at_the_next_open),
 		cmocka_unit_test(test_snapshot_pins_its_slots),
+		cmocka_unit_test(test_lost_clean_chunks_are_missing_and_nothing_else),
+		cmocka_unit_test(test_an_upload_of_lost_data_is_queued_anew),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
