@@ -28,5 +28,5 @@ def test_a_dropped_precondition_is_found():
 
 
 def test_a_forgotten_idempotency_key_is_found():
-    r = model("--histories", "100", "--seed", "1", "--plant", "key")
+    r = model("--histories", "100", "--seed", "1", "--plant", "key-seen")
     assert r.returncode == 0, r.stdout + r.stderr

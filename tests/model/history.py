@@ -131,8 +131,9 @@ class History:
         self.random = random.Random(seed)
         self.dir = pathlib.Path(directory)
         self.store = "main"
-        bug = PLANTS[plant]() if plant else None
-        self.rewrite = bug and (lambda request: _each_op(request, bug), PLANTED_SEEN[plant])
+        make, told = PLANTS[plant] if plant else (None, False)
+        bug = make and make()
+        self.rewrite = bug and (lambda request: _each_op(request, bug), told)
         self.server = server_fixtures.Server(self.dir / "server")
         self.server.start()
         self.devices = []
@@ -513,9 +514,9 @@ def _forget_keys():
     return change
 
 
-PLANTS = {"if-match": lambda: _drop_if_match, "key": _forget_keys}
-# Whether the model sees what was made of a request: never the missing precondition, which alone would betray the bug, not what it does.
-PLANTED_SEEN = {"if-match": False, "key": True}
+# name: (what it does, whether the model sees the request as it was changed). Never the missing precondition, which alone would betray
+# the bug, but what comes of it; a key as it was changed, or, so that a few histories are enough, as the device made it.
+PLANTS = {"if-match": (lambda: _drop_if_match, False), "key": (_forget_keys, True), "key-seen": (_forget_keys, False)}
 
 
 def run_one(seed, devices, steps, tools, plant=None, verbose=False):
