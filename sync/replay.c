@@ -14,6 +14,10 @@
  * and runs only when `ready` is empty or has contents to load. Whatever is abandoned (link lost,
  * stop, crash) is sent again as it was, with its key (promise P5).
  *
+ * Two batches may be under way: while the origin works on one, the next is picked and sent, what
+ * lies in a directory that the first makes as soon as that is answered. When any of it was not
+ * done, what was picked behind it is dropped, and picked again with what is known then.
+ *
  * Order. outbox_next() says what may go at all. Among operations handed out together, one that
  * touches a record or place of an earlier one waits for it: in a batch by `after`, otherwise until
  * that one's send is over.
@@ -31,6 +35,7 @@
 #include "sync/rate.h"
 
 #define UPLOADS_MAX 4
+#define BATCHES_MAX 2
 #define BATCH_MAX 512
 #define BATCH_MAX_BYTES (8u << 20)
 #define RATE_BATCH_S 4 /* what a batch takes of a bounded line */
@@ -103,8 +108,8 @@ static void send_failed(struct replay_send *send, int code)
 
 	if (code == CE_TOO_LARGE && o->load_error)
 		snprintf(r.text, sizeof(r.text),
-			"%" PRIu64 " bytes; the origin takes at most %" PRIu64 " in a record", o->op.size,
-			send->s->caps.max_record_bytes);
+			"%" PRIu64 " bytes; the origin takes at most %" PRIu64 " in a record",
+			o->op.size, send->s->caps.max_record_bytes);
 	else
 		snprintf(r.text, sizeof(r.text), "%s", error_text(code));
 	for (size_t i = 0; i < send->n; i++)
@@ -130,6 +135,29 @@ static void note_room(struct replay_send *send, const struct replay_op *o, const
 		replay->hurry = replay->hurry || replay->full;
 }
 
+static void drop_ready(struct replay *r)
+{
+	replay_ops_free(r->ready);
+	r->ready = NULL;
+	r->ready_last = &r->ready;
+	if (r->pick)
+		replay_pick_orphan(steal_ptr(&r->pick));
+	r->again = true;
+}
+
+/* A directory that was not made: what lies in it was picked in the hope that it would be. */
+static void answered(struct replay_send *send)
+{
+	bool hopeless = false;
+
+	for (size_t i = 0; i < send->n; i++)
+		hopeless |= send->ops[i]->verdict != REPLAY_ACK &&
+			    send->ops[i]->op.node_kind == REMOTE_DIR;
+	if (hopeless)
+		drop_ready(&send->s->replay);
+	replay_settle_start(send);
+}
+
 static void on_outcome(void *arg, const struct origin_outcome *outcome)
 {
 	struct replay_send *send = arg;
@@ -142,7 +170,7 @@ static void on_outcome(void *arg, const struct origin_outcome *outcome)
 		o->has_sha256 = upload_sha256(o->upload, o->sha256);
 	note_room(send, o, &outcome->result);
 	replay_settle_judge(o, outcome);
-	replay_settle_start(send);
+	answered(send);
 }
 
 /* The whole request was too large for the server, whatever it announced: smaller ones from now on.
@@ -172,7 +200,7 @@ static void on_batch(
 		note_room(send, send->ops[i], &outcomes[i].result);
 		replay_settle_judge(send->ops[i], &outcomes[i]);
 	}
-	replay_settle_start(send);
+	answered(send);
 }
 
 /* --- contents --- */
@@ -255,7 +283,7 @@ static void fill_after(const struct replay_send *send, struct origin_op *ops, ui
 	for (size_t i = 0; i < send->n; i++) {
 		ops[i].after = room + used;
 		for (size_t j = 0; j < i; j++) {
-			if (!replay_order_after(&send->ops[i]->op, &send->ops[j]->op))
+			if (!replay_order_after(&send->ops[i]->keys, &send->ops[j]->keys))
 				continue;
 			room[used++] = (uint16_t)j;
 			ops[i].after_n++;
@@ -295,11 +323,21 @@ static void send_batch(struct replay_send *send)
 
 /* --- what may go now --- */
 
+/* The directory of `o` was just made at the origin: that the journal is still to be told is of no
+ * matter to it. */
+static bool has_made_room(
+	const struct replay_send *send, const struct replay_op *maker, const struct replay_op *o)
+{
+	return !send->call && maker->verdict == REPLAY_ACK &&
+	       replay_order_is_in(&o->keys, &maker->keys);
+}
+
 static bool waits_for_send(const struct replay *r, const struct replay_op *o)
 {
 	for (const struct replay_send *send = r->sends; send; send = send->next)
 		for (size_t i = 0; i < send->n; i++)
-			if (replay_order_after(&o->op, &send->ops[i]->op))
+			if (replay_order_after(&o->keys, &send->ops[i]->keys) &&
+				!has_made_room(send, send->ops[i], o))
 				return true;
 	return false;
 }
@@ -307,7 +345,7 @@ static bool waits_for_send(const struct replay *r, const struct replay_op *o)
 static bool waits_for_list(const struct replay_op *from, const struct replay_op *o)
 {
 	for (; from && from != o; from = from->next)
-		if (replay_order_after(&o->op, &from->op))
+		if (replay_order_after(&o->keys, &from->keys))
 			return true;
 	return false;
 }
@@ -388,7 +426,7 @@ static void send_ready(struct sync *s)
 		.max = s->origin->ops->batch_supported ? MIN_OF(s->caps.max_batch, BATCH_MAX) : 1 };
 	struct replay_op *o = r->ready, *next, *kept = NULL, **kept_last = &kept;
 
-	if (!r->batches)
+	if (r->batches < BATCHES_MAX)
 		b.send = send_new(s, BATCH_MAX);
 	for (; o; o = next) {
 		next = o->next;
@@ -428,7 +466,7 @@ bool replay_awaited(const struct sync *s)
 uint64_t replay_step(struct sync *s, uint64_t now_ms)
 {
 	struct replay *r = &s->replay;
-	bool hurry = r->hurry || r->hurried_gen < s->poke_gen;
+	bool hurry = r->hurry || r->hurried_gen < s->poke_gen, ahead;
 
 	if (r->pick || !sync_may_call(s, now_ms) || is_stopped(s))
 		return SYNC_NEVER;
@@ -442,7 +480,8 @@ uint64_t replay_step(struct sync *s, uint64_t now_ms)
 		return SYNC_NEVER;
 	if (s->burst_ms && !replay_awaited(s)) /* take_changes() says when */
 		return SYNC_NEVER;
-	if (!hurry && !r->again && r->next_ms > now_ms)
+	ahead = r->more && r->batches < BATCHES_MAX;
+	if (!hurry && !r->again && !ahead && r->next_ms > now_ms)
 		return r->next_ms;
 	r->hurried_gen = s->poke_gen;
 	r->hurry = false;
@@ -462,8 +501,7 @@ static void abandon_send(struct replay_send **at)
 
 void replay_abandon(struct sync *s)
 {
-	struct replay *r = &s->replay;
-	struct replay_send **at = &r->sends;
+	struct replay_send **at = &s->replay.sends;
 
 	while (*at) {
 		if ((*at)->call)
@@ -471,10 +509,5 @@ void replay_abandon(struct sync *s)
 		else
 			at = &(*at)->next;
 	}
-	replay_ops_free(r->ready);
-	r->ready = NULL;
-	r->ready_last = &r->ready;
-	if (r->pick)
-		replay_pick_orphan(steal_ptr(&r->pick));
-	r->again = true;
+	drop_ready(&s->replay);
 }

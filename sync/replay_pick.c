@@ -13,10 +13,15 @@
 #define LOAD_MAX_BYTES (16u << 20)
 #define HURRY_MS (24LL * 60 * 60 * 1000)
 
+struct flying {
+	uint64_t seq;
+	bool failed; /* that is known already */
+};
+
 struct replay_pick {
 	struct worker_job job;
 	struct sync *s;
-	uint64_t *flying; /* numbers to leave out */
+	struct flying *flying; /* to leave out */
 	size_t flying_n;
 	bool hurry;    /* whatever is due within a day is due now */
 	bool orphaned; /* abandoned: nobody waits for the result */
@@ -48,17 +53,27 @@ void replay_ops_free(struct replay_op *list)
 	}
 }
 
-static bool is_flying(const struct replay_pick *p, uint64_t seq)
+static int compare_flying(const void *a, const void *b)
 {
-	for (size_t i = 0; i < p->flying_n; i++)
-		if (p->flying[i] == seq)
-			return true;
-	return false;
+	const struct flying *x = a, *y = b;
+
+	return x->seq < y->seq ? -1 : x->seq > y->seq;
 }
 
+static const struct flying *find_flying(const struct replay_pick *p, uint64_t seq)
+{
+	const struct flying like = { .seq = seq };
+
+	return bsearch(&like, p->flying, p->flying_n, sizeof(like), compare_flying);
+}
+
+#define LEFT (-1)
+#define ON_ITS_WAY (-2)
+
 /*
- * Leaves out what is on its way, and what has to wait for it; the others move to the front. `after`
- * follows. A maker comes before what is made in it.
+ * Leaves out what is on its way; the others move to the front. `after` follows. A maker comes
+ * before what is made in it; behind one that is on its way replay.c lets nothing go before it was
+ * made.
  */
 static size_t leave_out(
 	const struct replay_pick *p, struct outbox_op *ops, size_t n, int16_t *moved)
@@ -66,17 +81,17 @@ static size_t leave_out(
 	size_t kept = 0;
 
 	for (size_t i = 0; i < n; i++) {
+		const struct flying *f = find_flying(p, ops[i].seq);
 		int16_t after = ops[i].after;
 
-		moved[i] = -1;
-		if (is_flying(p, ops[i].seq) || kept == PICK_MAX ||
-			(after >= 0 && moved[after] < 0)) {
+		moved[i] = f && !f->failed ? ON_ITS_WAY : LEFT;
+		if (f || kept == PICK_MAX || (after >= 0 && moved[after] == LEFT)) {
 			outbox_op_done(&ops[i]);
 			continue;
 		}
 		moved[i] = (int16_t)kept;
 		ops[kept] = ops[i];
-		ops[kept++].after = after >= 0 ? moved[after] : -1;
+		ops[kept++].after = after >= 0 && moved[after] >= 0 ? moved[after] : -1;
 	}
 	return kept;
 }
@@ -88,6 +103,7 @@ static int enlist(struct replay_pick *p, struct outbox_op *op)
 	if (!o)
 		return -ENOMEM;
 	o->op = *op;
+	o->keys = replay_order_keys(op);
 	op->target = NULL;
 	*p->ready_last = o;
 	p->ready_last = &o->next;
@@ -268,6 +284,7 @@ static void pick_done(struct worker_job *j, bool dropped)
 		s->replay.pick = NULL;
 	if (!dropped && !p->orphaned) {
 		take_ready(&s->replay, p);
+		s->replay.more = s->replay.ready && !p->wait_ms;
 		if (p->r) {
 			sync_note(s, p->r, error_text(p->r));
 			s->replay.again = true;
@@ -293,7 +310,9 @@ static int note_flying(struct replay_pick *p)
 		return -ENOMEM;
 	for (struct replay_send *send = p->s->replay.sends; send; send = send->next)
 		for (size_t i = 0; i < send->n; i++)
-			p->flying[p->flying_n++] = send->ops[i]->op.seq;
+			p->flying[p->flying_n++] = (struct flying){ send->ops[i]->op.seq,
+				!send->call && send->ops[i]->verdict != REPLAY_ACK };
+	qsort(p->flying, p->flying_n, sizeof(*p->flying), compare_flying);
 	return 0;
 }
 
@@ -319,7 +338,7 @@ void replay_pick_start(struct sync *s, bool hurry)
 	p->ready_last = r->ready ? r->ready_last : &p->ready;
 	r->ready = NULL;
 	r->ready_last = &r->ready;
-	r->again = false;
+	r->again = r->more = false;
 	r->pick = p;
 	worker_run(s->index, &p->job);
 }

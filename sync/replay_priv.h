@@ -20,9 +20,15 @@ enum replay_verdict {
 	REPLAY_REFUSE,
 };
 
+/* What it touches, by hash; 0 = nothing. */
+struct replay_keys {
+	uint64_t store, seq, rid, other, parent, place;
+};
+
 struct replay_op {
 	struct replay_op *next;
 	struct outbox_op op;
+	struct replay_keys keys;
 	bool loaded;
 	int load_error;    /* why it cannot be sent */
 	char *content;     /* small ones */
@@ -66,7 +72,10 @@ static inline bool replay_is_large(const struct outbox_op *op)
 
 /* --- replay_order.c --- */
 /* `later` may not be sent before `earlier` has been answered. Pure. */
-bool replay_order_after(const struct outbox_op *later, const struct outbox_op *earlier);
+bool replay_order_after(const struct replay_keys *later, const struct replay_keys *earlier);
+/* `inner` is about what lies in the directory `outer`, and nothing else holds it up. */
+bool replay_order_is_in(const struct replay_keys *inner, const struct replay_keys *outer);
+struct replay_keys replay_order_keys(const struct outbox_op *op);
 
 /* --- replay_pick.c --- */
 void replay_pick_start(struct sync *s, bool hurry);

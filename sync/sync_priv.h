@@ -78,6 +78,7 @@ struct replay {
 	struct replay_pick *pick;
 	bool hurry; /* there is a link again: whatever waits for a later try goes now */
 	bool again; /* something changed since the last pick began */
+	bool more;  /* the last pick left some that may go */
 	uint64_t next_ms;
 	uint64_t batch_bytes; /* what a request may have; halved by 413 */
 	uint64_t hurried_gen; /* the last poke_gen that was heeded */

@@ -220,6 +220,52 @@ def test_replay_survives_sigkill_of_either_side(server, shell):
         assert b(f"text notes/{n}") == n[1:]
 
 
+def make_two_batches(shell):
+    shell("offline")
+    for d in range(3):
+        shell(f"mkdir notes/d{d}")
+        for i in range(500):
+            shell(f"put notes/d{d}/f{i} {d}-{i}")
+
+
+def assert_two_batches(shell, more=0):
+    shell("listed 60000")
+    assert sorted(shell("ls notes").split()) == ["d0/", "d1/", "d2/"]
+    assert [len(shell(f"ls notes/d{d}").split()) for d in range(3)] == [500, 500 + more, 500]
+    assert [shell(f"text notes/d{d}/f{i}") for d in range(3) for i in (0, 499)] == \
+        [f"{d}-{i}" for d in range(3) for i in (0, 499)]
+
+
+def test_what_was_picked_behind_a_directory_that_could_not_be_made_is_sent_anew(server, shell):
+    """d1 is another's by then: its content is in the next batch, or was picked for it, when the origin says so."""
+    a, b = shell(server.url, server.token, "a"), shell(server.url, server.token, "b")
+    a("listed 60000")
+    make_two_batches(a)
+    b("listed 60000")
+    b("mkdir notes/d1")
+    b("put notes/d1/theirs x")
+    b("idle 60000")
+    a("online")
+    a("idle 60000")
+    assert a.counts() == {"queued": 0, "inflight": 0, "refused": 0, "held": 0}
+    assert_two_batches(shell(server.url, server.token, "c"), more=1)
+
+
+def test_batches_under_way_survive_sigkill(server, shell):
+    a = shell(server.url, server.token, "a")
+    a("listed 60000")
+    make_two_batches(a)
+    for round_ in range(4):
+        a("online")
+        time.sleep(0.05 * round_)
+        a.kill()
+        a = shell(server.url, server.token, "a")
+    a("poke")
+    a("idle 60000")
+    assert a("conflicts") == ""
+    assert_two_batches(shell(server.url, server.token, "b"))
+
+
 def test_a_large_file_goes_up_and_comes_down_the_same(server, shell):
     a, b = shell(server.url, server.token, "a"), shell(server.url, server.token, "b")
     a("listed 60000")
