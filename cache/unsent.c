@@ -495,7 +495,7 @@ void unsent_tidy(struct volume *v)
 	if (!is_broken(u) && bytes < TIDY_MIN_BYTES)
 		return;
 	db_read(v->db);
-	if (u->on && (is_broken(u) || u->live < bytes / 2))
+	if (u->on && (is_broken(u) || u->live < bytes / 4))
 		r = make_anew(v);
 	forget_touched(u);
 	db_unlock(v->db);

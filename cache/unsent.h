@@ -15,7 +15,7 @@
  * fails, and a transaction rolled back after its frame was written, break the log: it is made anew
  * from the index with the next commit.
  *
- * Space: when most of the log is dead, the keeper makes it anew (written beside, synced, renamed).
+ * Space: when three quarters of the log are dead, the keeper makes it anew (written beside, synced, renamed).
  * unsent_bytes() is counted in the bound.
  *
  *     unsent_new        before the index opens: its hooks need it

@@ -102,12 +102,6 @@
 	STMT(MAP_PINNED, "SELECT id FROM map WHERE pinned = 1 AND id > ? ORDER BY id LIMIT ?")     \
 	STMT(MAP_USED, "UPDATE map SET used_s = ?2 WHERE id = ?1 AND used_s < ?2 - 60")            \
 	STMT(MAP_DELETE, "DELETE FROM map WHERE id = ?")                                           \
-	STMT(MAP_CLONE,                                                                            \
-		"INSERT INTO map(blob, object, size, whole, state, etag, used_s, pinned)"          \
-		" SELECT blob, object, size, whole, ?2, etag, used_s, 0 FROM map WHERE id = ?1")   \
-	STMT(MAP_CLONE_CHUNKS,                                                                     \
-		"INSERT INTO chunk(map, idx, slot, len, seq, nonce, tag)"                          \
-		" SELECT ?2, idx, slot, len, seq, nonce, tag FROM chunk WHERE map = ?1")           \
 	STMT(MAP_MAY_GO, STMT_MAP_CLEAN " AND m.id = ?1")                                          \
 	STMT(MAP_EVICTABLE, STMT_MAP_CLEAN " AND (m.used_s, m.id) > (?1, ?2)"                      \
 					   " ORDER BY m.used_s, m.id LIMIT ?3")                    \
