@@ -131,7 +131,10 @@ int outbox_ack_shadow(
 	if (r)
 		return r;
 	remote_stale_note(v, shadow->store, shadow->rid.text, rec->seq);
-	r = ack_name(v, shadow, rec);
+	/* The feed's word of the time before the swap would undo it after a restart. */
+	r = remote_stale_drop(v, shadow->store, shadow->rid.text, rec->seq);
+	if (!r)
+		r = ack_name(v, shadow, rec);
 	return r ? r : outbox_rebase(v, shadow->store, shadow->rid.text, rec->etag);
 }
 
