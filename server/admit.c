@@ -32,6 +32,7 @@ static const char *const header_names[HEADER_COUNT] = {
 	[HEADER_MODE] = "Cachet-Mode",
 	[HEADER_MTIME_NS] = "Cachet-Mtime-Ns",
 	[HEADER_NAME] = "Cachet-Name",
+	[HEADER_OFFSET] = "Cachet-Offset",
 	[HEADER_PARENT] = "Cachet-Parent",
 	[HEADER_REPLACES] = "Cachet-Replaces",
 	[HEADER_SEQ] = "Cachet-Seq",

@@ -17,6 +17,8 @@ void server_write_put(struct request *r);
 void server_write_patch(struct request *r);
 void server_write_delete(struct request *r);
 void server_write_answer(struct request *r);
+/* How much of a PUT's body has come; {id} is its idempotency key. */
+void server_write_upload(struct request *r);
 
 void server_batch_finish(struct request *r);
 void server_batch_answer(struct request *r);

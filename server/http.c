@@ -181,6 +181,7 @@ static void free_request(struct request *r)
 {
 	struct http *h = r->s->http;
 
+	server_upload_done(r->s->uploads, &r->upload);
 	if (r->has_change)
 		server_change_done(&r->change);
 	for (size_t i = 0; i < r->n_batch; i++)
@@ -268,10 +269,13 @@ static void take_json(struct request *r, const char *data, size_t len)
 
 static void take_content(struct request *r, const char *data, size_t len)
 {
-	int rc = server_body_write(&r->change.body, data, len);
+	int rc = r->upload.upload ? server_upload_write(&r->upload, data, len)
+				  : server_body_write(&r->change.body, data, len);
 
 	if (rc == CE_TOO_LARGE)
 		server_http_refuse(r, PROBLEM_TOO_LARGE, "max_record_bytes");
+	else if (rc == -ESTALE)
+		server_http_refuse(r, PROBLEM_NO_UPLOAD, "another request goes on with it");
 	else if (rc)
 		server_http_fail(r, rc);
 }

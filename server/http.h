@@ -20,6 +20,7 @@
 #include "server/commit.h"
 #include "server/server_priv.h"
 #include "server/tokens.h"
+#include "server/upload.h"
 
 enum header {
 	HEADER_AUTHORIZATION,
@@ -40,6 +41,7 @@ enum header {
 	HEADER_MODE,
 	HEADER_MTIME_NS,
 	HEADER_NAME,
+	HEADER_OFFSET,
 	HEADER_PARENT,
 	HEADER_REPLACES,
 	HEADER_SEQ,
@@ -102,6 +104,7 @@ struct request {
 
 	bool has_change;
 	struct change change; /* PUT, PATCH, DELETE */
+	struct upload_use upload; /* of a large PUT: has the body until all of it is here */
 	struct change *batch;
 	size_t n_batch;
 	struct commit_job job;

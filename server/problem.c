@@ -28,6 +28,7 @@ static const struct {
 	[PROBLEM_TIMEOUT] = { 408, "timeout", "The request came too slowly" },
 	[PROBLEM_PLACE_TAKEN] = { 409, "place-taken", "Another record stands there" },
 	[PROBLEM_NO_PARENT] = { 409, "no-parent", "There is no such parent directory" },
+	[PROBLEM_NO_UPLOAD] = { 409, "no-upload", "The body that is here does not end at this offset" },
 	[PROBLEM_NOT_EMPTY] = { 409, "not-empty", "The directory is not empty" },
 	[PROBLEM_LOOP] = { 409, "loop", "A directory cannot move below itself" },
 	[PROBLEM_NOT_A_DIRECTORY] = { 409, "not-a-directory", "The record is not a directory" },

@@ -89,12 +89,12 @@ void server_read_capabilities(struct request *r)
 			"\"cachet " CACHET_VERSION "\",\"time_ns\":\"%lld\",\"last_seq\":%llu,"
 						   "\"idempotency_days\":%d,\"limits\":{"
 			"\"max_record_bytes\":%llu,\"max_request_bytes\":%llu,\"max_batch\":%d,"
-			"\"max_wait_s\":%d}",
+			"\"max_wait_s\":%d,\"upload_keep_s\":%d}",
 			s->instance, s->epoch, (long long)clock_wall_ns(),
 			(unsigned long long)news.last_seq, (int)s->keys_kept_days,
 			(unsigned long long)s->max_record_bytes,
 			(unsigned long long)s->max_request_bytes, SERVER_MAX_BATCH,
-			SERVER_MAX_WAIT_S);
+			SERVER_MAX_WAIT_S, (int)(UPLOAD_KEEP_MS / 1000));
 	if (!rc && news.is_enrolled)
 		rc = print_device(&r->answer.text, &news.device);
 	if (!rc)

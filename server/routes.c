@@ -18,6 +18,8 @@ const struct route server_routes[] = {
 		server_write_patch, server_write_answer },
 	{ "DELETE", RECORD, ROUTE_STORE | ROUTE_WRITE, BODY_NONE, server_write_begin,
 		server_write_delete, server_write_answer },
+	{ "GET", "/v1/stores/{s}/uploads/{id}", ROUTE_STORE | ROUTE_WRITE, BODY_NONE, NULL,
+		server_write_upload, NULL },
 	{ "POST", "/v1/stores/{s}/batch", ROUTE_STORE | ROUTE_WRITE, BODY_JSON, NULL,
 		server_batch_finish, server_batch_answer },
 	{ "POST", "/v1/stores/{s}/get", ROUTE_STORE, BODY_JSON, NULL, server_read_many, NULL },

@@ -187,6 +187,8 @@ int server_open(const struct server_options *o, struct server **out, char **erro
 	if (!r)
 		r = server_limiter_new(&s->limiter);
 	if (!r)
+		r = server_uploads_new(&s->uploads);
+	if (!r)
 		r = open_dir(s, error);
 	if (!r)
 		r = open_data(s, error);
@@ -283,6 +285,7 @@ static void *ticker_main(void *arg)
 		server_feed_tick(s->feed);
 		server_http_tick(s);
 		server_jobs_tick(s->jobs);
+		server_uploads_tick(s->uploads, clock_boot_ms());
 		if (clock_boot_ms() >= next_house_ms)
 			next_house_ms = house_once(s) ? 0 : clock_boot_ms() + HOUSE_INTERVAL_MS;
 		pthread_mutex_lock(&s->tick_lock);
@@ -377,6 +380,7 @@ void server_free(struct server *s)
 	server_jobs_close(s->jobs);
 	server_pool_free(s->pool);
 	server_limiter_free(s->limiter);
+	server_uploads_free(s->uploads);
 	server_vault_free(s->vault);
 	server_body_close_dirs(&s->dirs);
 	cleanup_fd(&s->lock_fd);

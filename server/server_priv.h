@@ -25,6 +25,7 @@ struct http;
 struct tasks;
 struct jobs;
 struct limiter;
+struct uploads;
 struct vault;
 
 struct server {
@@ -44,6 +45,7 @@ struct server {
 
 	struct pool *pool;
 	struct limiter *limiter;
+	struct uploads *uploads;
 	struct vault *vault;
 	struct commit_queue *queue;
 	struct feed *feed;

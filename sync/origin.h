@@ -53,6 +53,7 @@ struct origin_caps {
 	uint64_t last_seq;
 	char device_kid[129], device_state[32]; /* "" when this device is not enrolled */
 	uint64_t max_record_bytes, max_request_bytes, max_batch, max_wait_s;
+	bool keeps_uploads; /* a PUT that was cut off can go on */
 };
 typedef void origin_caps_fn(
 	void *arg, const struct origin_result *r, const struct origin_caps *caps);
@@ -90,6 +91,8 @@ typedef void origin_outcome_fn(void *arg, const struct origin_outcome *o);
 typedef void origin_batch_fn(
 	void *arg, const struct origin_result *r, const struct origin_outcome *outcomes, size_t n);
 typedef void origin_done_fn(void *arg, const struct origin_result *r);
+/* code 0: so many bytes of it have come. */
+typedef void origin_offset_fn(void *arg, const struct origin_result *r, uint64_t offset);
 
 /* Small contents, asked for by id: `code` 0 with record and content, CE_TOO_LARGE with the record alone, or CE_GONE. */
 struct origin_content {
@@ -161,8 +164,11 @@ struct origin_ops {
 	/* A rid with '?' is such an address. `sink` gets exactly range->len bytes before fn's code is 0. */
 	int (*get)(struct origin *o, const struct origin_range *range, http_sink_fn *sink,
 		origin_done_fn *fn, void *arg, struct origin_call **out) MUST_CHECK;
-	/* Content from `source` (op->size bytes), or NULL: none, or op->target. */
-	int (*put)(struct origin *o, const struct outbox_op *op, http_source_fn *source,
+	/* How much of an earlier, unfinished put of this operation the origin has; CE_GONE: nothing. NULL: it keeps none. */
+	int (*put_offset)(struct origin *o, const struct outbox_op *op, origin_offset_fn *fn,
+		void *arg, struct origin_call **out) MUST_CHECK;
+	/* Content from `source` (op->size bytes), or NULL: none, or op->target. From `offset`, which put_offset said, or 0. */
+	int (*put)(struct origin *o, const struct outbox_op *op, uint64_t offset, http_source_fn *source,
 		origin_outcome_fn *fn, void *arg, struct origin_call **out) MUST_CHECK;
 	int (*patch)(struct origin *o, const struct outbox_op *op, origin_outcome_fn *fn, void *arg,
 		struct origin_call **out) MUST_CHECK;

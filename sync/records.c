@@ -55,6 +55,7 @@ const struct origin_ops records_ops = {
 	.query = records_read_query,
 	.job = records_send_job,
 	.get = records_read_get,
+	.put_offset = records_send_put_offset,
 	.put = records_send_put,
 	.patch = records_send_patch,
 	.remove = records_send_remove,

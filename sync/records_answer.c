@@ -48,7 +48,7 @@ static bool is_hex_id(const char *text)
 
 static int code_of_conflict(const char *type)
 {
-	if (!strcmp(type, "in-progress"))
+	if (!strcmp(type, "in-progress") || !strcmp(type, "no-upload"))
 		return -EBUSY;
 	if (!strcmp(type, "place-taken") || !strcmp(type, "no-parent"))
 		return CE_CONFLICT;
@@ -198,7 +198,7 @@ int records_answer_caps(const struct json *in, struct origin_caps *out)
 {
 	struct origin_caps c = { 0 };
 	const struct json *limits;
-	uint64_t version;
+	uint64_t version, keep_s;
 
 	if (json_get_u64(in, "protocol", &version) || version != 1 ||
 		get_id(in, "instance", c.instance) || get_id(in, "epoch", c.epoch) ||
@@ -209,6 +209,8 @@ int records_answer_caps(const struct json *in, struct origin_caps *out)
 		json_get_u64(limits, "max_batch", &c.max_batch) ||
 		json_get_u64(limits, "max_wait_s", &c.max_wait_s))
 		return CE_PROTOCOL;
+	/* Optional: a server that keeps none gets each content whole again. */
+	c.keeps_uploads = !json_get_u64(limits, "upload_keep_s", &keep_s) && keep_s;
 	take_device(in, &c);
 	*out = c;
 	return 0;

@@ -34,6 +34,7 @@ struct origin_call {
 	origin_contents_fn *contents;
 	origin_done_fn *done;
 	origin_outcome_fn *outcome;
+	origin_offset_fn *put_offset;
 	origin_answer_fn *answer;
 	origin_batch_fn *batch;
 	http_sink_fn *sink;
@@ -96,7 +97,9 @@ int records_read_query(struct origin *o, const char *store, const char *address,
 	origin_answer_fn *fn, void *arg, struct origin_call **out) MUST_CHECK;
 int records_send_job(struct origin *o, const struct origin_job *job, origin_answer_fn *fn,
 	void *arg, struct origin_call **out) MUST_CHECK;
-int records_send_put(struct origin *o, const struct outbox_op *op, http_source_fn *source,
+int records_send_put_offset(struct origin *o, const struct outbox_op *op, origin_offset_fn *fn,
+	void *arg, struct origin_call **out) MUST_CHECK;
+int records_send_put(struct origin *o, const struct outbox_op *op, uint64_t offset, http_source_fn *source,
 	origin_outcome_fn *fn, void *arg, struct origin_call **out) MUST_CHECK;
 int records_send_patch(struct origin *o, const struct outbox_op *op, origin_outcome_fn *fn,
 	void *arg, struct origin_call **out) MUST_CHECK;

@@ -107,7 +107,7 @@ static ssize_t put_source(void *arg, void *buf, size_t len, uint64_t off)
 {
 	struct origin_call *c = arg;
 
-	return c->source(c->arg, buf, len, off);
+	return c->source(c->arg, buf, len, c->off + off);
 }
 
 static ssize_t no_source(void *arg, void *buf, size_t len, uint64_t off)
@@ -136,8 +136,37 @@ static void add_put_headers(struct records_request *q, const struct outbox_op *o
 	records_call_header(q, "Content-Type: application/octet-stream");
 }
 
-int records_send_put(struct origin *o, const struct outbox_op *op, http_source_fn *source,
-	origin_outcome_fn *fn, void *arg, struct origin_call **out)
+static void offset_done(void *arg, const struct http_answer *a)
+{
+	_cleanup_free_ struct origin_call *c = arg;
+	_cleanup_json_ struct json *body = NULL;
+	struct origin_result r;
+	uint64_t offset = 0;
+
+	records_call_judge_json(c, a, &r, &body);
+	if (!r.code && json_get_u64(body, "offset", &offset))
+		records_call_not_protocol(&r, CE_PROTOCOL, "an offset");
+	c->put_offset(c->arg, &r, offset);
+}
+
+int records_send_put_offset(struct origin *o, const struct outbox_op *op, origin_offset_fn *fn,
+	void *arg, struct origin_call **out)
+{
+	_cleanup_records_request_ struct records_request q = { 0 };
+	char key[2 * sizeof(op->key) + 1];
+	int r = records_call_begin(&q, o, "GET", op->store_name, arg, &q.origin_call);
+
+	if (r)
+		return r;
+	q.origin_call->put_offset = fn;
+	bytes_to_hex(op->key, sizeof(op->key), key);
+	records_call_path(&q, "/uploads/");
+	records_call_path(&q, key);
+	return records_call_submit(&q, offset_done, RECORDS_RECORD_MAX_BYTES, 0, out);
+}
+
+int records_send_put(struct origin *o, const struct outbox_op *op, uint64_t offset,
+	http_source_fn *source, origin_outcome_fn *fn, void *arg, struct origin_call **out)
 {
 	_cleanup_records_request_ struct records_request q = { 0 };
 	int r = begin_mutation(&q, o, "PUT", op, fn, arg);
@@ -145,9 +174,12 @@ int records_send_put(struct origin *o, const struct outbox_op *op, http_source_f
 	if (r)
 		return r;
 	q.origin_call->source = source;
+	q.origin_call->off = offset;
 	add_put_headers(&q, op);
+	if (offset)
+		records_call_header(&q, "Cachet-Offset: %" PRIu64, offset);
 	q.call.source = source ? put_source : no_source;
-	q.call.source_len = source ? op->size : 0;
+	q.call.source_len = source ? op->size - offset : 0;
 	return submit_mutation(&q, out);
 }
 

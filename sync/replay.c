@@ -220,33 +220,93 @@ static ssize_t large_source(void *arg, void *buf, size_t len, uint64_t off)
 	return upload_source(send->ops[0]->upload, buf, len, off);
 }
 
+static int start_put(struct replay_send *send)
+{
+	struct replay_op *o = send->ops[0];
+	struct origin *origin = send->s->origin;
+	http_source_fn *source = o->upload                  ? large_source
+				 : o->op.size && o->content ? small_source
+							    : NULL;
+
+	return origin->ops->put(
+		origin, &o->op, o->from, source, on_outcome, send, &send->call);
+}
+
+/* It was counted already. */
+static void put_failed(struct replay_send *send, int code)
+{
+	count(send, -1);
+	send_failed(send, code);
+}
+
 static void resume_large(void *arg)
 {
 	struct replay_send *send = arg;
+	int r = 0;
 
 	if (send->call)
 		send->s->origin->ops->resume(send->call);
+	else if (send->hashing)
+		r = start_put(send);
+	send->hashing = false;
+	if (r)
+		put_failed(send, r);
+}
+
+static int start_large(struct replay_send *send, uint64_t from)
+{
+	struct replay_op *o = send->ops[0];
+	int r = upload_new(send->s->fill, steal_ptr(&o->file), o->op.size, from, resume_large, send,
+		&o->upload);
+
+	o->from = from;
+	if (!r && from && !upload_ready(o->upload)) {
+		send->hashing = true;
+		return 0;
+	}
+	return r ? r : start_put(send);
+}
+
+static void on_offset(void *arg, const struct origin_result *r, uint64_t offset)
+{
+	struct replay_send *send = arg;
+	struct replay_op *o = send->ops[0];
+	bool none = r->code == CE_GONE || r->code == CE_REFUSED;
+	int e;
+
+	send->call = NULL;
+	sync_judge(send->s, r);
+	if (r->code && !none) {
+		count(send, -1);
+		replay_settle_judge_request(o, r);
+		replay_settle_start(send);
+		return;
+	}
+	e = start_large(send, none || offset >= o->op.size ? 0 : offset);
+	if (e)
+		put_failed(send, e);
 }
 
 /* --- one operation --- */
+
+/* An earlier sending may have brought some of it there. */
+static bool may_go_on(const struct sync *s, const struct replay_op *o)
+{
+	return o->op.attempts > 1 && s->caps.keeps_uploads && s->origin->ops->put_offset;
+}
 
 static int start_one(struct replay_send *send)
 {
 	struct replay_op *o = send->ops[0];
 	struct origin *origin = send->s->origin;
-	http_source_fn *source = o->file                    ? large_source
-				 : o->op.size && o->content ? small_source
-							    : NULL;
-	int r = 0;
 
+	if (o->file && may_go_on(send->s, o))
+		return origin->ops->put_offset(origin, &o->op, on_offset, send, &send->call);
 	if (o->file)
-		r = upload_new(send->s->fill, steal_ptr(&o->file), o->op.size, resume_large, send,
-			&o->upload);
-	if (r)
-		return r;
+		return start_large(send, 0);
 	switch (o->op.kind) {
 	case OUTBOX_PUT:
-		return origin->ops->put(origin, &o->op, source, on_outcome, send, &send->call);
+		return start_put(send);
 	case OUTBOX_DELETE:
 		return origin->ops->remove(origin, &o->op, on_outcome, send, &send->call);
 	default:
@@ -504,7 +564,7 @@ void replay_abandon(struct sync *s)
 	struct replay_send **at = &s->replay.sends;
 
 	while (*at) {
-		if ((*at)->call)
+		if ((*at)->call || (*at)->hashing)
 			abandon_send(at);
 		else
 			at = &(*at)->next;

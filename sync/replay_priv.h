@@ -34,6 +34,7 @@ struct replay_op {
 	char *content;     /* small ones */
 	struct file *file; /* large ones, until `upload` has it */
 	struct upload *upload;
+	uint64_t from; /* the origin has what is before */
 	uint8_t sha256[32]; /* of what was sent */
 	bool has_sha256;
 
@@ -55,6 +56,7 @@ struct replay_send {
 	struct replay_op **ops;
 	size_t n;
 	bool batch, upload;
+	bool hashing; /* what the origin has already; the rest goes when that is done */
 	struct origin_call *call; /* NULL: answered, being settled */
 	int settle_error;
 };

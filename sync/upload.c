@@ -18,7 +18,7 @@ struct upload {
 	struct worker *worker;
 	void (*resume)(void *arg);
 	void *arg;
-	uint64_t size, given;
+	uint64_t size, from, given;
 	struct piece pieces[2];
 	unsigned now; /* the piece that is sent; the other is the one that is read */
 	bool reading; /* the job runs: what follows and the other piece are its own */
@@ -53,8 +53,9 @@ static int read_piece(struct upload *u)
 		r = file_reader_sha256(u->reader, u->sha256);
 	if (r)
 		return r;
+	p->sent = u->from > u->read ? (size_t)MIN_OF(u->from - u->read, (uint64_t)got) : 0;
 	u->read += got;
-	p->len = got;
+	p->len = p->sent < got ? got : 0;
 	return 0;
 }
 
@@ -85,7 +86,8 @@ static void begin_again(struct upload *u)
 {
 	for (unsigned i = 0; i < 2; i++)
 		u->pieces[i].len = u->pieces[i].sent = 0;
-	u->read = u->given = 0;
+	u->read = 0;
+	u->given = u->from;
 	u->again = false;
 	u->rewind = true;
 	u->error = 0;
@@ -105,14 +107,16 @@ static void read_done(struct worker_job *j, bool dropped)
 		return;
 	if (u->again) {
 		begin_again(u);
+	} else if (!u->error && u->read <= u->from && u->from) {
+		start_reading(u);
 	} else if (u->paused) {
 		u->paused = false;
 		u->resume(u->arg);
 	}
 }
 
-int upload_new(struct worker *w, struct file *f, uint64_t size, void (*resume)(void *arg),
-	void *arg, struct upload **out)
+int upload_new(struct worker *w, struct file *f, uint64_t size, uint64_t from,
+	void (*resume)(void *arg), void *arg, struct upload **out)
 {
 	struct upload *u = calloc(1, sizeof(*u));
 	int r;
@@ -133,6 +137,7 @@ int upload_new(struct worker *w, struct file *f, uint64_t size, void (*resume)(v
 	}
 	u->worker = w;
 	u->size = size;
+	u->from = u->given = from;
 	u->resume = resume;
 	u->arg = arg;
 	u->job.work = read_work;
@@ -157,11 +162,17 @@ static bool turn(struct upload *u)
 	return true;
 }
 
+bool upload_ready(struct upload *u)
+{
+	u->paused = !turn(u) && (u->reading || !u->error);
+	return !u->paused;
+}
+
 ssize_t upload_source(struct upload *u, void *buf, size_t len, uint64_t off)
 {
 	struct piece *p;
 
-	if (!off && u->given) {
+	if (off == u->from && u->given > off) {
 		u->again = u->reading;
 		if (!u->again)
 			begin_again(u);

@@ -15,11 +15,13 @@
 
 struct upload;
 
-/* Takes the reference to `f`, also on failure; begins to read. */
-int upload_new(struct worker *w, struct file *f, uint64_t size, void (*resume)(void *arg),
-	void *arg, struct upload **out) MUST_CHECK;
-/* An http_source_fn's work: bytes from `off`, which is where the last ones ended, or 0: all over
- * again. */
+/* Takes the reference to `f`, also on failure; begins to read. What is before `from` is only hashed. */
+int upload_new(struct worker *w, struct file *f, uint64_t size, uint64_t from,
+	void (*resume)(void *arg), void *arg, struct upload **out) MUST_CHECK;
+/* There is something to send, or an error to tell; if not, `resume` will be called. */
+bool upload_ready(struct upload *u);
+/* An http_source_fn's work: bytes from `off`, which is where the last ones ended, or `from`: all
+ * over again. */
 ssize_t upload_source(struct upload *u, void *buf, size_t len, uint64_t off);
 /* Whether all was sent; then the digest of it. */
 bool upload_sha256(const struct upload *u, uint8_t out[static 32]);

@@ -64,8 +64,22 @@ def start(home):
     c.delete("gone", c.make("gone", "gone")["etag"])
     s.dkid = c.call("POST", "/v1/devices", {"dk_pub": POINT, "curve": "p256", "device_id": "laptop"}).json["dkid"]
     s.job = c.call("POST", "/v1/jobs?type=cat", b"payload", {"Idempotency-Key": new_key()}).json["job_id"]
+    s.upload = cut_off_upload(s)
     c.close()
     return s
+
+
+def cut_off_upload(server):
+    """The key of a PUT whose body has only begun."""
+    key, client, end = new_key(), server.client(), time.monotonic() + 20
+    with socket.create_connection(("127.0.0.1", server.port)) as s:
+        s.sendall(f"PUT {client.url('cut')} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {server.token}\r\nIdempotency-Key: {key}\r\n"
+                  "If-None-Match: *\r\nCachet-Parent: root\r\nCachet-Name: cut\r\nContent-Length: 2000000\r\n\r\nbegun".encode())
+        while client.call("GET", f"/v1/stores/main/uploads/{key}").status != 200:
+            assert time.monotonic() < end
+            time.sleep(0.02)
+    client.close()
+    return key
 
 
 def wait_for_job(server):
@@ -109,6 +123,7 @@ class Fuzzer:
 
     def value(self, p):
         known = {"store": "main", "job": self.server.job, "dkid": self.server.dkid, "name": "q", "type": "cat", "If-Match": "*",
+                 "key": self.server.upload,
                  "Cachet-Parent": "root", "Cachet-Name": f"n{self.n}", "Idempotency-Key": new_key(), "since": "", "limit": "10",
                  "wait": "0", "Cachet-Kind": "file", "Cachet-Mode": "420", "Cachet-Mtime-Ns": "5", "Cachet-Device": "ab" * 16,
                  "Cachet-Seq": str(self.n), "Range": "bytes=0-3"}

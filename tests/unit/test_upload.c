@@ -33,7 +33,7 @@ static void resume(void *arg)
 	r->resumed++;
 }
 
-static void start(struct rig *r, uint64_t said)
+static void start_from(struct rig *r, uint64_t said, uint64_t from)
 {
 	struct file *file;
 	uint64_t object;
@@ -51,7 +51,12 @@ static void start(struct rig *r, uint64_t said)
 	file_unref(file, true);
 	ok(file_open(r->f.v, object, 0, false, &file));
 	ok(worker_new(wake, r, &r->worker));
-	ok(upload_new(r->worker, file, said, resume, r, &r->u));
+	ok(upload_new(r->worker, file, said, from, resume, r, &r->u));
+}
+
+static void start(struct rig *r, uint64_t said)
+{
+	start_from(r, said, 0);
 }
 
 static void stop(struct rig *r)
@@ -146,6 +151,29 @@ static void an_upload_that_begins_again_is_whole(void **state)
 	}
 }
 
+/* The origin has the beginning already: at the edges of pieces and between, also when libcurl begins
+ * again there. */
+static void one_that_goes_on_sends_the_rest_and_hashes_the_whole(void **state)
+{
+	static const size_t froms[] = { 1, 524287, 524288, 524289, 2u << 20, SIZE - 1 };
+
+	for (size_t i = 0; i < ARRAY_SIZE(froms); i++) {
+		struct rig r;
+
+		start_from(&r, SIZE, froms[i]);
+		assert_false(upload_ready(r.u));
+		while (!upload_ready(r.u))
+			wait_job(&r);
+		memcpy(r.got, r.want, froms[i]);
+		assert_int_equal(send_part(&r, froms[i], SIZE, 65536), SIZE);
+		assert_sent(&r);
+		memset(r.got + froms[i], 0, SIZE - froms[i]);
+		assert_int_equal(send_part(&r, froms[i], SIZE, 65536), SIZE);
+		assert_sent(&r);
+		stop(&r);
+	}
+}
+
 static void what_was_not_sent_whole_has_no_digest(void **state)
 {
 	uint8_t digest[32];
@@ -183,6 +211,7 @@ int main(void)
 		cmocka_unit_test(the_whole_file_is_sent_whatever_is_asked_for),
 		cmocka_unit_test(who_was_told_to_wait_is_called),
 		cmocka_unit_test(an_upload_that_begins_again_is_whole),
+		cmocka_unit_test(one_that_goes_on_sends_the_rest_and_hashes_the_whole),
 		cmocka_unit_test(what_was_not_sent_whole_has_no_digest),
 		cmocka_unit_test(a_file_that_is_shorter_than_was_said_is_an_error),
 		cmocka_unit_test(one_that_is_dropped_while_it_reads_is_freed),

@@ -1,0 +1,238 @@
+"""A large upload that was cut off goes on where it was: the server's side by hand, then the product on both sides."""
+import hashlib
+import os
+import socket
+import threading
+import types
+
+import pytest
+
+import server_fixtures
+from conftest import Client, wait_for
+
+MIB = 1 << 20
+SIZE = 4 * MIB
+BODY = os.urandom(SIZE)
+
+
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory):
+    s = server_fixtures.Server(tmp_path_factory.mktemp("uploads")).start()
+    yield s
+    s.close()
+
+
+class Put:
+    """A PUT whose body is sent by hand."""
+
+    def __init__(self, origin, name, token=None):
+        self.origin, self.name, self.key = origin, name, server_fixtures.new_key()
+        self.token = token or origin.token
+        self.client = origin.client(self.token)
+        self.tmp = origin.dir / "tmp"
+        self.before = set(self.tmp.iterdir())
+
+    def send(self, body, length, offset=0, extra=""):
+        s = socket.create_connection(("127.0.0.1", self.origin.port), timeout=30)
+        s.sendall((f"PUT /v1/stores/main/records/{self.name} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {self.token}\r\n"
+                   f"Idempotency-Key: {self.key}\r\nIf-None-Match: *\r\nCachet-Parent: root\r\nCachet-Name: {self.name}\r\n"
+                   f"Content-Length: {length}\r\n" + (f"Cachet-Offset: {offset}\r\n" if offset else "") + extra + "\r\n").encode())
+        s.sendall(body)
+        return s
+
+    def arrived(self, upto):
+        """Without asking, which would end the connection's right to send."""
+        return any(f.stat().st_size == upto for f in set(self.tmp.iterdir()) - self.before)
+
+    def cut(self, upto, offset=0):
+        """Sends up to there, and no more."""
+        s = self.send(BODY[offset:upto], SIZE - offset, offset)
+        wait_for(lambda: self.arrived(upto))
+        s.close()
+        assert self.asked() == upto
+
+    def ask(self):
+        return self.client.call("GET", f"/v1/stores/main/uploads/{self.key}")
+
+    def asked(self):
+        a = self.ask()
+        return a.json["offset"] if a.status == 200 else -1
+
+    def finish(self, offset, body=None):
+        return self.client.put(self.name, BODY[offset:] if body is None else body, name=self.name, key=self.key,
+                               **({"Cachet_Offset": str(offset)} if offset else {}))
+
+
+def test_a_body_that_was_cut_off_goes_on_and_is_whole(origin):
+    p = Put(origin, "whole")
+    p.cut(MIB + 17)
+    p.cut(3 * MIB, MIB + 17)
+    a = p.finish(3 * MIB)
+    assert a.status == 201 and a.json["sha256"] == hashlib.sha256(BODY).hexdigest() and a.json["size"] == SIZE
+    assert p.client.get("whole").body == BODY
+    assert p.ask().status == 404
+    again = p.client.put("whole", BODY, name="whole", key=p.key)  # sent whole it is the same request
+    assert again.status == 201 and again.headers["Cachet-Replayed"] == "true"
+
+
+def test_nothing_of_an_unfinished_body_is_to_be_seen(origin):
+    p = Put(origin, "unfinished")
+    p.cut(2 * MIB)
+    assert p.client.get("unfinished").status == 404
+    assert "unfinished" not in p.client.everything()[0]
+
+
+@pytest.mark.parametrize("offset", [1, 2 * MIB - 1, 2 * MIB + 1, SIZE])
+def test_another_offset_is_refused_and_the_body_stays(origin, offset):
+    p = Put(origin, f"other{offset}")
+    p.cut(2 * MIB)
+    a = p.finish(offset, b"x" * 1000)  # refused before its body is read
+    assert (a.status, a.problem) == (409, "no-upload")
+    assert p.finish(2 * MIB).status == 201
+    assert p.client.get(p.name).body == BODY
+
+
+def test_an_older_connection_adds_nothing_once_another_asked(origin):
+    p = Put(origin, "older")
+    old = p.send(BODY[:MIB], SIZE)
+    wait_for(lambda: p.arrived(MIB))
+    assert p.asked() == MIB
+    try:
+        old.sendall(b"!" * MIB)
+    except OSError:
+        pass
+    assert p.finish(MIB).status == 201
+    old.close()
+    assert p.client.get("older").body == BODY
+
+
+def test_from_the_front_begins_anew(origin):
+    p = Put(origin, "anew")
+    p.cut(2 * MIB)
+    assert p.finish(0).status == 201
+    assert p.client.get("anew").body == BODY
+
+
+def test_the_upload_of_another_account_is_not_there(origin):
+    p = Put(origin, "mine")
+    p.cut(MIB)
+    stranger = Put(origin, "theirs", origin.new_token(account="stranger"))
+    stranger.key = p.key
+    assert stranger.ask().status == 404
+    assert stranger.finish(MIB, b"x" * 1000).problem == "no-upload"
+    assert p.finish(MIB).status == 201
+
+
+def test_a_precondition_is_judged_as_ever(origin):
+    p = Put(origin, "taken")
+    p.cut(2 * MIB)
+    p.client.make("taken2", "taken")
+    a = p.finish(2 * MIB)
+    assert (a.status, a.problem) == (409, "place-taken")
+    assert p.client.get("taken").status == 404
+
+
+def test_unfinished_bodies_have_a_bound(origin):
+    puts = [Put(origin, f"n{i}", origin.new_token(account="many")) for i in range(17)]
+    for i, p in enumerate(puts):
+        p.token = puts[0].token
+        p.client = origin.client(p.token)
+        p.cut((200 << 10) + i)
+    assert [p.asked() for p in puts] == [-1] + [(200 << 10) + i for i in range(1, 17)]
+    assert not puts[0].arrived(200 << 10)
+
+
+def test_a_bad_offset_and_a_bad_name_are_refused(origin):
+    p = Put(origin, "bad")
+    for bad in ("-1", "x", "1.5", "99999999999999999999"):
+        assert p.client.put("bad", BODY[:10], name="bad", Cachet_Offset=bad).status == 400
+    assert p.client.call("GET", "/v1/stores/main/uploads/nothex").status == 400
+    assert p.client.put("bad", b"", name="bad", Cachet_Offset=str(1 << 63)).problem == "no-upload"
+
+
+# --- the product on both sides ---
+
+
+class Line:
+    """TCP to the server that ends after so many bytes up; each cut once."""
+
+    def __init__(self, port):
+        self.port, self.cuts, self.sent = port, [], 0
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                down, _ = self.socket.accept()
+                up = socket.create_connection(("127.0.0.1", self.port))
+            except OSError:
+                return
+            threading.Thread(target=self.pump, args=(down, up, True), daemon=True).start()
+            threading.Thread(target=self.pump, args=(up, down, False), daemon=True).start()
+
+    def pump(self, a, b, is_up):
+        try:
+            n = 0
+            while data := a.recv(65536):
+                n += len(data)
+                self.sent += len(data) if is_up else 0
+                if is_up and self.cuts and n > self.cuts[0]:
+                    self.cuts.pop(0)
+                    break
+                b.sendall(data)
+        except OSError:
+            pass
+        for s in (a, b):
+            try:
+                s.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+
+@pytest.fixture
+def line(server):
+    made = Line(server.port)
+    yield made
+    made.socket.close()
+
+
+def test_an_upload_over_a_line_that_breaks_is_sent_about_once(home, server, line):
+    client = Client(home, types.SimpleNamespace(url=line.url, token=server.token))
+    try:
+        client.mount()
+        body = os.urandom(24 * MIB)
+        line.cuts = [8 * MIB, 8 * MIB]
+        (client.mnt / "f").write_bytes(body)
+        client.sync(120)
+        assert not line.cuts
+        assert server.read("notes", "f") == body
+        assert line.sent < 30 * MIB
+    finally:
+        client.close()
+
+
+def test_a_daemon_that_was_killed_goes_on_with_its_upload(server, client):
+    client.run("online", "--upload-rate", "4MB")
+    body = os.urandom(24 * MIB)
+    (client.mnt / "f").write_bytes(body)
+    wait_for(lambda: client.status()["sent_bytes"] > 8 * MIB)
+    client.sigkill()
+    client.mount()
+    client.sync()
+    assert server.read("notes", "f") == body
+    assert client.status()["sent_bytes"] < 20 * MIB
+
+
+def test_a_server_that_keeps_nothing_gets_it_whole_again(server, client):
+    """Restarted in the middle it has forgotten what came."""
+    client.run("online", "--upload-rate", "4MB")
+    body = os.urandom(8 * MIB)
+    (client.mnt / "f").write_bytes(body)
+    wait_for(lambda: client.status()["sent_bytes"] > 3 * MIB)
+    server.stop()
+    client.run("online", "--upload-rate", "0")
+    server.start()
+    client.sync()
+    assert server.read("notes", "f") == body
