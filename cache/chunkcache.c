@@ -61,6 +61,24 @@ void chunkcache_free(struct chunkcache *cc)
 	free(cc);
 }
 
+/* A buffer in the place for chunk `c`. What is overwritten at once is not wiped before: of a read of
+ * 4 KiB that was a tenth. */
+static bool make_room(
+	struct chunkcache *cc, struct place *p, const struct blob *b, const struct content_chunk *c)
+{
+	if (p->buf && p->shift == b->shift && p->len > c->len)
+		secret_wipe(p->buf + c->len, p->len - c->len);
+	if (p->shift != b->shift)
+		empty(cc, p);
+	if (!p->buf)
+		p->buf = pool_get(cc->pool, b->shift);
+	p->shift = b->shift;
+	p->len = MIN_OF(c->len, UINT32_C(1) << b->shift); /* of a longer one blob_open says so */
+	memcpy(p->uuid, b->uuid, sizeof(p->uuid));
+	p->seq = c->seq;
+	return p->buf;
+}
+
 /* Into the place, under its lock. */
 static int fill(
 	struct chunkcache *cc, struct place *p, struct blob *b, const struct content_chunk *c)
@@ -69,14 +87,8 @@ static int fill(
 
 	if (p->buf && p->seq == c->seq && !memcmp(p->uuid, b->uuid, sizeof(p->uuid)))
 		return 0;
-	empty(cc, p);
-	p->buf = pool_get(cc->pool, b->shift);
-	if (!p->buf)
+	if (!make_room(cc, p, b, c))
 		return -ENOMEM;
-	p->shift = b->shift;
-	p->len = c->len;
-	memcpy(p->uuid, b->uuid, sizeof(p->uuid));
-	p->seq = c->seq;
 	r = blob_open(b, c, p->buf);
 	if (r)
 		empty(cc, p);
