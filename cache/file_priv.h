@@ -93,7 +93,6 @@ void file_free(struct file *f);               /* nobody can find it any more */
 /* --- filetab.c --- */
 int filetab_open(struct volume *v, uint64_t object, uint64_t version, bool writer, struct file **out) MUST_CHECK;
 int filetab_open_map(struct volume *v, uint64_t map, struct file **out) MUST_CHECK;
-void filetab_ref(struct file *f);
 /* True: it was the last, and the caller frees. With `unless_dirty` a dirty file is not let go: *kept says so. */
 bool filetab_unref(struct file *f, bool writer, bool unless_dirty, bool *kept);
 /* The file's map got a row, or (0) lost it again. */

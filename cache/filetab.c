@@ -86,13 +86,6 @@ struct file *filetab_get(struct volume *v, uint64_t object, uint64_t version)
 	return get(v, object, version, false);
 }
 
-void filetab_ref(struct file *f)
-{
-	pthread_mutex_lock(&f->v->files_lock);
-	f->refs++;
-	pthread_mutex_unlock(&f->v->files_lock);
-}
-
 /* Index lock held: map and blob as the row says. */
 static int file_new(struct volume *v, uint64_t store, uint64_t map, struct file **out)
 {

@@ -181,10 +181,17 @@ static int refuse(struct settle *s)
 	return r ? r : op_update(s->v->db, &s->op);
 }
 
+/* Said before, that is by the answer before this one. From the first of them on attempts count
+ * these answers: those that failed on the way before say nothing. */
+static bool said_before(const struct settle *s)
+{
+	return s->op.status == 409;
+}
+
 /* As often as it takes, but not for ever. */
 static int try_again(struct settle *s)
 {
-	uint32_t attempts = s->op.attempts;
+	const uint32_t attempts = said_before(s) ? s->op.attempts : 1;
 	int r = fold_row_renew(s->v, &s->op);
 
 	s->op.attempts = attempts;
@@ -198,7 +205,7 @@ int settle_no_parent(struct settle *s)
 	struct name_row parent;
 	struct row_rid rid;
 	/* Said once, it may have been said before the directory was made: two requests crossed. */
-	const bool said_before = s->op.status == 409;
+	const bool again = said_before(s);
 	int r;
 
 	if (!s->name.id)
@@ -219,12 +226,11 @@ int settle_no_parent(struct settle *s)
 	r = tree_row_name_of(s->v, s->name.parent, &parent);
 	if (!r)
 		r = object_get(s->v->db, parent.object, &dir);
-	/* Attempts that failed on the way count, too: they alone are no reason. */
-	if (!r && said_before && !parent.etag.text[0] && s->op.attempts > NO_PARENT_TRIES)
+	if (!r && again && s->op.attempts > NO_PARENT_TRIES)
 		return refuse(s);
 	if (!r)
 		r = try_again(s);
-	if (r || !parent.etag.text[0] || !said_before)
+	if (r || !parent.etag.text[0] || !again)
 		return r;
 	return remote_park_revive(&s->pass, &parent, &dir);
 }

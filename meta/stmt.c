@@ -230,11 +230,6 @@ bool stmt_is_null(const struct stmt *s)
 	return sqlite3_column_type(s->q, s->column) == SQLITE_NULL;
 }
 
-void stmt_skip(struct stmt *s)
-{
-	s->column++;
-}
-
 void stmt_text(struct stmt *s, char *out, size_t size)
 {
 	const unsigned char *t = sqlite3_column_text(s->q, s->column);

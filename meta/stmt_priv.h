@@ -84,7 +84,6 @@ uint64_t stmt_last_id(const struct stmt *s);
 uint64_t stmt_u64(struct stmt *s);
 int64_t stmt_i64(struct stmt *s);
 bool stmt_is_null(const struct stmt *s); /* the next column; does not move on */
-void stmt_skip(struct stmt *s);
 /* Copies; CE_CORRUPT is kept in s->error when it does not fit. NULL gives "". */
 void stmt_text(struct stmt *s, char *out, size_t size);
 /* At most max bytes; the rest of `out` is zeroed. NULL gives length 0. */

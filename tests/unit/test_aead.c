@@ -294,7 +294,7 @@ static void a_child_does_not_use_the_nonces_of_its_parent(void **state)
 	pid = fork();
 	if (pid == 0) {
 		aead_nonce(AEAD_XCHACHA20POLY1305, n);
-		_exit(write(fds[1], n, 24) == 24 ? 0 : 1);
+		unit_exit(write(fds[1], n, 24) == 24 ? 0 : 1);
 	}
 	aead_nonce(AEAD_XCHACHA20POLY1305, parent);
 	assert_int_equal(read(fds[0], child, 24), 24);

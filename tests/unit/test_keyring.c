@@ -394,8 +394,8 @@ static void rewrap_and_save(struct fixture *f)
 
 	if (load_and_unlock(f, 1, &k) || keyring_rewrap(k, kek_of(2), "kek-2") ||
 		keyring_save(k, f->dir.fd))
-		_exit(1);
-	_exit(0);
+		unit_exit(1);
+	unit_exit(0);
 }
 
 static void a_kill_in_the_middle_of_a_save_leaves_old_or_new(void **state)

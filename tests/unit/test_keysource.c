@@ -380,7 +380,7 @@ static int on_terminal(int (*body)(void), const char *const *keys, char *shown, 
 	if (pid == 0) {
 		close(master);
 		become_terminal_user(slave);
-		_exit(body());
+		unit_exit(body());
 	}
 	while (len < size - 1 && (n = read(master, shown + len, size - 1 - len)) > 0) {
 		len += (size_t)n;
@@ -457,7 +457,7 @@ static void without_a_terminal_nothing_is_asked(void **state)
 		char *error = NULL;
 
 		setsid();
-		_exit(keysource_create("passphrase:", &kek, &params, &error) == CE_USAGE &&
+		unit_exit(keysource_create("passphrase:", &kek, &params, &error) == CE_USAGE &&
 					strstr(error, "fd=N")
 				? 0
 				: 1);

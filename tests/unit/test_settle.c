@@ -1,0 +1,374 @@
+/*
+ * Goal: answers of the origin that seldom come, each of which must end with both sides equal and
+ * nothing lost, or with a refusal that people see: never with an operation that is sent for ever.
+ */
+#include "origin_model.h"
+
+#include <fcntl.h>
+
+#define NOW (clock_wall_ns() / NS_PER_MS)
+
+/* The one operation there is, on its way. */
+static struct outbox_op begun(struct tree_fixture *f)
+{
+	struct outbox_op op;
+	uint64_t wait;
+	size_t n;
+
+	ok(outbox_next(f->v, NOW, 0, &op, 1, &n, &wait));
+	assert_int_equal(n, 1);
+	ok(outbox_begin(f->v, &op, 1));
+	return op;
+}
+
+static struct outbox_counts counts(struct tree_fixture *f)
+{
+	struct outbox_counts c;
+
+	ok(outbox_counts(f->v, &c));
+	return c;
+}
+
+static int first_error(void *arg, const struct outbox_op *op, const char *path)
+{
+	snprintf(arg, sizeof(op->error), "%s", op->error);
+	return 1;
+}
+
+/* The root is always there: an origin that says it is not is refused, and not asked for ever. */
+static void an_origin_without_a_root_is_refused(void **state)
+{
+	struct tree_fixture *f = *state;
+	char text[sizeof(((struct outbox_op *)NULL)->error)];
+	struct outbox_op op;
+	bool conflict;
+
+	ok(tf_create(f, "a"));
+	op = begun(f);
+	ok(outbox_settle(f->v, op.seq, NULL, NULL, &conflict));
+	assert_false(conflict);
+	assert_int_equal(counts(f).refused, 1);
+	ok(outbox_each(f->v, first_error, text));
+	assert_non_null(strstr(text, "directory is unknown"));
+	assert_int_not_equal(tf_at(f, "a"), 0);
+	outbox_op_done(&op);
+}
+
+/* It says so each time, whatever it is told. */
+static void an_origin_that_never_knows_the_directory_is_not_asked_for_ever(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct origin_model *m = om_new(1);
+	uint64_t cursor = 0;
+	unsigned asked = 0;
+
+	ok(tf_mkdir(f, "d"));
+	om_sync(f, m, &cursor, 10);
+	ok(tf_write(f, "d/a", "1"));
+	while (!counts(f).refused) {
+		struct outbox_op op = begun(f);
+		bool conflict;
+
+		assert_true(asked++ < 100);
+		if (op.node_kind == REMOTE_DIR)
+			(void)om_deliver(f, m, &op);
+		else
+			ok(outbox_settle(f->v, op.seq, NULL, NULL, &conflict));
+		outbox_op_done(&op);
+	}
+	assert_int_not_equal(tf_at(f, "d/a"), 0);
+	om_free(m);
+}
+
+/* Attempts that failed on the way are none: after an outage the directory is made anew all the
+ * same. */
+static void an_outage_is_no_reason_to_refuse(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct origin_model *m = om_new(1);
+	uint64_t cursor = 0;
+
+	ok(tf_mkdir(f, "d"));
+	om_sync(f, m, &cursor, 10);
+	ok(tf_write(f, "d/a", "1"));
+	om_delete(m, om_at(m, "root", "d"), NULL);
+	for (unsigned i = 0; i < 20; i++) {
+		struct outbox_op op = begun(f);
+
+		ok(outbox_retry(f->v, op.seq, 0, 0, "lost"));
+		outbox_op_done(&op);
+	}
+	om_sync(f, m, &cursor, 10);
+	assert_int_equal(m->refused, 0);
+	assert_int_equal(om_compare(f, m), 2);
+	om_free(m);
+}
+
+/* Deleted here while the answer was on its way. */
+static void what_is_deleted_by_now_is_not_made_elsewhere(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct origin_model *m = om_new(1);
+	struct om_record *standing = om_make(m, "s", REMOTE_FILE, "root", "a", "theirs", NULL);
+	uint64_t cursor = 0;
+	struct outbox_op op;
+	bool conflict;
+
+	ok(tf_write(f, "a", "ours"));
+	op = begun(f);
+	ok(tf_unlink(f, "a"));
+	ok(outbox_settle(f->v, op.seq, NULL, &standing->r, &conflict));
+	assert_false(conflict);
+	outbox_op_done(&op);
+	om_sync(f, m, &cursor, 10);
+	assert_int_equal(om_compare(f, m), 1);
+	assert_string_equal(om_at(m, "root", "a")->content, "theirs");
+	om_free(m);
+}
+
+/* Renamed while the answer was on its way: the place that is taken is not the one it stands in now.
+ */
+static void what_was_renamed_meanwhile_is_made_where_it_is(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct origin_model *m = om_new(1);
+	struct om_record *standing = om_make(m, "s", REMOTE_FILE, "root", "a", "theirs", NULL);
+	uint64_t cursor = 0;
+	struct outbox_op op;
+	bool conflict;
+
+	ok(tf_write(f, "a", "ours"));
+	op = begun(f);
+	ok(tf_rename(f, "a", "b", 0));
+	ok(outbox_settle(f->v, op.seq, NULL, &standing->r, &conflict));
+	assert_false(conflict);
+	outbox_op_done(&op);
+	om_sync(f, m, &cursor, 10);
+	assert_int_equal(om_compare(f, m), 2);
+	assert_string_equal(om_at(m, "root", "b")->content, "ours");
+	om_free(m);
+}
+
+/* Made, and renamed over a record before the answer came: the place it was to be made in is taken.
+ */
+static void what_replaces_a_record_by_now_is_made_apart(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct origin_model *m = om_new(1);
+	struct om_record *standing;
+	uint64_t cursor = 0;
+	struct outbox_op op;
+	bool conflict;
+
+	ok(tf_mkdir(f, "over"));
+	om_sync(f, m, &cursor, 10);
+	ok(tf_mkdir(f, "new"));
+	op = begun(f);
+	standing = om_make(m, "s", REMOTE_FILE, "root", "new", "theirs", NULL);
+	ok(tf_rename(f, "new", "over", 0));
+	ok(outbox_settle(f->v, op.seq, NULL, &standing->r, &conflict));
+	outbox_op_done(&op);
+	om_sync(f, m, &cursor, 10);
+	assert_int_equal(om_compare(f, m), 2);
+	assert_int_equal(om_at(m, "root", "over")->r.kind, REMOTE_DIR);
+	assert_string_equal(om_at(m, "root", "new")->content, "theirs");
+	om_free(m);
+}
+
+/* A rename over a record, and a third stands there: that one keeps its name, ours and the deletion
+ * of the other go on by themselves. */
+static void a_rename_over_a_place_that_a_third_took(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct origin_model *m = om_new(1);
+	struct om_record *b, *third;
+	uint64_t cursor = 0;
+	struct outbox_op op;
+	bool conflict;
+
+	ok(tf_write(f, "a", "A"));
+	ok(tf_write(f, "b", "B"));
+	ok(tf_mkdir(f, "d"));
+	ok(tf_mkdir(f, "e"));
+	om_sync(f, m, &cursor, 10);
+	ok(tf_rename(f, "d", "e", 0));
+	b = om_at(m, "root", "e");
+	snprintf(b->r.name, sizeof(b->r.name), "elsewhere");
+	om_changed(m, b, NULL);
+	third = om_make(m, "third", REMOTE_FILE, "root", "e", "third", NULL);
+	op = begun(f);
+	assert_int_equal(op.kind, OUTBOX_MOVE);
+	ok(outbox_settle(f->v, op.seq, NULL, &third->r, &conflict));
+	outbox_op_done(&op);
+	om_sync(f, m, &cursor, 10);
+	om_compare(f, m);
+	assert_string_equal(om_at(m, "root", "e")->content, "third");
+	om_free(m);
+}
+
+/* Two names were exchanged here, and one of the records is deleted there: the exchange cannot be,
+ * the other is where the origin has it, and people are told. */
+static void half_of_an_exchange_goes_home(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct origin_model *m = om_new(1);
+	uint64_t cursor = 0;
+
+	ok(tf_write(f, "a", "A"));
+	ok(tf_write(f, "b", "B"));
+	om_sync(f, m, &cursor, 10);
+	ok(tf_rename(f, "a", "b", RENAME_EXCHANGE));
+	om_delete(m, om_at(m, "root", "a"), NULL);
+	om_pull(f, m, &cursor, 10);
+	om_sync(f, m, &cursor, 10);
+	assert_int_equal(om_compare(f, m), 1);
+	assert_string_equal(om_at(m, "root", "b")->content, "B");
+	assert_int_equal(m->conflicts, 1);
+	om_free(m);
+}
+
+/* One of two exchanged records is written to, and deleted there: the edit is made anew, under the
+ * name it has here, and the other follows its half of the exchange alone. */
+static void an_edit_in_an_exchange_outlives_the_deletion(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct origin_model *m = om_new(1);
+	uint64_t cursor = 0;
+	unsigned found = 0;
+
+	ok(tf_write(f, "a", "A"));
+	ok(tf_write(f, "b", "B"));
+	om_sync(f, m, &cursor, 10);
+	ok(tf_write(f, "a", "edited"));
+	ok(tf_rename(f, "a", "b", RENAME_EXCHANGE));
+	om_delete(m, om_at(m, "root", "a"), NULL);
+	om_sync(f, m, &cursor, 10);
+	assert_int_equal(om_compare(f, m), 2);
+	for (size_t i = 0; i < m->n; i++)
+		found += !m->rec[i].r.deleted &&
+			 (!strcmp(m->rec[i].content, "edited") || !strcmp(m->rec[i].content, "B"));
+	assert_int_equal(found, 2);
+	om_free(m);
+}
+
+static int next_seq(void *arg, const struct outbox_op *op, const char *path)
+{
+	*(uint64_t *)arg = op->seq;
+	return 1;
+}
+
+/* Given up by a person, an exchange stays here and goes nowhere. */
+static void an_exchange_that_is_dropped_is_not_half_done_there(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct origin_model *m = om_new(1);
+	uint64_t cursor = 0, seq;
+
+	ok(tf_write(f, "a", "A"));
+	ok(tf_write(f, "b", "B"));
+	om_sync(f, m, &cursor, 10);
+	ok(tf_rename(f, "a", "b", RENAME_EXCHANGE));
+	ok(outbox_each(f->v, next_seq, &seq));
+	ok(outbox_drop(f->v, seq));
+	om_sync(f, m, &cursor, 10);
+	assert_string_equal(om_at(m, "root", "a")->content, "A");
+	assert_string_equal(om_at(m, "root", "b")->content, "B");
+	om_free(m);
+}
+
+static void apply_one(struct tree_fixture *f, struct remote_record *r, struct remote_report *report)
+{
+	ok(remote_apply(f->v, f->store, r, 1, "c", false, report));
+}
+
+/* What waited for its parent belongs to the feed from before: what the listing does not say is not
+ * there. */
+static void what_waited_before_a_listing_does_not_come_back(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct remote_record child = { .id = "child",
+		.parent = "dir",
+		.name = "child",
+		.etag = "\"1\"",
+		.seq = 1 },
+			     dir = { .id = "dir",
+				     .parent = "root",
+				     .name = "dir",
+				     .etag = "\"2\"",
+				     .kind = REMOTE_DIR,
+				     .mode = 0755,
+				     .seq = 2 };
+	struct remote_report report;
+
+	apply_one(f, &child, &report);
+	assert_int_equal(report.deferred, 1);
+	ok(remote_listing_begin(f->v, f->store));
+	apply_one(f, &dir, &report);
+	ok(remote_listing_end(f->v, f->store, false, &report));
+	ok(remote_retry_deferred(f->v, &report));
+	assert_int_not_equal(tf_at(f, "dir"), 0);
+	assert_int_equal(tf_at(f, "dir/child"), 0);
+}
+
+/* Gone by a listing, and somebody is about to write: it goes when he has closed it, unless he
+ * wrote. */
+static void a_file_with_a_writer_goes_after_the_listing(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct remote_record r = {
+		.id = "r", .parent = "root", .name = "a", .etag = "\"1\"", .mode = 0644, .seq = 1
+	};
+	struct remote_report report;
+	struct tree_attr a;
+	struct file *writer;
+
+	apply_one(f, &r, &report);
+	a = tf_attr(f, "a");
+	ok(file_open(f->v, a.object, a.version, true, &writer));
+	ok(remote_listing_begin(f->v, f->store));
+	ok(remote_listing_end(f->v, f->store, false, &report));
+	assert_int_not_equal(tf_at(f, "a"), 0);
+	file_unref(writer, true);
+	ok(remote_retry_deferred(f->v, &report));
+	assert_int_equal(tf_at(f, "a"), 0);
+}
+
+/* A second name of a file whose content is at the origin alone: nothing to send it from. */
+static void content_that_is_not_here_is_not_linked(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct remote_record r = { .id = "r",
+		.parent = "root",
+		.name = "a",
+		.etag = "\"1\"",
+		.size = 300000,
+		.mode = 0644,
+		.seq = 1 };
+	struct remote_report report;
+
+	apply_one(f, &r, &report);
+	assert_int_equal(tf_link(f, "a", "b"), CE_ABSENT);
+	assert_int_equal(tf_at(f, "b"), 0);
+	assert_journal(f, "");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		tf_test(an_origin_without_a_root_is_refused),
+		tf_test(an_origin_that_never_knows_the_directory_is_not_asked_for_ever),
+		tf_test(what_is_deleted_by_now_is_not_made_elsewhere),
+		tf_test(what_was_renamed_meanwhile_is_made_where_it_is),
+		tf_test(what_replaces_a_record_by_now_is_made_apart),
+		tf_test(a_rename_over_a_place_that_a_third_took),
+		tf_test(half_of_an_exchange_goes_home),
+		tf_test(an_edit_in_an_exchange_outlives_the_deletion),
+		tf_test(an_outage_is_no_reason_to_refuse),
+		tf_test(an_exchange_that_is_dropped_is_not_half_done_there),
+		tf_test(what_waited_before_a_listing_does_not_come_back),
+		tf_test(a_file_with_a_writer_goes_after_the_listing),
+		tf_test(content_that_is_not_here_is_not_linked),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
