@@ -6,9 +6,9 @@
  * For each: its blob and the name of that are synced and its pages are dropped, so that what is
  * then read comes from the disk; the chunks that changed are opened. If all do, the commits stand.
  * If one does not, of whichever generation, the newest one is put back, whole file at once, with
- * size and mtime, and what stands then is looked at in the same way. A snapshot that shares a lost
- * chunk goes, and its operation is queued again: it was based on what is gone, and the origin's
- * ETag decides.
+ * size and mtime, and what stands then is looked at in the same way. A snapshot has undo rows for
+ * the chunks that were not synced when it was taken. One that lost any goes, and its operation is
+ * queued again: it was based on what is gone, and the origin's ETag decides.
  *
  * After a SIGKILL nothing is lost and this only reads; after a power cut files whose data was lost
  * fall back.
@@ -30,7 +30,6 @@
 #include "cache/volume_priv.h"
 
 #define BATCH 64
-#define MAPS_MAX 64
 
 /* Packs whose pages were dropped: once for all files in them. Kept in memory meanwhile. */
 struct settled {
@@ -84,16 +83,7 @@ static int check_chunk(void *arg, bool present, const struct content_chunk *was)
 	return add_bad(k, was->idx);
 }
 
-static bool is_bad(const struct check *k, uint64_t idx)
-{
-	for (size_t i = 0; i < k->n_bad; i++) {
-		if (k->bad[i] == idx)
-			return true;
-	}
-	return false;
-}
-
-/* --- snapshots that share what is lost --- */
+/* --- snapshots --- */
 
 static int requeue(void *arg, const struct op_row *op)
 {
@@ -131,41 +121,6 @@ static int drop_snapshot(struct volume *v, const struct content_map *m)
 			return r;
 	}
 	return content_map_delete(v->db, m->id);
-}
-
-struct shares {
-	const struct check *k;
-	bool lost;
-};
-
-static int shares_bad(void *arg, const struct content_chunk *c)
-{
-	struct shares *s = arg;
-
-	s->lost = is_bad(s->k, c->idx) && blob_open(s->k->b, c, s->k->buf);
-	return s->lost;
-}
-
-static int drop_lost_snapshots(struct check *k, const struct content_map *m)
-{
-	uint64_t maps[MAPS_MAX];
-	size_t n = 0;
-	int r = k->b ? content_map_sharing(k->v->db, k->b->id, m->object, maps, MAPS_MAX, &n) : 0;
-
-	for (size_t i = 0; i < n && r >= 0; i++) {
-		struct shares s = { .k = k };
-		struct content_map other;
-
-		if (maps[i] == k->map)
-			continue;
-		r = content_chunk_each(k->v->db, maps[i], 0, shares_bad, &s);
-		if (r >= 0 && s.lost) {
-			r = content_map_get(k->v->db, maps[i], &other);
-			if (!r && other.state != CONTENT_MAP_CURRENT)
-				r = drop_snapshot(k->v, &other);
-		}
-	}
-	return r < 0 ? r : 0;
 }
 
 /* --- what is read comes from the disk --- */
@@ -307,10 +262,10 @@ static int fall_back(struct check *k, const struct content_undo *u)
 	struct content_map m;
 	int r = content_map_get(k->v->db, k->map, &m);
 
-	if (!r)
-		r = drop_lost_snapshots(k, &m);
 	if (r)
 		return r;
+	if (m.state == CONTENT_MAP_SNAPSHOT)
+		return drop_snapshot(k->v, &m);
 	if (m.etag.text[0])
 		return drop_chunks(k, &m);
 	atomic_fetch_add(&k->v->rolled_back, 1);

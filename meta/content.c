@@ -292,6 +292,8 @@ int content_map_clone(struct db *db, uint64_t id, enum content_map_state state, 
 	r = content_map_insert(db, &m);
 	to.map = m.id;
 	if (!r)
+		r = content_undo_clone(db, id, to.map);
+	if (!r)
 		r = content_chunk_each(db, id, 0, clone_chunk, &to);
 	if (r < 0)
 		return r;

@@ -135,10 +135,13 @@ int content_chunk_old(struct db *db, uint64_t seq, struct content_old *out) MUST
 /* Keeps what is there if (map, gen) already has a row: the state at the start of the generation
  * counts. */
 int content_undo_put(struct db *db, const struct content_undo *u) MUST_CHECK;
-/* Saves the current row of (map, idx), or that there is none, under `gen`; keeps an existing one.
- */
 /* The content is the origin's, and parts are or, as far as is durable, may be not here. */
 int content_undo_partial(struct db *db, uint64_t map, bool *out) MUST_CHECK;
+/* Of a map that is being cloned and has no chunk rows yet: those that are not synced are named, with
+ * nothing to go back to. */
+int content_undo_clone(struct db *db, uint64_t from, uint64_t map) MUST_CHECK;
+/* Saves the current row of (map, idx), or that there is none, under `gen`; keeps an existing one.
+ */
 int content_undo_chunk(struct db *db, uint64_t map, uint64_t gen, uint64_t idx) MUST_CHECK;
 /* The same for all idx >= from. */
 int content_undo_chunks_from(struct db *db, uint64_t map, uint64_t gen, uint64_t from) MUST_CHECK;

@@ -109,6 +109,46 @@ int content_undo_each(struct db *db, uint64_t map, uint64_t gen, content_undo_fn
 	return r;
 }
 
+static int next_gen(struct db *db, uint64_t map, uint64_t *gen)
+{
+	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_UNDO_NEXT);
+	int r;
+
+	stmt_bind_u64(&s, map);
+	stmt_bind_u64(&s, *gen);
+	r = stmt_one(&s);
+	if (r == 0)
+		*gen = stmt_u64(&s);
+	return r;
+}
+
+struct clone {
+	struct db *db;
+	struct content_undo u;
+};
+
+static int clone_chunk(void *arg, bool present, const struct content_chunk *c)
+{
+	const struct clone *to = arg;
+
+	return content_undo_chunk(to->db, to->u.map, to->u.gen, c->idx);
+}
+
+int content_undo_clone(struct db *db, uint64_t from, uint64_t map)
+{
+	struct clone to = { .db = db, .u = { .map = map, .whole = true } };
+	int r;
+
+	while ((r = next_gen(db, from, &to.u.gen)) == 0) {
+		r = content_undo_put(db, &to.u);
+		if (r == 0)
+			r = content_undo_each(db, from, to.u.gen, clone_chunk, &to);
+		if (r < 0)
+			return r;
+	}
+	return r == -ENOENT ? 0 : r;
+}
+
 static int run_map_gen(struct db *db, enum stmt_id id, uint64_t map, uint64_t gen)
 {
 	_cleanup_stmt_ struct stmt s = stmt_use(db, id);

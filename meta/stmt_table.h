@@ -151,6 +151,8 @@
 		"INSERT OR IGNORE INTO undo_chunk(map, gen, idx, present, slot, len, seq, nonce,"  \
 		" tag) SELECT map, ?2, idx, 1, slot, len, seq, nonce, tag FROM chunk"              \
 		" WHERE map = ?1 AND idx >= ?3")                                                   \
+	STMT(UNDO_NEXT,                                                                            \
+		"SELECT gen FROM undo_map WHERE map = ? AND gen > ? ORDER BY gen LIMIT 1")         \
 	STMT(UNDO_FORGET_MAPS, "DELETE FROM undo_map WHERE gen <= ?")                              \
 	STMT(UNDO_FORGET_CHUNKS, "DELETE FROM undo_chunk WHERE gen <= ?")                          \
 	STMT(UNDO_LIST, "SELECT map, gen, blob, size, whole, mtime_ns FROM undo_map ORDER BY "     \

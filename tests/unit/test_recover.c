@@ -174,6 +174,59 @@ static void test_lost_data_falls_back_whole(void **state)
 	cf_done(&f);
 }
 
+static void commit_begin_commit(struct content_fixture *f, uint64_t object)
+{
+	struct op_row op = { .store = f->store,
+		.kind = OP_PUT,
+		.state = OP_INFLIGHT,
+		.object = object,
+		.rid = { "r1" } };
+	struct file *file = cf_file(f, object);
+
+	cf_write(file, 3 * CHUNK, 0, 2);
+	ok(file_commit(file));
+	ok(db_begin(f->v->db));
+	ok(content_map_clone(f->v->db, file->map, CONTENT_MAP_SNAPSHOT, &op.map));
+	ok(op_insert(f->v->db, &op));
+	ok(db_commit(f->v->db));
+	cf_write(file, 3 * CHUNK, 0, 3);
+	ok(file_commit(file));
+}
+
+/* What was being sent lost a chunk, what was written over it since did not: the content stands, and
+ * what was being sent is not taken for damaged, but made anew. */
+static void test_lost_data_of_a_snapshot_alone(void **state)
+{
+	struct content_fixture f;
+	struct op_row op;
+	struct file *file;
+	uint64_t object;
+	char path[512];
+	int fd;
+
+	cf_init(&f);
+	object = cf_object(&f);
+	file = cf_file(&f, object);
+	cf_write(file, 3 * CHUNK, 0, 1);
+	ok(file_sync(file));
+	file_unref(file, true);
+	cf_blob_path(&f, object, path, sizeof(path));
+	cf_close(&f);
+	die_after(&f, commit_begin_commit, object);
+	fd = open(path, O_WRONLY);
+	assert_int_equal(pwrite(fd, "lost", 4, 4 * CHUNK), 4);
+	close(fd);
+	cf_open(&f);
+	assert_int_equal(atomic_load(&f.v->rolled_back), 0);
+	assert_true(cf_is(&f, object, 3 * CHUNK, 3));
+	db_read(f.v->db);
+	ok(op_get(f.v->db, 1, &op));
+	db_unlock(f.v->db);
+	assert_int_equal(op.state, OP_QUEUED);
+	assert_int_equal(op.map, 0);
+	cf_done(&f);
+}
+
 static void test_intact_data_stands(void **state)
 {
 	struct content_fixture f;
@@ -502,6 +555,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_sigkill_loses_nothing_acknowledged),
 		cmocka_unit_test(test_lost_data_falls_back_whole),
+		cmocka_unit_test(test_lost_data_of_a_snapshot_alone),
 		cmocka_unit_test(test_intact_data_stands),
 		cmocka_unit_test(test_orphans_of_a_crash_are_removed),
 		cmocka_unit_test(test_orphaned_slots_are_punched),
