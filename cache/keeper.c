@@ -161,16 +161,6 @@ static void tick(struct volume *v, struct due *due)
 	scrub_if_due(v, due, now);
 }
 
-static struct timespec in_ns(int64_t ns)
-{
-	struct timespec t;
-	int64_t until;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	until = t.tv_sec * NS_PER_SEC + t.tv_nsec + ns;
-	return (struct timespec){ .tv_sec = until / NS_PER_SEC, .tv_nsec = until % NS_PER_SEC };
-}
-
 /*
  * Until the next tick; false when the keeper is to stop. A first write shortens a long wait and does
  * not end it: it is to gather first. Those that follow wake nobody.
@@ -183,11 +173,11 @@ static bool wait_tick(struct keeper *k, bool busy)
 
 	pthread_mutex_lock(&k->lock);
 	k->idle = !busy && !k->busy;
-	t = in_ns(k->idle ? IDLE_TICK_NS : TICK_NS);
+	t = clock_cond_in(k->idle ? IDLE_TICK_NS : TICK_NS);
 	while (!k->stop && !atomic_load(&k->wal_grown) && r == 0) {
 		if (k->idle && k->busy) {
 			k->idle = false;
-			t = in_ns(TICK_NS);
+			t = clock_cond_in(TICK_NS);
 		}
 		r = pthread_cond_timedwait(&k->wake, &k->lock, &t);
 	}
@@ -254,16 +244,12 @@ static void *keeper_main(void *arg)
 int keeper_start(struct volume *v)
 {
 	struct keeper *k = calloc(1, sizeof(*k));
-	pthread_condattr_t attr;
 	int r;
 
 	if (!k)
 		return -ENOMEM;
 	pthread_mutex_init(&k->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&k->wake, &attr);
-	pthread_condattr_destroy(&attr);
+	clock_cond_init(&k->wake);
 	v->keeper = k;
 	r = pthread_create(&k->thread, NULL, keeper_main, v);
 	if (r) {

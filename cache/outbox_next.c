@@ -355,7 +355,7 @@ static void explain(struct walk *w, const struct op_row *row)
 	}
 }
 
-static int explain_row(struct walk *w, const struct op_row *row)
+static int look_at(struct walk *w, const struct op_row *row)
 {
 	int r = 0;
 
@@ -363,9 +363,17 @@ static int explain_row(struct walk *w, const struct op_row *row)
 		r = grow(&w->table);
 	if (!r)
 		r = gather(w, row);
+	if (!r)
+		look(w, row);
+	return r;
+}
+
+static int explain_row(struct walk *w, const struct op_row *row)
+{
+	int r = look_at(w, row);
+
 	if (r)
 		return r;
-	look(w, row);
 	if (row->seq == w->explain) {
 		explain(w, row);
 		return 1;
@@ -378,7 +386,7 @@ static int walk_row(void *arg, const struct op_row *row)
 {
 	struct walk *w = arg;
 	int64_t left;
-	int index = -1, r = 0;
+	int index = -1, r;
 
 	if (fold_row_is_shadow(row))
 		return hold_shadow(w, row);
@@ -389,13 +397,9 @@ static int walk_row(void *arg, const struct op_row *row)
 		w->more = true;
 		return 1;
 	}
-	if (w->table.used + 2 * WANTS_MAX > w->table.size / 2)
-		r = grow(&w->table);
-	if (!r)
-		r = gather(w, row);
+	r = look_at(w, row);
 	if (r)
 		return r;
-	look(w, row);
 	left = due_in(w, row);
 	if (!w->blocked && left > 0)
 		w->wait_ms = MIN_OF(w->wait_ms, (uint64_t)left);
@@ -438,6 +442,19 @@ static int put_in_order(struct outbox_op *ops, size_t n)
 	return 0;
 }
 
+static int walk_all(struct walk *w)
+{
+	int r = grow(&w->table);
+
+	if (r)
+		return r;
+	db_read(w->v->db);
+	r = op_each(w->v->db, 0, walk_row, w);
+	db_unlock(w->v->db);
+	free(w->table.slots);
+	return MIN_OF(r, 0);
+}
+
 int outbox_next(struct volume *v, int64_t now_wall_ms, unsigned debounce_ms, struct outbox_op *ops,
 	size_t max, size_t *n, uint64_t *wait_ms)
 {
@@ -449,15 +466,9 @@ int outbox_next(struct volume *v, int64_t now_wall_ms, unsigned debounce_ms, str
 		.max = MIN_OF(max, (size_t)INT16_MAX),
 		.wait_ms = UINT64_MAX,
 	};
-	int r = grow(&w.table);
+	int r = walk_all(&w);
 
-	if (r)
-		return r;
-	db_read(v->db);
-	r = op_each(v->db, 0, walk_row, &w);
-	db_unlock(v->db);
-	free(w.table.slots);
-	if (r >= 0)
+	if (!r)
 		r = put_in_order(ops, w.n);
 	if (r < 0) {
 		for (size_t i = 0; i < w.n; i++)
@@ -473,15 +484,9 @@ int outbox_explain(struct volume *v, uint64_t seq, int64_t now_wall_ms, struct o
 {
 	struct outbox_reason reason = { .wait = OUTBOX_WAIT_GONE };
 	struct walk w = { .v = v, .now_ms = now_wall_ms, .explain = seq, .reason = &reason };
-	int r = grow(&w.table);
+	int r = walk_all(&w);
 
 	if (r)
-		return r;
-	db_read(v->db);
-	r = op_each(v->db, 0, walk_row, &w);
-	db_unlock(v->db);
-	free(w.table.slots);
-	if (r < 0)
 		return r;
 	if (reason.wait == OUTBOX_WAIT_GONE)
 		return -ENOENT;

@@ -67,13 +67,8 @@ static bool stopping(void *arg)
 
 static void wait_until(struct rekey *k, int64_t ms)
 {
-	struct timespec t;
-	int64_t until;
+	const struct timespec t = clock_cond_in(ms * NS_PER_MS);
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	until = t.tv_sec * NS_PER_SEC + t.tv_nsec + ms * NS_PER_MS;
-	t.tv_sec = until / NS_PER_SEC;
-	t.tv_nsec = until % NS_PER_SEC;
 	pthread_cond_timedwait(&k->wake, &k->lock, &t);
 }
 
@@ -441,15 +436,11 @@ static int go(struct volume *v)
 static int rekey_alloc(struct rekey **out)
 {
 	struct rekey *k = calloc(1, sizeof(*k));
-	pthread_condattr_t attr;
 
 	if (!k)
 		return -ENOMEM;
 	pthread_mutex_init(&k->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&k->wake, &attr);
-	pthread_condattr_destroy(&attr);
+	clock_cond_init(&k->wake);
 	*out = k;
 	return 0;
 }

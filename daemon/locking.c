@@ -35,7 +35,6 @@ struct locking {
 int locking_new(struct daemon_state *d, bool offline, struct locking **out)
 {
 	struct locking *l = calloc(1, sizeof(*l));
-	pthread_condattr_t monotonic;
 
 	if (!l)
 		return -ENOMEM;
@@ -44,10 +43,7 @@ int locking_new(struct daemon_state *d, bool offline, struct locking **out)
 	pthread_mutex_init(&l->turn, NULL);
 	pthread_rwlock_init(&l->users, NULL);
 	pthread_mutex_init(&l->lock, NULL);
-	pthread_condattr_init(&monotonic);
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-	pthread_cond_init(&l->wake, &monotonic);
-	pthread_condattr_destroy(&monotonic);
+	clock_cond_init(&l->wake);
 	*out = l;
 	return 0;
 }
@@ -270,11 +266,9 @@ static const char *look(struct locking *l)
 
 static bool wait_look(struct locking *l)
 {
-	struct timespec until;
+	const struct timespec until = clock_cond_in(LOOK_S * NS_PER_SEC);
 	bool go;
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += LOOK_S;
 	pthread_mutex_lock(&l->lock);
 	if (!l->stop && !l->keys_code)
 		pthread_cond_timedwait(&l->wake, &l->lock, &until);

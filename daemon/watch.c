@@ -54,17 +54,13 @@ static void watch_push(void *arg, const struct volume_change *changes, size_t n)
 int watch_new(struct volume *v, struct watch **out)
 {
 	struct watch *w = calloc(1, sizeof(*w));
-	pthread_condattr_t monotonic;
 
 	if (!w)
 		return -ENOMEM;
 	w->volume = v;
 	w->first = 1;
 	pthread_mutex_init(&w->lock, NULL);
-	pthread_condattr_init(&monotonic);
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-	pthread_cond_init(&w->more, &monotonic);
-	pthread_condattr_destroy(&monotonic);
+	clock_cond_init(&w->more);
 	volume_observe(v, VOLUME_WATCH, watch_push, w);
 	*out = w;
 	return 0;
@@ -105,13 +101,9 @@ uint64_t watch_now(struct watch *w)
 
 static void wait_more(struct watch *w, uint64_t after, unsigned wait_ms)
 {
-	struct timespec until;
+	const struct timespec until = clock_cond_in(wait_ms * NS_PER_MS);
 	int err = 0;
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_nsec += (long)(wait_ms % 1000) * NS_PER_MS;
-	until.tv_sec += wait_ms / 1000 + until.tv_nsec / NS_PER_SEC;
-	until.tv_nsec %= NS_PER_SEC;
 	while (w->last == after && !err)
 		err = pthread_cond_timedwait(&w->more, &w->lock, &until);
 }

@@ -366,13 +366,8 @@ static void on_outbox(void *arg)
 
 static void locks_init(struct sync *s)
 {
-	pthread_condattr_t monotonic;
-
 	pthread_mutex_init(&s->lock, NULL);
-	pthread_condattr_init(&monotonic);
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-	pthread_cond_init(&s->changed, &monotonic);
-	pthread_condattr_destroy(&monotonic);
+	clock_cond_init(&s->changed);
 }
 
 static int open_origin(struct sync *s, const struct sync_options *o, char **error)
@@ -519,13 +514,7 @@ void sync_free(struct sync *s)
 
 void sync_deadline(unsigned ms, struct timespec *out)
 {
-	clock_gettime(CLOCK_MONOTONIC, out);
-	out->tv_sec += ms / 1000;
-	out->tv_nsec += (long)(ms % 1000 * NS_PER_MS);
-	if (out->tv_nsec >= NS_PER_SEC) {
-		out->tv_sec++;
-		out->tv_nsec -= NS_PER_SEC;
-	}
+	*out = clock_cond_in(ms * NS_PER_MS);
 }
 
 int sync_wait_change(
