@@ -406,7 +406,7 @@ static size_t on_body(char *data, size_t size, size_t n, void *arg)
 	size_t len = size * n;
 	int r = 0;
 
-	if (!take_turn(t, DOWN, len))
+	if (len && !take_turn(t, DOWN, len))
 		return CURL_WRITEFUNC_PAUSE;
 	if (t->body_to == BODY_NONE)
 		r = begin_body(t);

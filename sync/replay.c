@@ -11,8 +11,9 @@
  * out twice.
  *
  * Rows of a send stay INFLIGHT until its settle job has run; a pick leaves out what is in `sends`
- * and runs only when `ready` is empty or has contents to load. Whatever is abandoned (link lost,
- * stop, crash) is sent again as it was, with its key (promise P5).
+ * and in `ready`, and runs when `ready` is empty or has contents to load, or has only what waits for
+ * a place among the uploads: what is small and came later does not wait for that. Whatever is
+ * abandoned (link lost, stop, crash) is sent again as it was, with its key (promise P5).
  *
  * Two batches may be under way: while the origin works on one, the next is picked and sent, what
  * lies in a directory that the first makes as soon as that is answered. When any of it was not
@@ -35,9 +36,11 @@
 #include "sync/rate.h"
 
 #define UPLOADS_MAX 4
+#define WAITING_MAX 512 /* operations that were begun and wait for a place */
 #define BATCHES_MAX 2
 #define BATCH_MAX 512
 #define BATCH_MAX_BYTES (8u << 20)
+#define SOON_THROUGH_BYTES (4u << 20)
 #define RATE_BATCH_S 4 /* what a batch takes of a bounded line */
 #define OP_OVERHEAD_BYTES 1536 /* of one operation in a batch, without its content; names escaped  \
 				*/
@@ -321,6 +324,7 @@ static void send_one(struct sync *s, struct replay_op *o)
 
 	if (!send) {
 		replay_op_free(o); /* stays INFLIGHT */
+		s->replay.next_ms = sync_now_ms() + BACKOFF_FIRST_MS;
 		return;
 	}
 	send_link(send);
@@ -451,6 +455,16 @@ static uint64_t batch_max_bytes(const struct sync *s)
 	return rate ? MIN_OF(max, rate * RATE_BATCH_S) : max;
 }
 
+/* What is soon through has a place that no larger one takes. */
+static bool has_place(const struct sync *s, const struct batch *b, const struct replay_op *o)
+{
+	if (o->load_error)
+		return true;
+	if (o->file)
+		return s->replay.uploads < uploads_max(s) + (o->op.size <= SOON_THROUGH_BYTES);
+	return fits(b, o);
+}
+
 /*
  * May `o` go in this round? `kept` are those before it that may not; whoever waits for one of them
  * stays too. The batch in the making is not among the sends yet: its operations may follow each
@@ -461,21 +475,14 @@ static bool take_now(
 {
 	struct replay *r = &s->replay;
 
-	if (!o->loaded || waits_for_list(kept, o) || waits_for_send(r, o))
+	if (!o->loaded || !has_place(s, b, o)) /* the cheap questions first: many wait here for long */
 		return false;
-	if (o->load_error) {
-		send_one(s, o);
-		return true;
-	}
-	if (o->file) {
-		if (r->uploads >= uploads_max(s))
-			return false;
-		send_one(s, o);
-		return true;
-	}
-	if (!fits(b, o))
+	if (waits_for_list(kept, o) || waits_for_send(r, o))
 		return false;
-	add_to(b, o);
+	if (o->load_error || o->file)
+		send_one(s, o);
+	else
+		add_to(b, o);
 	return true;
 }
 
@@ -513,6 +520,18 @@ static bool has_unloaded(const struct replay *r)
 	return o;
 }
 
+/* While uploads wait for their turn, what came later and is small must not wait for them. */
+static bool may_pick_beside(const struct replay *r, bool due)
+{
+	size_t n = 0;
+
+	if (r->batches || !due)
+		return false;
+	for (const struct replay_op *o = r->ready; o && n <= WAITING_MAX; o = o->next)
+		n++;
+	return n <= WAITING_MAX;
+}
+
 static bool is_stopped(struct sync *s)
 {
 	return s->status.rolled_back_volume || s->status.restored_server;
@@ -533,11 +552,11 @@ uint64_t replay_step(struct sync *s, uint64_t now_ms)
 	if (r->ready)
 		send_ready(s);
 	if (has_unloaded(r)) {
-		replay_pick_start(s, false);
+		replay_pick_start(s, false, true);
 		return SYNC_NEVER;
 	}
-	if (r->ready) /* they wait for what is on its way */
-		return SYNC_NEVER;
+	if (r->ready && !may_pick_beside(r, hurry || r->again || r->next_ms <= now_ms))
+		return r->next_ms > now_ms ? r->next_ms : SYNC_NEVER; /* an answer frees a place */
 	if (s->burst_ms && !replay_awaited(s)) /* take_changes() says when */
 		return SYNC_NEVER;
 	ahead = r->more && r->batches < BATCHES_MAX;
@@ -545,7 +564,7 @@ uint64_t replay_step(struct sync *s, uint64_t now_ms)
 		return r->next_ms;
 	r->hurried_gen = s->poke_gen;
 	r->hurry = false;
-	replay_pick_start(s, hurry);
+	replay_pick_start(s, hurry, false);
 	return SYNC_NEVER;
 }
 

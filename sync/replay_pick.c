@@ -248,10 +248,13 @@ static void pick_work(struct worker_job *j)
 			load(p, o, &bytes);
 }
 
+/* Behind those that were waiting: they are older. */
 static void take_ready(struct replay *r, struct replay_pick *p)
 {
-	r->ready = p->ready;
-	r->ready_last = p->ready ? p->ready_last : &r->ready;
+	if (!p->ready)
+		return;
+	*r->ready_last = p->ready;
+	r->ready_last = p->ready_last;
 	p->ready = NULL;
 }
 
@@ -283,13 +286,15 @@ static void pick_done(struct worker_job *j, bool dropped)
 	if (!p->orphaned)
 		s->replay.pick = NULL;
 	if (!dropped && !p->orphaned) {
+		bool some = p->ready != NULL;
+
 		take_ready(&s->replay, p);
-		s->replay.more = s->replay.ready && !p->wait_ms;
+		if (some && !p->wait_ms)
+			s->replay.more = true;
 		if (p->r) {
 			sync_note(s, p->r, error_text(p->r));
-			s->replay.again = true;
 			s->replay.next_ms = sync_now_ms() + BACKOFF_FIRST_MS;
-		} else if (!s->replay.ready) {
+		} else if (!some) {
 			nothing_ready(s, p);
 		}
 	}
@@ -305,6 +310,8 @@ static int note_flying(struct replay_pick *p)
 
 	for (struct replay_send *send = p->s->replay.sends; send; send = send->next)
 		n += send->n;
+	for (const struct replay_op *o = p->s->replay.ready; o; o = o->next)
+		n++;
 	p->flying = calloc(n + 1, sizeof(*p->flying));
 	if (!p->flying)
 		return -ENOMEM;
@@ -312,11 +319,21 @@ static int note_flying(struct replay_pick *p)
 		for (size_t i = 0; i < send->n; i++)
 			p->flying[p->flying_n++] = (struct flying){ send->ops[i]->op.seq,
 				!send->call && send->ops[i]->verdict != REPLAY_ACK };
+	for (const struct replay_op *o = p->s->replay.ready; o; o = o->next)
+		p->flying[p->flying_n++] = (struct flying){ .seq = o->op.seq };
 	qsort(p->flying, p->flying_n, sizeof(*p->flying), compare_flying);
 	return 0;
 }
 
-void replay_pick_start(struct sync *s, bool hurry)
+/* Their contents are to be loaded, nothing is picked. */
+static void lend_ready(struct replay *r, struct replay_pick *p)
+{
+	p->ready = steal_ptr(&r->ready);
+	p->ready_last = r->ready_last;
+	r->ready_last = &r->ready;
+}
+
+void replay_pick_start(struct sync *s, bool hurry, bool load)
 {
 	struct replay *r = &s->replay;
 	struct replay_pick *p = calloc(1, sizeof(*p));
@@ -334,11 +351,13 @@ void replay_pick_start(struct sync *s, bool hurry)
 	p->gen = s->poke_gen;
 	p->max_record_bytes = s->caps.max_record_bytes;
 	p->wait_ms = UINT64_MAX;
-	p->ready = r->ready;
-	p->ready_last = r->ready ? r->ready_last : &p->ready;
-	r->ready = NULL;
-	r->ready_last = &r->ready;
-	r->again = r->more = false;
+	p->ready_last = &p->ready;
+	if (load) {
+		lend_ready(r, p);
+	} else {
+		r->again = r->more = false;
+		r->next_ms = SYNC_NEVER;
+	}
 	r->pick = p;
 	worker_run(s->index, &p->job);
 }

@@ -80,7 +80,8 @@ bool replay_order_is_in(const struct replay_keys *inner, const struct replay_key
 struct replay_keys replay_order_keys(const struct outbox_op *op);
 
 /* --- replay_pick.c --- */
-void replay_pick_start(struct sync *s, bool hurry);
+/* `load`: not more operations but the contents of those that are ready. */
+void replay_pick_start(struct sync *s, bool hurry, bool load);
 void replay_pick_orphan(struct replay_pick *p);
 
 /* --- replay_settle.c --- */

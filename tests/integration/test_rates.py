@@ -57,6 +57,18 @@ def test_a_small_change_is_through_while_a_large_upload_goes_on(slow, server):
     assert slow.status()["upload_rate"] == 0 and slow.status()["download_rate"] == RATE
 
 
+def test_a_small_change_does_not_wait_behind_more_uploads_than_go_at_once(slow, server):
+    for i in range(8):
+        (slow.mnt / f"large{i}").write_bytes(os.urandom(10_000_000))
+    wait_for(lambda: slow.status()["sent_bytes"] > 1_000_000)
+    (slow.mnt / "small").write_bytes(b"now")
+    (slow.mnt / "larger").write_bytes(b"n" * 600_000)  # an upload too, but one that is soon through
+    wait_for(lambda: {"small", "larger"} <= set(server.records("notes")))
+    assert set(server.records("notes")) == {"small", "larger"}
+    slow.run("online", "--upload-rate", "0")
+    slow.sync()
+
+
 def test_downloads_are_bounded_and_the_bound_can_be_changed(slow, server):
     body = os.urandom(SIZE)
     server.write("notes", "f", body)
