@@ -133,7 +133,11 @@ int blob_get(struct volume *v, uint64_t id, struct blob **out)
 		r = from_row(v, &row, &b);
 	if (r)
 		return r;
-	blob_publish(b, id);
+	r = blob_publish(b, id);
+	if (r) {
+		blob_destroy(b);
+		return r;
+	}
 	*out = b;
 	return 0;
 }
@@ -148,18 +152,22 @@ static void leave_table(struct blob *b)
 
 /* One that was rolled back and is not withdrawn yet may still stand under the id, which was given
  * out again. */
-void blob_publish(struct blob *b, uint64_t id)
+int blob_publish(struct blob *b, uint64_t id)
 {
 	struct blob *stale;
+	int r;
 
 	pthread_mutex_lock(&b->v->blobs_lock);
 	HASH_FIND(hh, b->v->blobs, &id, sizeof(id), stale);
 	if (stale)
 		leave_table(stale);
 	b->id = id;
-	HASH_ADD(hh, b->v->blobs, id, sizeof(b->id), b);
-	b->in_table = true;
+	r = TABLE_ADD(hh, b->v->blobs, id, b);
+	b->in_table = !r;
+	if (r)
+		b->id = 0;
 	pthread_mutex_unlock(&b->v->blobs_lock);
+	return r;
 }
 
 void blob_withdraw(struct blob *b)

@@ -28,10 +28,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include <uthash.h>
-
 #include "base/macros.h"
 #include "base/secret.h"
+#include "cache/table.h"
 #include "crypto/aead.h"
 #include "meta/content.h"
 
@@ -129,7 +128,7 @@ bool blob_is_in_use(struct blob *b);
  * Its row has been inserted as `id`: others may find it. Inside that transaction, so that whoever takes the index lock next finds this one and does
  * not load a second, with units of its own. blob_withdraw when the transaction is rolled back.
  */
-void blob_publish(struct blob *b, uint64_t id);
+int blob_publish(struct blob *b, uint64_t id) MUST_CHECK;
 void blob_withdraw(struct blob *b);
 bool blob_row_is_stale(struct blob *b);
 /* After a sync: the row is old, or there are units that become free, or blocks that nobody will need. */

@@ -27,8 +27,12 @@ int blob_sync_note(struct blob *b, const struct content_chunk *c)
 		return -ENOMEM;
 	blob_sync_forget(b, c->slot);
 	w->c = *c;
-	w->nr = ++b->written;
-	HASH_ADD(hh, b->unsynced, c.slot, sizeof(w->c.slot), w);
+	w->nr = b->written + 1;
+	if (TABLE_ADD(hh, b->unsynced, c.slot, w)) {
+		free(w);
+		return -ENOMEM;
+	}
+	b->written++;
 	return 0;
 }
 

@@ -3,9 +3,8 @@
 #include <errno.h>
 #include <string.h>
 
-#include <uthash.h>
-
 #include "base/error.h"
+#include "cache/table.h"
 #include "meta/db.h"
 
 /* Beyond this many, pages without pending entries are dropped: 512 pages map 2 GiB of content. */
@@ -97,13 +96,14 @@ static int load_page(struct chunkmap *m, uint64_t number, struct chunkmap_page *
 		r = content_chunk_each(*m->db, m->map, number * CHUNKMAP_PAGE, load_row, &l);
 		db_unlock(*m->db);
 	}
+	if (!r && m->n_pages >= PAGES_KEPT)
+		drop_clean(m);
+	if (!r)
+		r = TABLE_ADD(hh, m->pages, number, p);
 	if (r) {
 		free(p);
 		return r;
 	}
-	if (m->n_pages >= PAGES_KEPT)
-		drop_clean(m);
-	HASH_ADD(hh, m->pages, number, sizeof(p->number), p);
 	m->n_pages++;
 	m->last = p;
 	*out = p;

@@ -100,8 +100,10 @@ int file_blob_txn(struct file *f, struct content_map *m)
 	r = content_blob_insert(f->v->db, &row);
 	if (r)
 		return r;
+	r = blob_publish(f->blob, row.id);
+	if (r)
+		return r;
 	f->new_blob = true;
-	blob_publish(f->blob, row.id);
 	m->blob = row.id;
 	return 0;
 }
@@ -144,7 +146,9 @@ static int map_in_txn(struct txn *t)
 		return content_map_update(f->v->db, m);
 	r = content_map_insert(f->v->db, m);
 	if (!r)
-		f->new_map = m->id;
+		r = filetab_enter_map(f, m->id);
+	if (!r)
+		f->new_map = true;
 	return r;
 }
 
@@ -243,7 +247,7 @@ int file_commit_txn(struct file *f, bool synced)
 	int r;
 
 	db_assert_txn(f->v->db);
-	f->new_map = 0;
+	f->new_map = false;
 	f->n_replaced = 0;
 	if (!file_is_dirty(f))
 		return 0;
@@ -305,12 +309,14 @@ static void clean(struct file *f)
 
 void file_commit_done(struct file *f, bool committed)
 {
+	if (f->new_map && !committed)
+		filetab_forget(f);
 	if (committed && f->orphan) {
 		discard(f);
 		clean(f);
 	} else if (committed && file_is_dirty(f)) {
 		if (f->new_map)
-			filetab_set_map(f, f->new_map);
+			filetab_set_map(f);
 		if (chunkmap_each_pending(&f->chunks, entry_committed, f))
 			abort(); /* the callback does not fail */
 		f->chunks.cut = CHUNKMAP_NO_CUT;

@@ -47,12 +47,13 @@ int file_dirty_get(struct file *f, uint64_t idx, bool load, struct dirty **out)
 	r = d->buf ? 0 : -ENOMEM;
 	if (!r && load)
 		r = load_slot(f, d);
+	if (!r)
+		r = TABLE_ADD(hh, f->dirty, idx, d);
 	if (r) {
 		pool_put(f->v->pool, shift, d->buf, (size_t)1 << shift);
 		free(d);
 		return r;
 	}
-	HASH_ADD(hh, f->dirty, idx, sizeof(d->idx), d);
 	atomic_fetch_add(&f->v->dirty_bytes, UINT64_C(1) << shift);
 	*out = d;
 	return 0;

@@ -13,11 +13,10 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#include <uthash.h>
-
 #include "cache/blob.h"
 #include "cache/chunkmap.h"
 #include "cache/file.h"
+#include "cache/table.h"
 #include "cache/volume_priv.h"
 
 /* Above this much plaintext waiting in memory, each writer seals what it has. */
@@ -43,11 +42,12 @@ struct file {
 	bool superseded;        /* the map goes with the file; v->files_lock */
 	bool in_map_table;      /* v->files_lock */
 	UT_hash_handle hh;      /* v->files, by object (first of the chain only) */
-	UT_hash_handle hh_map;  /* v->files_by_map */
+	UT_hash_handle hh_map;  /* v->files_by_map, by table_map */
+	uint64_t table_map;     /* the map, or that of the transaction under way; v->files_lock */
 
 	pthread_rwlock_t lock; /* 1 in the order: all below */
 	uint64_t map;          /* 0: no row yet; written under files_lock too */
-	uint64_t new_map;      /* inserted by the transaction under way, or 0 */
+	bool new_map;          /* its row was inserted by the transaction under way */
 	bool new_blob;         /* the blob's row was inserted by it */
 	struct blob *blob;     /* of SEALED chunks; NULL: no content yet */
 	struct blob *rows;     /* what the map's row names: of all other chunks; moves to `blob` by commit */
@@ -95,8 +95,10 @@ int filetab_open(struct volume *v, uint64_t object, uint64_t version, bool write
 int filetab_open_map(struct volume *v, uint64_t map, struct file **out) MUST_CHECK;
 /* True: it was the last, and the caller frees. With `unless_dirty` a dirty file is not let go: *kept says so. */
 bool filetab_unref(struct file *f, bool writer, bool unless_dirty, bool *kept);
-/* The file's map got a row, or (0) lost it again. */
-void filetab_set_map(struct file *f, uint64_t map);
+/* The file's map gets a row in the transaction under way: it is found by it from now on, and has it
+ * with filetab_set_map, or loses it again with filetab_forget. */
+int filetab_enter_map(struct file *f, uint64_t map) MUST_CHECK;
+void filetab_set_map(struct file *f);
 /* References to the files that have been dirty since before_ns (CLOCK_BOOTTIME), those with a writer
  * since open_before_ns. At most max. */
 size_t filetab_dirty(struct volume *v, int64_t before_ns, int64_t open_before_ns, struct file **out,

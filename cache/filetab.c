@@ -29,26 +29,39 @@ static struct file *find_map(struct volume *v, uint64_t map)
 	return f;
 }
 
-static void add_map(struct volume *v, struct file *f)
+static int add_map(struct volume *v, struct file *f, uint64_t map)
 {
-	if (f->map && !f->in_map_table) {
-		HASH_ADD(hh_map, v->files_by_map, map, sizeof(f->map), f);
-		f->in_map_table = true;
+	int r = 0;
+
+	if (map && !f->in_map_table) {
+		f->table_map = map;
+		r = TABLE_ADD(hh_map, v->files_by_map, table_map, f);
+		f->in_map_table = !r;
 	}
+	return r;
 }
 
 /* The chain's first is the one in the table. */
-static void add_object(struct volume *v, struct file *f)
+static int add_object(struct volume *v, struct file *f)
 {
 	struct file *first;
 
 	HASH_FIND(hh, v->files, &f->object, sizeof(f->object), first);
-	if (first) {
-		f->same = first->same;
-		first->same = f;
-	} else {
-		HASH_ADD(hh, v->files, object, sizeof(f->object), f);
-	}
+	if (!first)
+		return TABLE_ADD(hh, v->files, object, f);
+	f->same = first->same;
+	first->same = f;
+	return 0;
+}
+
+/* Where there is a table that may not grow, nothing is allocated. */
+static void replace(struct volume *v, struct file *f, struct file *by)
+{
+	v->files->hh.tbl->noexpand = 1;
+	if (TABLE_ADD(hh, v->files, object, by))
+		abort();
+	v->files->hh.tbl->noexpand = 0;
+	HASH_DEL(v->files, f);
 }
 
 static void del_object(struct volume *v, struct file *f)
@@ -56,12 +69,12 @@ static void del_object(struct volume *v, struct file *f)
 	struct file *first, *p;
 
 	HASH_FIND(hh, v->files, &f->object, sizeof(f->object), first);
-	if (first == f) {
+	if (first == f && f->same)
+		replace(v, f, f->same);
+	else if (first == f)
 		HASH_DEL(v->files, f);
-		if (f->same)
-			HASH_ADD(hh, v->files, object, sizeof(f->object), f->same);
+	if (first == f)
 		return;
-	}
 	for (p = first; p->same != f; p = p->same)
 		;
 	p->same = f->same;
@@ -140,11 +153,18 @@ static int load(struct volume *v, uint64_t object, uint64_t version, bool writer
 	f->version = version;
 	f->writers = writer;
 	pthread_mutex_lock(&v->files_lock);
-	add_object(v, f);
-	add_map(v, f);
+	r = add_object(v, f);
+	if (!r) {
+		r = add_map(v, f, f->map);
+		if (r)
+			del_object(v, f);
+	}
 	pthread_mutex_unlock(&v->files_lock);
-	*out = f;
-	return 0;
+	if (r)
+		file_free(f);
+	else
+		*out = f;
+	return r;
 }
 
 int filetab_open(
@@ -184,10 +204,13 @@ static int load_map(struct volume *v, uint64_t map, struct file **out)
 		return r == -ENOENT ? CE_STALE : r;
 	f->snapshot = true;
 	pthread_mutex_lock(&v->files_lock);
-	add_map(v, f);
+	r = add_map(v, f, f->map);
 	pthread_mutex_unlock(&v->files_lock);
-	*out = f;
-	return 0;
+	if (r)
+		file_free(f);
+	else
+		*out = f;
+	return r;
 }
 
 int filetab_open_map(struct volume *v, uint64_t map, struct file **out)
@@ -266,12 +289,20 @@ bool filetab_supersede(struct volume *v, uint64_t map)
 	return f;
 }
 
-void filetab_set_map(struct file *f, uint64_t map)
+int filetab_enter_map(struct file *f, uint64_t map)
+{
+	int r;
+
+	pthread_mutex_lock(&f->v->files_lock);
+	r = add_map(f->v, f, map);
+	pthread_mutex_unlock(&f->v->files_lock);
+	return r;
+}
+
+void filetab_set_map(struct file *f)
 {
 	pthread_mutex_lock(&f->v->files_lock);
-	f->map = map;
-	f->chunks.map = map;
-	add_map(f->v, f);
+	f->map = f->chunks.map = f->table_map;
 	pthread_mutex_unlock(&f->v->files_lock);
 }
 

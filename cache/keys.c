@@ -13,11 +13,10 @@
 #include <errno.h>
 #include <string.h>
 
-#include <uthash.h>
-
 #include "base/bytes.h"
 #include "base/error.h"
 #include "base/failpoint.h"
+#include "cache/table.h"
 #include "cache/volume_priv.h"
 #include "crypto/kdf.h"
 
@@ -211,11 +210,12 @@ static int add(struct volume *v, uint64_t store, const char *ref, struct keys_st
 		if (!r)
 			r = load(v, s, ref);
 	}
+	if (!r)
+		r = TABLE_ADD(hh, v->ceks->by_store, store, s);
 	if (r) {
 		keys_store_free(s);
 		return r;
 	}
-	HASH_ADD(hh, v->ceks->by_store, store, sizeof(s->store), s);
 	*out = s;
 	return 0;
 }

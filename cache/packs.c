@@ -140,7 +140,7 @@ static int make_pack(struct volume *v, uint64_t store, struct blob **out)
 	if (!r)
 		r = content_blob_insert(v->db, &row);
 	if (!r)
-		blob_publish(b, row.id);
+		r = blob_publish(b, row.id);
 	if (r)
 		db_rollback(v->db);
 	else

@@ -88,7 +88,10 @@ int remote_pass_touch(struct remote_pass *p, uint64_t dir, int nlink)
 		if (!t)
 			return -ENOMEM;
 		t->dir = dir;
-		HASH_ADD(hh, p->touched, dir, sizeof(t->dir), t);
+		if (TABLE_ADD(hh, p->touched, dir, t)) {
+			free(t);
+			return -ENOMEM;
+		}
 	}
 	t->nlink += nlink;
 	return 0;

@@ -3,9 +3,8 @@
 #ifndef CACHET_CACHE_REMOTE_PRIV_H
 #define CACHET_CACHE_REMOTE_PRIV_H
 
-#include <uthash.h>
-
 #include "cache/fold_priv.h"
+#include "cache/table.h"
 
 /* --- remote_record.c; no lock --- */
 /* From remote_record_print's text, with the target (owned: remote_record_done). */

@@ -81,10 +81,10 @@ static int add(struct scan *s, const uint8_t *uuid, uint64_t id)
 		if (k) {
 			memcpy(k->uuid, uuid, CONTENT_UUID_LEN);
 			k->id = id;
-			HASH_ADD(hh, s->known, uuid, CONTENT_UUID_LEN, k);
-		} else {
-			r = -ENOMEM;
 		}
+		r = k ? TABLE_ADD(hh, s->known, uuid, k) : -ENOMEM;
+		if (r)
+			free(k);
 	}
 	pthread_mutex_unlock(&s->lock);
 	return r;

@@ -154,7 +154,10 @@ static void touch(struct unsent *u, uint64_t store, const char *rid)
 		return;
 	}
 	t->key = k;
-	HASH_ADD(hh, u->touched, key, sizeof(t->key), t);
+	if (TABLE_ADD(hh, u->touched, key, t)) {
+		free(t);
+		u->failed = true;
+	}
 }
 
 void unsent_note(struct volume *v, uint64_t store, const char *rid)

@@ -37,7 +37,10 @@ static int put_content(struct volume *v, struct buffer *b, const struct unsent_c
 		if (!l)
 			return -ENOMEM;
 		l->map = c->map;
-		HASH_ADD(hh, u->maps, map, sizeof(l->map), l);
+		if (TABLE_ADD(hh, u->maps, map, l)) {
+			free(l);
+			return -ENOMEM;
+		}
 	}
 	l->seq = u->seq;
 	l->bytes += b->len - before;
@@ -212,7 +215,10 @@ static int note_logged(
 		if (!l)
 			return -ENOMEM;
 		l->key = *k;
-		HASH_ADD(hh, u->records, key, sizeof(l->key), l);
+		if (TABLE_ADD(hh, u->records, key, l)) {
+			free(l);
+			return -ENOMEM;
+		}
 	}
 	for (size_t i = 0; i < 2; i++)
 		if (l->maps[i] && l->maps[i] != maps[0] && l->maps[i] != maps[1])

@@ -137,7 +137,10 @@ static struct model_record *record_of(struct model *m, const struct model_key *k
 	if (!rec)
 		return NULL;
 	rec->key = *key;
-	HASH_ADD(hh, m->records, key, sizeof(rec->key), rec);
+	if (TABLE_ADD(hh, m->records, key, rec)) {
+		free(rec);
+		return NULL;
+	}
 	return rec;
 }
 
@@ -249,7 +252,10 @@ static struct model_map *map_of(struct model *m, uint64_t map)
 	if (!found)
 		return NULL;
 	found->map = map;
-	HASH_ADD(hh, m->maps, map, sizeof(found->map), found);
+	if (TABLE_ADD(hh, m->maps, map, found)) {
+		free(found);
+		return NULL;
+	}
 	return found;
 }
 

@@ -5,9 +5,8 @@
 #ifndef CACHET_CACHE_UNSENT_MODEL_H
 #define CACHET_CACHE_UNSENT_MODEL_H
 
-#include <uthash.h>
-
 #include "base/secret.h"
+#include "cache/table.h"
 #include "cache/unsent_row.h"
 
 struct model_store {

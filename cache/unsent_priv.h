@@ -5,8 +5,7 @@
 #include <pthread.h>
 #include <string.h>
 
-#include <uthash.h>
-
+#include "cache/table.h"
 #include "cache/unsent_log.h"
 #include "cache/unsent_row.h"
 #include "cache/volume_priv.h"

@@ -226,14 +226,17 @@ static int blob_row_of(struct unsent_restore *u, const struct model_map *m, uint
 				  ? 0
 				  : (uint64_t)st.st_blocks * 512;
 	known = calloc(1, sizeof(*known));
-	r = known ? content_blob_insert(u->v->db, &row) : -ENOMEM;
+	if (!known)
+		return -ENOMEM;
+	memcpy(known->uuid, row.uuid, sizeof(known->uuid));
+	r = content_blob_insert(u->v->db, &row);
+	if (!r)
+		r = TABLE_ADD(hh, u->blobs, uuid, known);
 	if (r) {
 		free(known);
 		return r;
 	}
-	memcpy(known->uuid, row.uuid, sizeof(known->uuid));
 	*id = known->id = row.id;
-	HASH_ADD(hh, u->blobs, uuid, sizeof(known->uuid), known);
 	return 0;
 }
 
@@ -345,7 +348,10 @@ static int note_object(struct unsent_restore *u, uint64_t was, uint64_t is)
 		return -ENOMEM;
 	n->was = was;
 	n->is = is;
-	HASH_ADD(hh, u->objects, was, sizeof(n->was), n);
+	if (TABLE_ADD(hh, u->objects, was, n)) {
+		free(n);
+		return -ENOMEM;
+	}
 	return 0;
 }
 
