@@ -220,6 +220,21 @@ int buffer_append(struct buffer *b, const void *data, size_t len)
 	return 0;
 }
 
+int bytes_print(char **out, const char *fmt, ...)
+{
+	va_list args;
+	char *text;
+	int n;
+
+	va_start(args, fmt);
+	n = vasprintf(&text, fmt, args);
+	va_end(args);
+	if (n < 0)
+		return -ENOMEM;
+	*out = text;
+	return 0;
+}
+
 int buffer_printf(struct buffer *b, const char *fmt, ...)
 {
 	_cleanup_free_ char *text = NULL;

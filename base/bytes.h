@@ -70,6 +70,8 @@ struct buffer {
 
 void buffer_done(struct buffer *b);
 int buffer_append(struct buffer *b, const void *data, size_t len) MUST_CHECK;
+/* A text of its own, which the caller frees; asprintf leaves anything in *out when it fails. */
+int bytes_print(char **out, const char *fmt, ...) MUST_CHECK PRINTF_LIKE(2, 3);
 int buffer_printf(struct buffer *b, const char *fmt, ...) MUST_CHECK PRINTF_LIKE(2, 3);
 
 #endif

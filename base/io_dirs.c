@@ -4,27 +4,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pwd.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
-static int print_path(char **out, const char *fmt, ...) PRINTF_LIKE(2, 3);
-
-static int print_path(char **out, const char *fmt, ...)
-{
-	va_list args;
-	char *path;
-	int n;
-
-	va_start(args, fmt);
-	n = vasprintf(&path, fmt, args);
-	va_end(args);
-	if (n < 0)
-		return -ENOMEM;
-	*out = path;
-	return 0;
-}
+#include "base/bytes.h"
 
 /* The specification: a relative path is to be ignored. */
 static const char *absolute_env(const char *name)
@@ -44,7 +28,7 @@ static int home_dir(char **out)
 		home = found->pw_dir;
 	if (!home || *home != '/')
 		return -ENOENT;
-	return print_path(out, "%s", home);
+	return bytes_print(out, "%s", home);
 }
 
 static int xdg_dir(const char *variable, const char *below_home, char **out)
@@ -54,11 +38,11 @@ static int xdg_dir(const char *variable, const char *below_home, char **out)
 	int r;
 
 	if (base) {
-		r = print_path(&path, "%s/cachet", base);
+		r = bytes_print(&path, "%s/cachet", base);
 	} else {
 		r = home_dir(&home);
 		if (!r)
-			r = print_path(&path, "%s/%s/cachet", home, below_home);
+			r = bytes_print(&path, "%s/%s/cachet", home, below_home);
 	}
 	if (!r)
 		r = io_mkdir_p(path, 0700);
@@ -98,11 +82,11 @@ int io_dir_runtime(char **out)
 	int r;
 
 	if (base)
-		r = print_path(&path, "%s/cachet", base);
+		r = bytes_print(&path, "%s/cachet", base);
 	else if (geteuid() == 0)
-		r = print_path(&path, "/run/cachet");
+		r = bytes_print(&path, "/run/cachet");
 	else
-		r = print_path(&path, "/tmp/cachet-%u", (unsigned int)geteuid());
+		r = bytes_print(&path, "/tmp/cachet-%u", (unsigned int)geteuid());
 	if (!r)
 		r = io_mkdir_p(path, 0700);
 	if (!r)

@@ -142,9 +142,8 @@ static int path_in(struct volume *v, uint64_t dir, const struct row_filename *na
 
 	if (r && r != -ENOENT)
 		return r;
-	r = asprintf(out, "%s%s%s", path ? path : "", path && *path ? "/" : "",
+	return bytes_print(out, "%s%s%s", path ? path : "", path && *path ? "/" : "",
 		(const char *)name->bytes);
-	return r < 0 ? -ENOMEM : 0;
 }
 
 int conflict_step_aside(struct remote_pass *p, struct name_row *n, enum conflict_kind kind)

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "cache/fold_priv.h"
 #include "cache/merge.h"
 #include "cache/tree_priv.h"
@@ -26,7 +27,7 @@ int merge_base_rule(struct volume *v, const struct name_row *n, const struct mer
 	/* The path begins at the mount's root: with the store's directory, unless it is that. */
 	inside = v->only_store ? dir : dir + strcspn(dir, "/");
 	inside += *inside == '/';
-	if (asprintf(&path, "%s%s%s", inside, *inside ? "/" : "", (const char *)n->name.bytes) < 0)
+	if (bytes_print(&path, "%s%s%s", inside, *inside ? "/" : "", (const char *)n->name.bytes))
 		return -ENOMEM;
 	*out = merge_rule_find(v->rules, s.name, path);
 	return 0;

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/bytes.h"
 #include "base/error.h"
 #include "cache/tree_priv.h"
 
@@ -214,9 +215,8 @@ static int path_of(struct volume *v, const struct op_row *row, char **out)
 		r = tree_path_locked(v, n.parent, &dir);
 		if (r && r != -ENOENT)
 			return r;
-		r = asprintf(out, "%s%s%s", dir ? dir : "", dir && *dir ? "/" : "",
+		return bytes_print(out, "%s%s%s", dir ? dir : "", dir && *dir ? "/" : "",
 			(const char *)n.name.bytes);
-		return r < 0 ? -ENOMEM : 0;
 	}
 	if (r != -ENOENT)
 		return r;
@@ -225,9 +225,8 @@ static int path_of(struct volume *v, const struct op_row *row, char **out)
 		if (r && r != -ENOENT)
 			return r;
 	}
-	r = asprintf(out, "%s%s%.*s", dir ? dir : "", dir ? "/" : "", (int)row->r_name.len,
+	return bytes_print(out, "%s%s%.*s", dir ? dir : "", dir ? "/" : "", (int)row->r_name.len,
 		(const char *)row->r_name.bytes);
-	return r < 0 ? -ENOMEM : 0;
 }
 
 static int tell_row(void *arg, const struct op_row *row)

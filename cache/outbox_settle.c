@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/bytes.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "cache/settle_priv.h"
@@ -114,9 +115,8 @@ int settle_path(struct settle *s, const struct name_row *n, char **out)
 
 	if (r && r != -ENOENT)
 		return r;
-	r = asprintf(
+	return bytes_print(
 		out, "%s%s%s", dir ? dir : "", dir && *dir ? "/" : "", (const char *)n->name.bytes);
-	return r < 0 ? -ENOMEM : 0;
 }
 
 int settle_note(struct settle *s, enum conflict_kind kind, uint64_t object, const char *path)

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "base/bytes.h"
 #include "cache/remote.h"
 #include "cache/tree_priv.h"
 
@@ -47,8 +48,7 @@ static int find(
 		r = tree_path_locked(v, n->parent, &dir);
 	if (r)
 		return r;
-	r = asprintf(path, "%s%s%s", dir, *dir ? "/" : "", (const char *)n->name.bytes);
-	return r < 0 ? -ENOMEM : 0;
+	return bytes_print(path, "%s%s%s", dir, *dir ? "/" : "", (const char *)n->name.bytes);
 }
 
 int remote_find(

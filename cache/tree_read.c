@@ -84,8 +84,8 @@ static int prepend(char **path, const struct row_filename *name)
 {
 	char *longer;
 
-	if (asprintf(&longer, "%s%s%s", (const char *)name->bytes, *path && **path ? "/" : "",
-		    *path ? *path : "") < 0)
+	if (bytes_print(&longer, "%s%s%s", (const char *)name->bytes, *path && **path ? "/" : "",
+		    *path ? *path : ""))
 		return -ENOMEM;
 	free(*path);
 	*path = longer;

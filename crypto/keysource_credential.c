@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/error.h"
 
 #define DIRECTORY "CREDENTIALS_DIRECTORY"
@@ -27,7 +28,7 @@ int keysource_credential_fetch(
 			"there is no $" DIRECTORY ": the service manager gives credentials to "
 			"services only, by LoadCredentialEncrypted=%s:FILE in the unit",
 			name);
-	if (asprintf(&path, "%s/%s", dir, name) < 0)
+	if (bytes_print(&path, "%s/%s", dir, name))
 		return keysource_fail(error, -ENOMEM, "no memory");
 	return keysource_file_fetch_given(path, kek, error);
 }

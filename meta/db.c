@@ -24,6 +24,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
+#include "base/bytes.h"
 #include "base/error.h"
 #include "base/failpoint.h"
 #include "base/io.h"
@@ -193,7 +194,7 @@ static int open_handle(struct db *db, const char *dir, const char *file, int fla
 	char pragmas[160];
 	int rc;
 
-	if (asprintf(&path, "%s/%s", dir, file) < 0)
+	if (bytes_print(&path, "%s/%s", dir, file))
 		return -ENOMEM;
 	rc = sqlite3_open_v2(path, &db->handle,
 		flags | SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE,
