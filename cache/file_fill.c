@@ -373,28 +373,29 @@ static int heal_locked(struct file *f, uint64_t idx, int error)
 	return CE_ABSENT;
 }
 
-/* Whether it still does not open: a commit may have replaced the chunk since. */
-static bool still_bad(struct file *f, uint64_t idx)
+/* Does it open now? A commit may have replaced the chunk since. */
+static int look_again(struct file *f, uint64_t idx)
 {
 	uint64_t bad_idx, off = idx << file_shift(f);
 	size_t len = (size_t)1 << file_shift(f);
 	uint8_t *buf = malloc(len);
-	bool bad;
+	int r;
 
 	if (!buf)
-		return true;
-	bad = off < f->size && file_read_locked(f, buf, len, off, &bad_idx);
+		return -ENOMEM;
+	r = off < f->size ? file_read_locked(f, buf, len, off, &bad_idx) : 0;
 	secret_wipe(buf, len);
 	free(buf);
-	return bad;
+	return r;
 }
 
 int file_heal(struct file *f, uint64_t idx, int error)
 {
-	int r = 0;
+	int r;
 
 	pthread_rwlock_wrlock(&f->lock);
-	if (still_bad(f, idx)) {
+	r = look_again(f, idx);
+	if (r == CE_TAMPER || r == -EIO) {
 		atomic_fetch_add(&f->v->damaged, 1);
 		r = heal_locked(f, idx, error);
 	}
