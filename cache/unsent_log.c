@@ -201,14 +201,16 @@ struct reader {
 	const uint8_t *data;
 	size_t len, at;
 	uint64_t next; /* seq */
+	int unread;    /* why a frame could not be opened, other than that it is none */
 };
 
 /* A frame with a seq that can stand here, opened to `out`. */
-static bool open_frame(const struct reader *d, uint64_t seq_max, uint8_t *out, uint32_t *len)
+static bool open_frame(struct reader *d, uint64_t seq_max, uint8_t *out, uint32_t *len)
 {
 	const uint8_t *f = d->data + d->at;
 	uint8_t aad[AAD_LEN];
 	uint64_t seq;
+	int r;
 
 	if (d->len - d->at < UNSENT_FRAME_LEN)
 		return false;
@@ -218,8 +220,11 @@ static bool open_frame(const struct reader *d, uint64_t seq_max, uint8_t *out, u
 		seq > seq_max)
 		return false;
 	frame_aad(d->id, *len, seq, aad);
-	return !aead_open(ALG, secret_cbytes(d->key), f + 16, aad, sizeof(aad),
-		f + UNSENT_FRAME_LEN, *len, f + 16 + UNSENT_NONCE_LEN, out);
+	r = aead_open(ALG, secret_cbytes(d->key), f + 16, aad, sizeof(aad), f + UNSENT_FRAME_LEN,
+		*len, f + 16 + UNSENT_NONCE_LEN, out);
+	if (r && r != CE_TAMPER)
+		d->unread = r;
+	return !r;
 }
 
 static int read_frames(struct reader *d, unsent_log_fn *fn, void *arg, bool *damaged)
@@ -237,6 +242,7 @@ static int read_frames(struct reader *d, unsent_log_fn *fn, void *arg, bool *dam
 		if (!open_frame(d, lost ? d->next + GAP_MAX : d->next, out, &len)) {
 			lost = true;
 			d->at += UNSENT_ALIGN;
+			r = d->unread;
 			continue;
 		}
 		seq = load_le64(d->data + d->at + 8);

@@ -134,6 +134,8 @@ static int replay_records(
 	while (r == 0 && p->number < limit && redo_next(log, p, &payload, &len))
 		r = redo_run_payload(&x, payload, len);
 	redo_run_done(&x);
+	if (r == 0)
+		r = redo_unread(log);
 	if (r == CE_CORRUPT && !vfs_tampered(db->vfs)) {
 		*bad = true;
 		p->number--;
@@ -207,7 +209,8 @@ static int recover(struct db *db, struct db_recovery *rec)
 	if (r < 0 || again)
 		return r < 0 ? r : CE_CORRUPT;
 	redo_tail(db->redo, &p, &tail);
-	if (tail.damaged) {
+	r = redo_unread(db->redo);
+	if (r == 0 && tail.damaged) {
 		rec->wal_damaged = true;
 		rec->durable_lost = rec->durable_lost || tail.durable_lost || bad;
 		r = recover_quarantine(db->dirfd, db->lock_fd, rec);

@@ -18,33 +18,37 @@
 /* Pages tried for a proof of the key when page 1 gives none. */
 #define PROOF_PAGES 1024
 
-static bool page_opens(int fd, const struct page_keys *keys, uint32_t pgno)
+/* 0, CE_TAMPER when it does not open, or why that is not known. */
+static int try_page(int fd, const struct page_keys *keys, uint32_t pgno)
 {
 	uint8_t page[PAGE_SIZE_BYTES];
-	bool ok = io_pread_full(fd, page, sizeof(page), (off_t)(pgno - 1) * PAGE_SIZE_BYTES) == 0 &&
-		  page_open(keys, pgno, page, page) == 0;
+	int r = io_pread_full(fd, page, sizeof(page), (off_t)(pgno - 1) * PAGE_SIZE_BYTES);
 
+	if (r == 0)
+		r = page_open(keys, pgno, page, page);
 	secret_wipe(page, sizeof(page));
-	return ok;
+	return r;
 }
 
 static int check_key(int main_fd, const struct page_keys *keys, const struct walscan *scan)
 {
 	struct stat st;
+	int r;
 
 	if (fstat(main_fd, &st) < 0)
 		return -errno;
 	/* SQLite would take a log beside an empty file for a stale one and delete it. */
 	if (st.st_size < PAGE_SIZE_BYTES)
 		return CE_TAMPER;
-	if (scan->page1 || page_opens(main_fd, keys, 1))
-		return 0;
-	if (scan->any_authentic)
-		return CE_TAMPER;
+	r = scan->page1 ? 0 : try_page(main_fd, keys, 1);
+	if (r != CE_TAMPER || scan->any_authentic)
+		return r;
 	for (uint32_t pgno = 2; pgno < PROOF_PAGES && (off_t)pgno * PAGE_SIZE_BYTES <= st.st_size;
-		pgno++)
-		if (page_opens(main_fd, keys, pgno))
-			return CE_TAMPER;
+		pgno++) {
+		r = try_page(main_fd, keys, pgno);
+		if (r != CE_TAMPER)
+			return r < 0 ? r : CE_TAMPER;
+	}
 	return CE_WRONG_KEY;
 }
 

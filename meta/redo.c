@@ -43,6 +43,7 @@ struct redo {
 
 	uint8_t *image; /* while it is replayed: the file */
 	uint64_t image_len;
+	int unread; /* redo_unread */
 	uint8_t *opened;
 
 	uint8_t *record; /* being made: room for the header, payload */
@@ -158,7 +159,7 @@ static int open_file(struct redo *r, const struct redo_options *o)
 	if (!base)
 		return -ENOTSUP;
 	r->file = calloc(1, (size_t)base->szOsFile);
-	if (!r->file || asprintf(&r->path, "%s/" REDO_FILE, o->dir) < 0)
+	if (!r->file || bytes_print(&r->path, "%s/" REDO_FILE, o->dir))
 		return -ENOMEM;
 	rc = base->xOpen(base, r->path, r->file, SQLITE_OPEN_READWRITE | SQLITE_OPEN_WAL, NULL);
 	if (rc == SQLITE_OK)
@@ -250,6 +251,7 @@ static bool open_at(struct redo *r, uint64_t at, size_t *len)
 {
 	const uint8_t *h = r->image + at;
 	uint8_t aad[REDO_AAD_LEN];
+	int c;
 
 	if (at > r->image_len || r->image_len - at < REDO_HEADER_LEN)
 		return false;
@@ -257,8 +259,11 @@ static bool open_at(struct redo *r, uint64_t at, size_t *len)
 	if (*len > REDO_PAYLOAD_MAX || *len > r->image_len - at - REDO_HEADER_LEN)
 		return false;
 	record_aad(h, at, aad);
-	return aead_open(ALG, secret_cbytes(r->key), h + REDO_NONCE_OFFSET, aad, sizeof(aad),
-		       h + REDO_HEADER_LEN, *len, h + REDO_TAG_OFFSET, r->opened) == 0;
+	c = aead_open(ALG, secret_cbytes(r->key), h + REDO_NONCE_OFFSET, aad, sizeof(aad),
+		h + REDO_HEADER_LEN, *len, h + REDO_TAG_OFFSET, r->opened);
+	if (c < 0 && c != CE_TAMPER)
+		r->unread = c;
+	return c == 0;
 }
 
 /* Whether the record `number` of the epoch lies there. */
@@ -276,6 +281,7 @@ static bool is_at(struct redo *r, uint64_t at, const uint8_t *salt, uint64_t num
 static int read_image(struct redo *r)
 {
 	redo_done_reading(r);
+	r->unread = 0;
 	r->image_len = atomic_load(&r->bytes);
 	r->image = malloc(r->image_len + 1);
 	r->opened = malloc(REDO_PAYLOAD_MAX);
@@ -300,7 +306,12 @@ int redo_locate(struct redo *r, const struct redo_mark *m, struct redo_place *p)
 		memcpy(p->salt, m->next, REDO_SALT_LEN);
 		p->at = 0;
 	}
-	return 0;
+	return r->unread;
+}
+
+int redo_unread(const struct redo *r)
+{
+	return r->unread;
 }
 
 bool redo_next(struct redo *r, struct redo_place *p, const uint8_t **payload, size_t *len)
@@ -353,6 +364,8 @@ int redo_wipe(struct redo *r, const struct redo_place *p)
 		found = true;
 		c = write_at(r, zeros, sizeof(zeros), at);
 	}
+	if (c == 0)
+		c = r->unread;
 	return c == 0 && found ? sync_file(r) : c;
 }
 

@@ -87,8 +87,11 @@ void redo_free(struct redo *r);
 
 /* Reads the file; redo_done_reading() when it is not needed any more. */
 int redo_locate(struct redo *r, const struct redo_mark *m, struct redo_place *p) MUST_CHECK;
-/* The payload of the next record, valid until the next call; false: there is none. */
+/* The payload of the next record, valid until the next call; false: there is none, or nobody can tell
+ * for want of memory, say: redo_unread(). */
 bool redo_next(struct redo *r, struct redo_place *p, const uint8_t **payload, size_t *len);
+/* What kept a record from being opened, other than that it is none; 0 = nothing did since redo_locate. */
+int redo_unread(const struct redo *r) MUST_CHECK;
 void redo_tail(struct redo *r, const struct redo_place *p, struct redo_tail *t);
 int redo_wipe(struct redo *r, const struct redo_place *p) MUST_CHECK;
 void redo_done_reading(struct redo *r);

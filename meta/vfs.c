@@ -38,6 +38,13 @@ int vfs_refuse(struct vfs *v)
 	return VFS_REFUSED;
 }
 
+int vfs_judge(struct vfs *v, int opened)
+{
+	if (opened == CE_TAMPER)
+		return vfs_refuse(v);
+	return opened < 0 ? SQLITE_IOERR_READ : SQLITE_OK;
+}
+
 /* --- methods of both kinds of file --- */
 
 int vfs_file_read(struct vfs_file *f, void *buf, int len, uint64_t at)
@@ -141,9 +148,7 @@ static int main_read_page(struct vfs_file *f, uint32_t pgno, uint8_t *plain)
 		return atomic_load(&f->vfs->main_bytes) == 0 ? rc : vfs_refuse(f->vfs);
 	if (rc != SQLITE_OK)
 		return rc;
-	if (page_open(&f->vfs->keys, pgno, f->staged, plain) < 0)
-		return vfs_refuse(f->vfs);
-	return SQLITE_OK;
+	return vfs_judge(f->vfs, page_open(&f->vfs->keys, pgno, f->staged, plain));
 }
 
 /* The first 100 bytes of any index of ours, as far as SQLite believes them at that point. */

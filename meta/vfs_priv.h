@@ -80,5 +80,8 @@ int vfs_file_characteristics(sqlite3_file *file);
 
 /* Remembers the tampering; returns VFS_REFUSED. */
 int vfs_refuse(struct vfs *v);
+/* What page_open or page_frame_open says, as a code of SQLite: only what is not authentic is
+ * refused. */
+int vfs_judge(struct vfs *v, int opened);
 
 #endif

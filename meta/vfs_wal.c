@@ -64,12 +64,13 @@ void vfs_wal_init(struct vfs_file *f)
 /* The frame at `at`, opened into `plain`. */
 static int load_frame(struct vfs_file *f, uint64_t at, uint8_t *plain, bool *authentic)
 {
-	int rc = vfs_file_read(f, f->staged, PAGE_FRAME_LEN, at);
+	int r, rc = vfs_file_read(f, f->staged, PAGE_FRAME_LEN, at);
 
 	if (rc != SQLITE_OK)
 		return rc;
-	*authentic = page_frame_open(&f->vfs->keys, at, f->staged, plain) == 0;
-	return SQLITE_OK;
+	r = page_frame_open(&f->vfs->keys, at, f->staged, plain);
+	*authentic = r == 0;
+	return r == CE_TAMPER ? SQLITE_OK : vfs_judge(f->vfs, r);
 }
 
 static int read_whole(struct vfs_file *f, uint8_t *buf, uint64_t at)
@@ -267,9 +268,9 @@ static int write_again(struct vfs_file *f, uint32_t frames)
 	}
 	for (uint32_t i = 0; rc == SQLITE_OK && i < frames; i++) {
 		rc = m->xRead(f->real, sealed, PAGE_FRAME_LEN, (sqlite3_int64)frame_at(i));
-		if (rc == SQLITE_OK &&
-			page_frame_open(&f->vfs->keys, frame_at(i), sealed, plain) < 0)
-			rc = vfs_refuse(f->vfs); /* the kernel has dropped it: it is lost */
+		if (rc == SQLITE_OK) /* refused: the kernel has dropped it, it is lost */
+			rc = vfs_judge(f->vfs,
+				page_frame_open(&f->vfs->keys, frame_at(i), sealed, plain));
 		if (rc == SQLITE_OK)
 			rc = m->xWrite(f->real, sealed, PAGE_FRAME_LEN, (sqlite3_int64)frame_at(i));
 	}

@@ -61,12 +61,14 @@ static bool continues(struct scan *s)
 	       page_load_be32(h + 20) == s->sum[1];
 }
 
-static void scan_frame(struct scan *s, uint32_t index)
+static int scan_frame(struct scan *s, uint32_t index)
 {
-	bool authentic = page_frame_open(s->keys, frame_at(index), s->sealed, s->plain) == 0;
-	bool commit = page_load_be32(s->plain + 4) != 0;
+	int r = page_frame_open(s->keys, frame_at(index), s->sealed, s->plain);
+	bool authentic = r == 0, commit = page_load_be32(s->plain + 4) != 0;
 	const uint8_t *salts = s->plain + PAGE_FRAME_SALT_OFFSET;
 
+	if (r < 0 && r != CE_TAMPER)
+		return r;
 	if (authentic)
 		s->out.any_authentic = true;
 	if (authentic && !s->have_salts) { /* the log's header is bad: its frames still name it */
@@ -75,7 +77,7 @@ static void scan_frame(struct scan *s, uint32_t index)
 	}
 	if (!authentic || memcmp(salts, s->salts, sizeof(s->salts)) != 0) {
 		s->chain = false;
-		return;
+		return 0;
 	}
 	s->chain = s->chain && continues(s);
 	if (s->chain) {
@@ -84,13 +86,14 @@ static void scan_frame(struct scan *s, uint32_t index)
 			s->out.committed = index + 1;
 			s->out.page1 = s->page1_seen;
 		}
-		return;
+		return 0;
 	}
 	if (!commit) /* may be left from a transaction that was rolled back */
-		return;
+		return 0;
 	s->out.damaged = true;
 	if (page_frame_durable(s->sealed) > s->out.committed)
 		s->out.durable_lost = true;
+	return 0;
 }
 
 int walscan_run(int fd, const struct page_keys *keys, struct walscan *out)
@@ -109,7 +112,7 @@ int walscan_run(int fd, const struct page_keys *keys, struct walscan *out)
 	for (uint32_t i = 0; r == 0 && frame_at(i) + PAGE_FRAME_LEN <= s.out.bytes; i++) {
 		r = io_pread_full(fd, s.sealed, PAGE_FRAME_LEN, (off_t)frame_at(i));
 		if (r == 0)
-			scan_frame(&s, i);
+			r = scan_frame(&s, i);
 	}
 	secret_wipe(s.plain, sizeof(s.plain));
 	if (r < 0)
