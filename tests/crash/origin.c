@@ -12,7 +12,6 @@
 #include "base/error.h"
 #include "base/macros.h"
 #include "cache/outbox.h"
-#include "cache/remote.h"
 #include "crypto/kdf.h"
 #include "oracle.h"
 
@@ -45,6 +44,16 @@ struct origin *origin_new(const char *path)
 void origin_reset(struct origin *o)
 {
 	o->n = 0;
+}
+
+size_t origin_mark(const struct origin *o)
+{
+	return o->n;
+}
+
+void origin_back(struct origin *o, size_t mark)
+{
+	o->n = mark;
 }
 
 bool origin_has_room(const struct origin *o)
@@ -166,7 +175,7 @@ static int take_one(struct origin *o, struct volume *v, const struct outbox_op *
 			return wrong(op, h, "not the version that stands there");
 		r = apply(o, v, op, etag);
 		if (r)
-			return wrong(op, h, error_text(r));
+			return r;
 		h = find(o, op->rid, NULL);
 	}
 	ack.record = op->kind == OUTBOX_DELETE ? NULL : &h->r;
@@ -193,23 +202,34 @@ int origin_take(struct origin *o, struct volume *v, size_t max)
 	return r;
 }
 
-int origin_change(struct origin *o, struct volume *v, uint64_t store, const char *rid,
-	const uint8_t *content, size_t size, uint64_t version)
+const struct remote_record *origin_publish(struct origin *o, const char *rid, const uint8_t *content,
+	size_t size, uint64_t version)
 {
 	struct held *h = draft(o, rid, 0);
-	struct remote_report report;
-	char cursor[32];
 
 	memcpy(h->content, content, size);
-	snprintf(h->r.parent, sizeof(h->r.parent), "root");
-	snprintf(h->r.name, sizeof(h->r.name), "%s", rid);
+	if (!h->r.name[0]) {
+		snprintf(h->r.parent, sizeof(h->r.parent), "root");
+		snprintf(h->r.name, sizeof(h->r.name), "%s", rid);
+	}
+	h->r.has_sha256 = false;
 	snprintf(h->r.etag, sizeof(h->r.etag), "e%llu", (unsigned long long)version);
 	h->r.kind = REMOTE_FILE;
 	h->r.mode = 0644;
 	h->r.size = size;
-	snprintf(cursor, sizeof(cursor), "%llu", (unsigned long long)version);
 	o->n++;
-	return remote_apply(v, store, &h->r, 1, cursor, true, &report);
+	return &h->r;
+}
+
+int origin_change(struct origin *o, struct volume *v, uint64_t store, const char *rid,
+	const uint8_t *content, size_t size, uint64_t version)
+{
+	const struct remote_record *r = origin_publish(o, rid, content, size, version);
+	struct remote_report report;
+	char cursor[32];
+
+	snprintf(cursor, sizeof(cursor), "%llu", (unsigned long long)version);
+	return remote_apply(v, store, r, 1, cursor, true, &report);
 }
 
 int origin_fill(struct origin *o, struct file *f)

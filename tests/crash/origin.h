@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "cache/file.h"
+#include "cache/remote.h"
 #include "cache/volume.h"
 
 struct origin;
@@ -19,6 +20,9 @@ struct origin;
 struct origin *origin_new(const char *path);
 void origin_reset(struct origin *o);
 void origin_free(struct origin *o);
+/* What it has now, and back to that. */
+size_t origin_mark(const struct origin *o);
+void origin_back(struct origin *o, size_t mark);
 /* Takes up to `max` operations of the journal; -1, with a message, when one is wrong. */
 int origin_take(struct origin *o, struct volume *v, size_t max);
 /* A record of the origin's own gets new content, and the feed tells the volume; false: no room for
@@ -26,6 +30,9 @@ int origin_take(struct origin *o, struct volume *v, size_t max);
 bool origin_has_room(const struct origin *o);
 int origin_change(struct origin *o, struct volume *v, uint64_t store, const char *rid,
 	const uint8_t *content, size_t size, uint64_t version);
+/* The same without a word to the volume; the record, for who has something to say. */
+const struct remote_record *origin_publish(struct origin *o, const char *rid, const uint8_t *content,
+	size_t size, uint64_t version);
 /* Fetches what is missing. CE_STALE: of a version the origin never had. */
 int origin_fill(struct origin *o, struct file *f);
 
