@@ -1,14 +1,18 @@
 """What the daemon may not do, and what its memory and a core of it do not have after a lock."""
 import contextlib
+import mmap
 import os
 import pathlib
+import shutil
 import subprocess
 import threading
+
+import pytest
 
 from cli_fixtures import edit_config
 from conftest import wait_for
 from other_user import NOBODY, OtherUser, as_user, needs_root, user_mounts
-from test_lock import memory_of
+from test_lock import keys_of, memory_of
 
 CAP_DAC_READ_SEARCH, CAP_IPC_LOCK, CAP_SYS_ADMIN = 1 << 2, 1 << 14, 1 << 21
 CONTENT, NAME = b"canary-58be71-in-a-file", b"canary-c20f98-of-a-name"
@@ -116,3 +120,35 @@ def test_neither_content_nor_names_are_in_memory_after_a_lock(client):
         client.run("unlock")
         f.write(CONTENT)
     assert (client.mnt / "large0").read_bytes() == CONTENT * 5000
+
+
+def found_in_core(client, wanted):
+    """What of it a core of the daemon has, registers and regions left out of ordinary cores included."""
+    core = client.home / "core"
+    r = subprocess.run(["gcore", "-a", "-o", str(core), str(client.pid())], capture_output=True, text=True, check=False)
+    path = next(client.home.glob("core.*"), None)
+    assert path, r.stdout + r.stderr
+    with open(path, "rb") as f, mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as m:
+        found = {name for name, what in wanted.items() if m.find(what) >= 0}
+    path.unlink()
+    return found
+
+
+@needs_root
+@pytest.mark.skipif(not shutil.which("gcore"), reason="needs the package gdb")
+def test_a_core_after_a_lock_has_neither_keys_nor_token_nor_content_nor_names(client, server):
+    for i in range(10):
+        (client.mnt / f"{NAME.decode()}-{i}").write_bytes(CONTENT * 3000)
+        assert (client.mnt / f"{NAME.decode()}-{i}").read_bytes()
+    client.sync()
+    token = client.home / "again"
+    token.write_text(server.token)
+    client.run("token", "--token-file", str(token))
+    client.sync()
+    wanted = {**keys_of(client), "token": server.token.encode(), "name": NAME, "content": CONTENT}
+    # The search finds what is there; content only while a thread is at work with it, as the test above has it.
+    assert found_in_core(client, wanted) >= set(wanted) - {"content"}
+    client.run("lock")
+    wait_for(lambda: not found_in_core(client, wanted), 60)
+    client.run("unlock")
+    assert (client.mnt / f"{NAME.decode()}-1").read_bytes() == CONTENT * 3000
