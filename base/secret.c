@@ -162,6 +162,15 @@ void secret_wipe_registers(void)
 #endif
 }
 
+#define STACK_WIPED (96 * 1024)
+
+__attribute__((noinline)) void secret_wipe_stack(void)
+{
+	uint8_t below[STACK_WIPED];
+
+	sodium_memzero(below, sizeof(below));
+}
+
 void secret_random(void *out, size_t len)
 {
 	randombytes_buf(out, len);

@@ -49,6 +49,9 @@ bool secret_equal_bytes(const void *a, const void *b, size_t len);
 void secret_wipe(void *p, size_t len);
 /* The vector registers of the calling thread, which hold what it copied or ciphered last. */
 void secret_wipe_registers(void);
+/* What the calling thread's calls have left on its stack. For a thread that ends: the C library
+ * keeps its stack for another. */
+void secret_wipe_stack(void);
 
 /* `len` random bytes from the system. */
 void secret_random(void *out, size_t len);

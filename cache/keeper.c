@@ -238,6 +238,7 @@ static void *keeper_main(void *arg)
 		tick(v, &due);
 	}
 	flush_used(v);
+	secret_wipe_stack();
 	return NULL;
 }
 

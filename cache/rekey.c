@@ -399,6 +399,7 @@ static void *rekey_main(void *arg)
 		k->status.code = 0;
 	pthread_cond_broadcast(&k->wake);
 	pthread_mutex_unlock(&k->lock);
+	secret_wipe_stack();
 	return NULL;
 }
 

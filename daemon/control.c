@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/secret.h"
 #include "daemon/control_priv.h"
 #include "daemon/daemon_priv.h"
 #include "daemon/requests.h"
@@ -110,6 +111,7 @@ static void *connection_main(void *arg)
 	while (!atomic_load(&n.c->stopping) && serve_one(&n)) {
 		/* the next request of this connection */
 	}
+	secret_wipe_stack();
 	leave(n.c, n.fd);
 	return NULL;
 }

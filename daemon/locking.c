@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/secret.h"
 #include "cache/enrolment.h"
 #include "daemon/opening.h"
 
@@ -174,6 +175,7 @@ int locking_lock(struct locking *l, const char *reason, struct locking_result *o
 		r = -ESHUTDOWN;
 	else if (!locking_reason(l))
 		lock_now(l, reason, out);
+	secret_wipe_stack(); /* what was written last was committed by this thread */
 	pthread_mutex_unlock(&l->turn);
 	return r;
 }

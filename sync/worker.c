@@ -3,6 +3,9 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdlib.h>
+
+#include "base/secret.h"
 
 struct queue {
 	struct worker_job *first, **last;
@@ -43,15 +46,38 @@ static struct worker_job *queue_pop(struct queue *q)
 	return j;
 }
 
+struct beginning {
+	void *(*main)(void *arg);
+	void *arg;
+};
+
+/* Names and more went through the calls of a thread that ends. */
+static void *begin(void *arg)
+{
+	struct beginning b = *(struct beginning *)arg;
+	void *out;
+
+	free(arg);
+	out = b.main(b.arg);
+	secret_wipe_stack();
+	return out;
+}
+
 int worker_thread(pthread_t *thread, void *(*main)(void *arg), void *arg)
 {
+	struct beginning *b = malloc(sizeof(*b));
 	sigset_t all, before;
 	int r;
 
+	if (!b)
+		return -EAGAIN;
+	*b = (struct beginning){ main, arg };
 	sigfillset(&all);
 	pthread_sigmask(SIG_BLOCK, &all, &before);
-	r = pthread_create(thread, NULL, main, arg);
+	r = pthread_create(thread, NULL, begin, b);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (r)
+		free(b);
 	return r ? -EAGAIN : 0;
 }
 
