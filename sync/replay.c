@@ -42,8 +42,11 @@
 #define BATCH_MAX_BYTES (8u << 20)
 #define SOON_THROUGH_BYTES (4u << 20)
 #define RATE_BATCH_S 4 /* what a batch takes of a bounded line */
-#define OP_OVERHEAD_BYTES 1536 /* of one operation in a batch, without its content; names escaped  \
-				*/
+/* Of one operation in a batch, at most: what has a bound of its own, and for each before it its
+ * number in `after`. */
+#define OP_OVERHEAD_BYTES 1024
+#define OP_AFTER_BYTES 4
+#define ESCAPED_MAX 6 /* of one byte of a name */
 
 void replay_init(struct sync *s)
 {
@@ -414,9 +417,10 @@ static bool waits_for_list(const struct replay_op *from, const struct replay_op 
 	return false;
 }
 
-static uint64_t weight(const struct replay_op *o)
+static uint64_t weight(const struct replay_op *o, size_t before)
 {
-	return o->op.size / 3 * 4 + 8 + OP_OVERHEAD_BYTES;
+	return o->op.size / 3 * 4 + 8 + OP_OVERHEAD_BYTES + ESCAPED_MAX * strlen(o->op.name) +
+	       OP_AFTER_BYTES * before;
 }
 
 /* A batch in the making. */
@@ -429,14 +433,14 @@ struct batch {
 static bool fits(const struct batch *b, const struct replay_op *o)
 {
 	return b->send &&
-	       (!b->send->n || (b->send->n < b->max && b->bytes + weight(o) <= b->max_bytes &&
+	       (!b->send->n || (b->send->n < b->max && b->bytes + weight(o, b->send->n) <= b->max_bytes &&
 				       o->op.store == b->send->ops[0]->op.store));
 }
 
 static void add_to(struct batch *b, struct replay_op *o)
 {
+	b->bytes += weight(o, b->send->n);
 	b->send->ops[b->send->n++] = o;
-	b->bytes += weight(o);
 }
 
 /* Under a rate uploads share a line: so many that each is still worth the name. */

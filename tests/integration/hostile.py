@@ -22,6 +22,7 @@ class Hostile:
         self.instance, self.epoch, self.last_seq = INSTANCE, EPOCH, 0
         self.records, self.contents, self.keys = {}, {}, {}
         self.seq = 0
+        self.max_request = 1 << 23
         self.bad = {}
         self.seen = []
         self.applied = []
@@ -143,7 +144,7 @@ class Hostile:
 
     def good_caps(self, c, target, headers, body):
         return self.send(c, 200, {"protocol": 1, "instance": self.instance, "epoch": self.epoch, "last_seq": self.last_seq,
-                                  "limits": {"max_record_bytes": 1 << 30, "max_request_bytes": 1 << 23, "max_batch": 1000,
+                                  "limits": {"max_record_bytes": 1 << 30, "max_request_bytes": self.max_request, "max_batch": 1000,
                                              "max_wait_s": 60}})
 
     def good_stores(self, c, target, headers, body):

@@ -511,6 +511,20 @@ def test_an_edit_is_kept_until_it_is_confirmed_and_applied_once(hostile, shell, 
     assert s.stop() < 2000
 
 
+def test_batches_stay_below_what_the_server_takes_in_a_request(hostile, shell):
+    """By what they are on the wire: names of control characters are six times as long there."""
+    hostile.max_request = 30000
+    s = settled(hostile, shell)
+    s("offline")
+    for i in range(60):
+        s("put notes/" + "\x01" * 200 + f"{i} " + "x" * (i * 30 + 1))
+    s("online")
+    s("idle 60000")
+    assert sum(r["name"].startswith("\x01") for r in hostile.records.values()) == 60
+    lengths = [int(h["content-length"]) for m, target, h in hostile.seen if target.endswith("/batch")]
+    assert len(lengths) > 4 and max(lengths) <= 30000, lengths
+
+
 def test_a_redirect_never_takes_the_token_along(hostile, shell):
     elsewhere = Hostile()
     s = settled(hostile, shell)
