@@ -62,11 +62,32 @@ static int load_object(struct volume *v, struct side *s, int r)
 	return r == -ENOENT ? 0 : r;
 }
 
+/* Of the names of a hard link the one that gave way: by its record, or by the name it got. */
+static bool is_ours(const struct merge *m, const struct name_row *n, bool by_record)
+{
+	const char *slash = strrchr(m->row.path, '/');
+
+	if (by_record)
+		return !strcmp(n->rid.text, m->row.rid.text);
+	return !strcmp((const char *)n->name.bytes, slash ? slash + 1 : m->row.path);
+}
+
 static int load_ours(struct merge *m)
 {
-	int r = m->row.object ? tree_row_name_of(m->v, m->row.object, &m->ours.name) : -ENOENT;
+	_cleanup_free_ struct name_row *names = NULL;
+	const struct name_row *found = NULL;
+	size_t n = 0;
+	int r = m->row.object ? tree_row_names_of(m->v, m->row.object, &names, &n) : -ENOENT;
 
-	return load_object(m->v, &m->ours, r);
+	for (int by_record = 1; by_record >= 0; by_record--)
+		for (size_t i = 0; !r && !found && i < n; i++)
+			if (is_ours(m, &names[i], by_record))
+				found = &names[i];
+	if (!found && n == 1)
+		found = names; /* a person renamed it */
+	if (found)
+		m->ours.name = *found;
+	return load_object(m->v, &m->ours, r ? r : found ? 0 : -ENOENT);
 }
 
 /* Two records wanted one place, or ours gave way: the other is what stands at that path. */

@@ -414,7 +414,8 @@ class History:
         for path in tree:
             copy = COPY.search(path.rsplit("/", 1)[-1])
             if copy and path.rsplit("/", 1)[-1] not in lists.get(copy.group(1), ""):
-                raise Violation(f"{path} is in no list of conflicts: {lists}")
+                raise Violation(f"{path} is in no list of conflicts: " + ", ".join(
+                    f"{d.name} ({d.rule}) {d.ok('settled')}" for d in self.devices))
         if len(self.devices) > 1:
             return
         if self.outcomes:

@@ -120,6 +120,26 @@ static void theirs_keeps_the_name(void **state)
 	end(f, &c);
 }
 
+/* Ours has another name, older than the one that gave way: only the copy goes. */
+static void a_hard_links_other_name_stays(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct conflicted c = { .m = om_new(1) };
+	struct tree_attr a;
+
+	ok(tf_write(f, "other.txt", "ours"));
+	ok(tree_link(f->v, tf_at(f, "other.txt"), f->root, "doc.txt", &a));
+	om_make(c.m, "r", REMOTE_FILE, "root", "doc.txt", "theirs", NULL);
+	om_sync(f, c.m, &c.cursor, 10);
+	c.id = open_conflict(f);
+	ok(tree_readdir(f->v, f->root, 0, find_copy, c.copy));
+	assert_true(c.copy[0]);
+	ok(take(f, c.id, MERGE_PICK_THEIRS, NULL));
+	expect_one(f, &c, "theirs");
+	assert_string_equal(om_at(c.m, "root", "other.txt")->content, "ours");
+	end(f, &c);
+}
+
 static void the_merged_content_gets_the_name(void **state)
 {
 	struct tree_fixture *f = *state;
@@ -507,6 +527,7 @@ int main(void)
 		cmocka_unit_test(picks_have_names),
 		tf_test(ours_gets_the_name),
 		tf_test(theirs_keeps_the_name),
+		tf_test(a_hard_links_other_name_stays),
 		tf_test(the_merged_content_gets_the_name),
 		tf_test(an_outcome_survives_a_restart),
 		tf_test(what_is_settled_is_not_settled_again),
