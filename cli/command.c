@@ -29,6 +29,7 @@ const struct command *const command_table[] = {
 	&command_wait,
 	&command_journal,
 	&command_journal_ls,
+	&command_journal_top,
 	&command_journal_show,
 	&command_journal_retry,
 	&command_journal_hold,

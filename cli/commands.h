@@ -22,6 +22,7 @@ extern const struct command command_watch;
 extern const struct command command_wait;
 extern const struct command command_journal;
 extern const struct command command_journal_ls;
+extern const struct command command_journal_top;
 extern const struct command command_journal_show;
 extern const struct command command_journal_retry;
 extern const struct command command_journal_hold;

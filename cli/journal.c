@@ -1,4 +1,6 @@
 /* The journal for people: what is not yet at the origin, and what to do about what it refused. */
+#include "cli/journal.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -80,7 +82,7 @@ const struct command command_journal_drop = {
 	.run = run_drop,
 };
 
-static void print_line(const struct json *o)
+void journal_print(const struct json *o)
 {
 	char size[SHOW_MAX], age[SHOW_MAX];
 	const char *path = show_string(o, "path"), *state = show_string(o, "state"),
@@ -98,7 +100,7 @@ static void print_operations(const struct json *reply)
 	const struct json *list = show_member(reply, "operations");
 
 	for (const struct json *o = list ? json_first(list) : NULL; o; o = json_next(o))
-		print_line(o);
+		journal_print(o);
 	if (!list || !json_first(list))
 		printf("nothing is unsent\n");
 }
@@ -163,7 +165,7 @@ static void print_one(const struct json *o, const struct json *waits)
 	const char *error = show_string(o, "error"), *store = show_string(o, "store");
 	char age[SHOW_MAX];
 
-	print_line(o);
+	journal_print(o);
 	printf("store     ");
 	show_text(stdout, store ? store : "?");
 	printf("\nattempts  %" PRIu64 "\nmade      %s\n", show_u64(o, "attempts"),
