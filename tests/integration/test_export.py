@@ -265,10 +265,11 @@ def test_the_page_opens_in_a_browser_with_its_key_and_without_a_network(filled, 
     assert sorted(names) == sorted("docs/" + n for n, e in tree(filled.mnt / "docs").items() if e[0] == "file")
     page.run("document.querySelector('[aria-label=\"Show docs/a.txt\"]').click()")
     assert page.run("document.querySelector('#shown pre').textContent") == "a cachet is a seal\n"
+    if os.environ.get("CACHET_SCREENSHOT"):
+        page.run("scrollTo(0, 0)")
+        page.screenshot(pathlib.Path(os.environ["CACHET_SCREENSHOT"]))
     page.run("document.querySelector('[aria-label=\"Show docs/picture.png\"]').click()")
     wait_for(lambda: page.run("document.querySelector('#shown img').naturalWidth") == 1)
-    if os.environ.get("CACHET_SCREENSHOT"):
-        page.screenshot(pathlib.Path(os.environ["CACHET_SCREENSHOT"]))
     page.run("document.querySelector('[aria-label$=\"big\"][aria-label^=\"Save\"]').click()")
     wanted = next(p for p in (filled.mnt / "docs").rglob("big")).read_bytes()
     wait_for(lambda: (browser.downloads / "big").exists() and (browser.downloads / "big").read_bytes() == wanted)
