@@ -517,7 +517,7 @@ def test_batches_stay_below_what_the_server_takes_in_a_request(hostile, shell):
     s = settled(hostile, shell)
     s("offline")
     for i in range(60):
-        s("put notes/" + "\x01" * 200 + f"{i} " + "x" * (i * 30 + 1))
+        s("put notes/" + "\x01" * 252 + f"{i} " + "x" * (i * 30 + 1))
     s("online")
     s("idle 60000")
     assert sum(r["name"].startswith("\x01") for r in hostile.records.values()) == 60
