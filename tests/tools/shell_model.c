@@ -82,8 +82,8 @@ static int destroyed(struct file *f, char *text, size_t size)
 	return r;
 }
 
-/* Of what has other names nothing is lost. */
-static int destroyed_at(const char *path, char *text, size_t size)
+/* Of what has other names nothing is lost. *seen: what was looked at. */
+static int destroyed_at(const char *path, char *text, size_t size, struct tree_attr *seen)
 {
 	struct tree_attr a;
 	struct file *f;
@@ -97,7 +97,17 @@ static int destroyed_at(const char *path, char *text, size_t size)
 		return r;
 	r = destroyed(f, text, size);
 	file_unref(f, false);
+	*seen = a;
 	return r;
+}
+
+/* Between the look and the change a conflict may have put another file under the name. */
+static void still_so(const struct tree_attr *seen, char *text, size_t size)
+{
+	struct tree_attr a;
+
+	if (seen->object && !tree_getattr(v, seen->object, seen->version, &a) && a.nlink)
+		snprintf(text, size, "?");
 }
 
 static int fill(struct file *f, const char *word, size_t bytes)
@@ -284,19 +294,23 @@ static int do_evict(const char *pattern)
 static int do_unlink(const char *path, char *text, size_t size)
 {
 	const char *name;
+	struct tree_attr seen = { 0 };
 	uint64_t parent;
-	int r = destroyed_at(path, text, size);
+	int r = destroyed_at(path, text, size, &seen);
 
 	if (!r)
 		r = place(path, &parent, &name);
-	return r ? r : tree_unlink(v, parent, name);
+	if (!r)
+		r = tree_unlink(v, parent, name);
+	still_so(&seen, text, size);
+	return r;
 }
 
 static int do_rename(const char *from, const char *to, unsigned flags, char *text, size_t size)
 {
 	const char *a_name, *b_name;
+	struct tree_attr x, y, seen = { 0 };
 	uint64_t a, b;
-	struct tree_attr x, y;
 	int r = place(from, &a, &a_name);
 
 	if (!r)
@@ -304,8 +318,11 @@ static int do_rename(const char *from, const char *to, unsigned flags, char *tex
 	if (!r)
 		r = tree_resolve(v, from, &x);
 	if (!r && !flags && !tree_resolve(v, to, &y) && x.object != y.object)
-		r = destroyed_at(to, text, size);
-	return r ? r : tree_rename(v, a, a_name, b, b_name, flags);
+		r = destroyed_at(to, text, size, &seen);
+	if (!r)
+		r = tree_rename(v, a, a_name, b, b_name, flags);
+	still_so(&seen, text, size);
+	return r;
 }
 
 /* A link is a record of its own and needs the content. */

@@ -2,7 +2,7 @@
  * Commands of sync_shell for the model test (tests/model). A file's content is a word without
  * spaces, repeated with ';' behind each to the size asked for: half of one version and half of
  * another shows. Those that destroy a content say which: "=WORD", "@ETAG" when it is not here, "-"
- * for none.
+ * for none, "?" when the name had got another meanwhile.
  *
  *     write P WORD BYTES    makes or replaces
  *     trim P BYTES          shorter, the same word, which it says
