@@ -48,6 +48,7 @@ struct disk {
 	int fd;
 	const uint8_t *log;
 	uint64_t at;
+	bool has_synced; /* the last entry */
 	struct node *root, *by_inode, *all;
 };
 
@@ -318,8 +319,10 @@ static void take(struct disk *d, const char *line, const uint8_t *bytes)
 		move(d, a, name, b, to);
 	else if (sscanf(line, "unlink %llu %79s", &a, name) == 2)
 		change_name(d, LEAVE, a, name, "", NULL);
-	else if (sscanf(line, "sync %llu", &a) == 1 && (n = node_of(d, a)))
+	else if (sscanf(line, "sync %llu", &a) == 1 && (n = node_of(d, a))) {
 		synced(n);
+		d->has_synced = true;
+	}
 }
 
 bool disk_next(struct disk *d, const uint8_t **note, size_t *len)
@@ -330,6 +333,7 @@ bool disk_next(struct disk *d, const uint8_t **note, size_t *len)
 	struct stat st;
 
 	*note = NULL;
+	d->has_synced = false;
 	if (fstat(d->fd, &st) || d->at >= (uint64_t)st.st_size)
 		return false;
 	end = memchr(line, '\n', (size_t)st.st_size - d->at);
@@ -346,6 +350,11 @@ bool disk_next(struct disk *d, const uint8_t **note, size_t *len)
 		take(d, line, (const uint8_t *)end + 1);
 	d->at += n;
 	return true;
+}
+
+bool disk_has_synced(const struct disk *d)
+{
+	return d->has_synced;
 }
 
 /* --- the cut --- */

@@ -19,6 +19,8 @@ struct disk *disk_new(const char *log, uint64_t root_inode);
 void disk_free(struct disk *d);
 /* The next entry; false at the end. A note is handed out and changes nothing. */
 bool disk_next(struct disk *d, const uint8_t **note, size_t *len);
+/* The last entry synced something. */
+bool disk_has_synced(const struct disk *d);
 /* `percent` of what was not synced reaches the disk. Makes the directory `path`. */
 void disk_crash(struct disk *d, const char *path, unsigned percent, uint64_t *random);
 

@@ -8,14 +8,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/secret.h"
+#include "cache/outbox.h"
 #include "cache/remote.h"
 #include "cache/space.h"
 #include "cache/tree.h"
@@ -304,6 +307,7 @@ static int check_all(struct run *w)
 	for (unsigned i = 0; i < SUBJECTS; i++)
 		bad += check_subject(w, i);
 	bad = bad ? bad : check_moves(w);
+	NEED(origin_look(w->v));
 	return bad + check_status(w, bad);
 }
 
@@ -332,10 +336,16 @@ static void end(
 	w->now[subject] = *is;
 }
 
-static struct state random_state(struct run *w, unsigned t)
+static uint32_t random_size(struct run *w, unsigned t)
 {
 	static const uint32_t sizes[] = { 5, 700, 4096, 9000, 65536, 70000, ORACLE_BYTES };
-	struct state s = { .size = sizes[roll(w, t, 7)] };
+
+	return sizes[roll(w, t, 7)];
+}
+
+static struct state new_state(struct run *w, uint32_t size)
+{
+	struct state s = { .size = size };
 	uint32_t tag = ++w->tag;
 
 	for (unsigned p = 0; p * ORACLE_PAGE < s.size; p++)
@@ -386,10 +396,9 @@ static void finish(struct file *f, bool sync)
 	file_unref(f, true);
 }
 
-static void step_put(struct run *w, unsigned t, unsigned i, const char *path)
+static void step_put(struct run *w, unsigned i, const char *path, uint32_t size, bool sync)
 {
-	struct state s = random_state(w, t), empty = { .size = 0 };
-	bool sync = !roll(w, t, 3);
+	struct state s = new_state(w, size), empty = { .size = 0 };
 	struct file *f;
 
 	begin(w, NOTE_BEGIN, i, SUBJECTS, &empty, &s);
@@ -402,10 +411,9 @@ static void step_put(struct run *w, unsigned t, unsigned i, const char *path)
 
 /* As an editor saves: a file beside it, synced or not, renamed over it. Where nothing is replaced,
  * what was not synced may be empty after a power cut. */
-static void step_save(struct run *w, unsigned t, unsigned i, const char *path)
+static void step_save(struct run *w, unsigned i, const char *path, uint32_t size, bool sync)
 {
-	struct state s = random_state(w, t), empty = { .size = 0 };
-	bool sync = roll(w, t, 3);
+	struct state s = new_state(w, size), empty = { .size = 0 };
 	struct tree_attr a;
 	const char *last;
 	char tmp[16];
@@ -461,9 +469,23 @@ static void step_change(struct run *w, unsigned t, unsigned i, const char *path)
 	end(w, i, SUBJECTS, sync, &s);
 }
 
-static void step_move(struct run *w, unsigned t, unsigned i, const char *path)
+static void step_over(struct run *w, unsigned i, const char *path, unsigned pages, bool sync)
 {
-	unsigned to = (unsigned)roll(w, t, SUBJECT_XATTR / 2) * 2 + t;
+	struct state s = w->now[i];
+	uint32_t tag = ++w->tag;
+	struct file *f;
+
+	for (unsigned p = 0; p < pages; p++)
+		s.pages[p] = tag;
+	begin(w, NOTE_BEGIN, i, SUBJECTS, NULL, &s);
+	f = open_file(w, path, false);
+	write_pages(f, &s, 0, pages);
+	finish(f, sync);
+	end(w, i, SUBJECTS, sync, &s);
+}
+
+static void step_move(struct run *w, unsigned i, const char *path, unsigned to)
+{
 	struct state moved = w->now[i], absent = { .absent = true };
 	const char *last, *new_last;
 	struct tree_attr a;
@@ -502,15 +524,15 @@ static void step_file(struct run *w, unsigned t)
 
 	name_of(i, path);
 	if (what < 35)
-		step_put(w, t, i, path);
+		step_put(w, i, path, random_size(w, t), !roll(w, t, 3));
 	else if (what < 55)
-		step_save(w, t, i, path);
+		step_save(w, i, path, random_size(w, t), roll(w, t, 3));
 	else if (w->now[i].absent)
 		return;
 	else if (what < 82 && w->now[i].size)
 		step_change(w, t, i, path);
 	else if (what < 92)
-		step_move(w, t, i, path);
+		step_move(w, i, path, (unsigned)roll(w, t, SUBJECT_XATTR / 2) * 2 + t);
 	else
 		step_remove(w, i, path);
 }
@@ -545,16 +567,15 @@ static void step_attr(struct run *w)
 	end(w, i, SUBJECTS, false, &s);
 }
 
-static void step_origin(struct run *w)
+static void step_origin(struct run *w, unsigned i, uint32_t size, bool fetch)
 {
-	unsigned i = SUBJECT_ORIGIN + (unsigned)roll(w, 0, SUBJECTS - SUBJECT_ORIGIN);
-	struct state s = random_state(w, 0);
+	struct state s = new_state(w, size);
 	uint8_t bytes[ORACLE_BYTES];
 	struct tree_attr a;
 	const char *last;
 	char rid[16];
 	uint64_t dir;
-	size_t size;
+	size_t got;
 
 	name_of(i, rid);
 	for (unsigned p = 0; p < pages_of(&s); p++)
@@ -562,8 +583,8 @@ static void step_origin(struct run *w)
 	begin(w, NOTE_BEGIN, i, SUBJECTS, NULL, &s);
 	NEED(origin_change(w->l->origin, w->v, w->store, rid, bytes, s.size, s.pages[0]));
 	end(w, i, SUBJECTS, false, &s);
-	if (!locate(w, rid, &dir, &last, &a) && roll(w, 0, 2))
-		NEED(read_file(w, &a, bytes, &size));
+	if (!locate(w, rid, &dir, &last, &a) && fetch)
+		NEED(read_file(w, &a, bytes, &got));
 }
 
 static void step_sync(struct run *w)
@@ -576,9 +597,9 @@ static void step_sync(struct run *w)
 	note(w, &n);
 }
 
-static void step_send(struct run *w)
+static void step_send(struct run *w, size_t most)
 {
-	int r = origin_take(w->l->origin, w->v, 1 + roll(w, 0, 8));
+	int r = origin_take(w->l->origin, w->v, most);
 
 	if (r == -1)
 		_exit(1);
@@ -596,11 +617,73 @@ static void step_other(struct run *w)
 	else if (what < 4)
 		step_sync(w);
 	else if (what < 6 && online)
-		step_origin(w);
+		step_origin(w, SUBJECT_ORIGIN + (unsigned)roll(w, 0, SUBJECTS - SUBJECT_ORIGIN),
+			random_size(w, 0), roll(w, 0, 2));
 	else if (what < 9 && online)
-		step_send(w);
+		step_send(w, 1 + roll(w, 0, 8));
 	else
 		NEED(space_evict(w->v, roll(w, 0, 4) << 20, &freed));
+}
+
+/* --- a script --- */
+
+static void begin_sending(struct run *w)
+{
+	struct outbox_op ops[16];
+	uint64_t wait;
+	size_t n = 0;
+
+	NEED(outbox_next(w->v, clock_wall_ns() / NS_PER_MS, 0, ops, ARRAY_SIZE(ops), &n, &wait));
+	NEED(outbox_begin(w->v, ops, n));
+	for (size_t i = 0; i < n; i++)
+		outbox_op_done(&ops[i]);
+}
+
+static void script_step(struct run *w, const char *word, unsigned i, unsigned n)
+{
+	size_t len = strlen(word);
+	bool sync = len && word[len - 1] == 's';
+	char path[16];
+
+	name_of(i, path);
+	if (!strcmp(word, "put") || !strcmp(word, "puts"))
+		step_put(w, i, path, n, sync);
+	else if (!strcmp(word, "over") || !strcmp(word, "overs"))
+		step_over(w, i, path, n, sync);
+	else if (!strcmp(word, "save"))
+		step_save(w, i, path, n, false);
+	else if (!strcmp(word, "move"))
+		step_move(w, i, path, n);
+	else if (!strcmp(word, "remove"))
+		step_remove(w, i, path);
+	else if (!strcmp(word, "origin"))
+		step_origin(w, i, n, true);
+	else if (!strcmp(word, "send"))
+		step_send(w, 16);
+	else if (!strcmp(word, "begin"))
+		begin_sending(w);
+	else if (!strcmp(word, "sync"))
+		step_sync(w);
+	else
+		abort();
+}
+
+_Noreturn static void play(struct run *w)
+{
+	const char *at = w->l->script;
+	char word[16];
+	unsigned i, n;
+	int len;
+
+	for (; sscanf(at, " %15[a-z]%n", word, &len) == 1; at += len) {
+		at += len;
+		i = n = 0;
+		len = 0;
+		(void)!sscanf(at, " %u%n %u%n", &i, &len, &n, &len);
+		script_step(w, word, i, n);
+	}
+	kill(getpid(), SIGKILL);
+	abort();
 }
 
 static void *work(void *arg)
@@ -624,6 +707,8 @@ _Noreturn void life_lead(const struct life *l)
 		_exit(1);
 	if (tree_lookup(w.v, w.root, "d", &a))
 		NEED(tree_mkdir(w.v, w.root, "d", 0755, &cred, &a));
+	if (l->script)
+		play(&w);
 	if (pthread_create(&other, NULL, work, &w))
 		_exit(1);
 	for (unsigned i = 0; i < l->steps; i++) {

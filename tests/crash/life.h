@@ -17,6 +17,8 @@ struct life {
 	struct origin *origin;
 	uint64_t seed;
 	unsigned steps; /* of each thread, at most */
+	/* Instead of them: what a single thread does, as life_lead() knows it, then SIGKILL. */
+	const char *script;
 	bool power;  /* the disk forgot: what was synced must be there, what was answered may be */
 	bool note;   /* write notes */
 	bool online; /* send, hear, evict */
@@ -24,7 +26,20 @@ struct life {
 
 /* 0, or the number of things that are not as they must be, told on standard error. Closes. */
 int life_check(const struct life *l);
-/* Checks, then works; does not return: exit status 0 when nothing was wrong until the end. */
+/*
+ * Checks, then works; does not return: exit status 0 when nothing was wrong until the end. Words of a
+ * script, F and T are subjects:
+ *
+ *     put F SIZE, puts F SIZE      written from the start and closed; the second is synced
+ *     over F N, overs F N          its first N pages overwritten
+ *     save F SIZE                  a file beside it, renamed over it, nothing synced
+ *     move F T                     renamed over T
+ *     remove F
+ *     origin F SIZE                the origin has a new version, which is fetched
+ *     send                         all that can be, answered
+ *     begin                        the same, without an answer
+ *     sync
+ */
 _Noreturn void life_lead(const struct life *l);
 
 #endif

@@ -114,6 +114,23 @@ static int read_snapshot(struct volume *v, const struct outbox_op *op, uint8_t *
 	return r ? r : got == op->size ? 0 : CE_CORRUPT;
 }
 
+int origin_look(struct volume *v)
+{
+	static uint8_t bytes[ORACLE_BYTES];
+	struct outbox_op ops[16];
+	uint64_t wait;
+	size_t n = 0;
+	int r = outbox_next(v, clock_wall_ns() / NS_PER_MS, 0, ops, ARRAY_SIZE(ops), &n, &wait);
+
+	for (size_t i = 0; i < n; i++) {
+		if (!r && ops[i].kind == OUTBOX_PUT && ops[i].node_kind == REMOTE_FILE &&
+			ops[i].map)
+			r = read_snapshot(v, &ops[i], bytes);
+		outbox_op_done(&ops[i]);
+	}
+	return r;
+}
+
 static int put(struct volume *v, const struct outbox_op *op, struct held *h)
 {
 	int r = op->node_kind == REMOTE_FILE ? read_snapshot(v, op, h->content) : 0;

@@ -23,6 +23,8 @@ void origin_free(struct origin *o);
 /* What it has now, and back to that. */
 size_t origin_mark(const struct origin *o);
 void origin_back(struct origin *o, size_t mark);
+/* Of what is being sent the content can be had. */
+int origin_look(struct volume *v);
 /* Takes up to `max` operations of the journal; -1, with a message, when one is wrong. */
 int origin_take(struct origin *o, struct volume *v, size_t max);
 /* A record of the origin's own gets new content, and the feed tells the volume; false: no room for

@@ -35,11 +35,14 @@
 
 #include "record.h"
 
+#define LATE_US 4000
+
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int log_fd = -1;
 static char root[PATH_MAX];
 static size_t root_len;
 static unsigned long calls, kill_at;
+static const char *late;
 static __thread int inside; /* the recorder's own calls are not recorded */
 
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
@@ -57,6 +60,11 @@ void record_begin(const char *log, const char *dir)
 void record_kill_at(unsigned long call)
 {
 	kill_at = call;
+}
+
+void record_delay(const char *part)
+{
+	late = part;
 }
 
 __attribute__((constructor)) static void start(void)
@@ -341,12 +349,26 @@ int fallocate64(int fd, int mode, off64_t off, off64_t len)
  * The entry says what was on its way before the call began: a write that another thread makes
  * during the sync may miss it, so the sync holds the lock and no such write exists.
  */
+static void delay(int fd)
+{
+	char link[64], path[PATH_MAX];
+	ssize_t n;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	n = readlink(link, path, sizeof(path) - 1);
+	path[n > 0 ? n : 0] = 0;
+	if (strstr(path, late))
+		usleep(LATE_US);
+}
+
 static int sync_step(int fd, int data_only)
 {
 	unsigned long long ino = fd_inode(fd);
 
 	if (!ino)
 		return data_only ? REAL(fdatasync)(fd) : REAL(fsync)(fd);
+	if (late)
+		delay(fd);
 	STEP_BEGIN;
 	put(NULL, 0, "sync %llu\n", ino);
 	STEP_END;

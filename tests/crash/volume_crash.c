@@ -4,6 +4,8 @@
  *     volume_crash kills  --rounds N --seed S     a writer is killed N times
  *     volume_crash states --rounds N --seed S     N disks as power cuts may leave them
  *     volume_crash lost   --rounds N --seed S     as kills, and now and then the index is lost
+ *     volume_crash stories --seed S               short stories of what was lost once, cut after
+ * each sync
  *
  * A volume lives until SIGKILL, at a chosen call to the disk (also in the middle of a write) or
  * after a random time; the next life must find all that was answered. It is made in the first, so
@@ -43,6 +45,7 @@ struct campaign {
 	char base[64], top[80], log[80], cut[80];
 	uint64_t seed, random;
 	struct origin *origin;
+	const char *late; /* record_delay() */
 	unsigned long kills, states, answered, lost, bad;
 };
 
@@ -86,7 +89,8 @@ static pid_t begin_life(struct campaign *c, struct life *l, bool timed)
 	if (pid)
 		return pid;
 	record_begin(c->log, c->top);
-	if (!timed)
+	record_delay(c->late);
+	if (!timed && !l->script)
 		record_kill_at(call);
 	life_lead(l);
 }
@@ -181,10 +185,9 @@ static bool check_cut(struct campaign *c, const struct oracle *o, bool power)
 	return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
-static void one_state(struct campaign *c, struct disk *d, const struct oracle *o, size_t at)
+static void one_state(
+	struct campaign *c, struct disk *d, const struct oracle *o, size_t at, unsigned percent)
 {
-	static const unsigned percents[] = { 0, 0, 30, 60, 90, 100 };
-	unsigned percent = percents[disk_random(&c->random) % 6];
 	uint64_t random = c->random;
 	bool good;
 
@@ -231,7 +234,8 @@ static void again(struct campaign *c, size_t at, unsigned percent)
 }
 
 /* Entries of the log at which the lives ended. */
-static size_t live(struct campaign *c, size_t ends[static LIVES_OF_A_STORY])
+static size_t live(
+	struct campaign *c, size_t ends[static LIVES_OF_A_STORY], const char *const *scripts)
 {
 	struct disk *d = disk_new(c->log, inode_of(c->top));
 	const uint8_t *bytes;
@@ -239,8 +243,9 @@ static size_t live(struct campaign *c, size_t ends[static LIVES_OF_A_STORY])
 	size_t n = 0, len;
 
 	oracle_init(&o);
-	for (unsigned i = 0; i < LIVES_OF_A_STORY; i++) {
+	for (unsigned i = 0; i < LIVES_OF_A_STORY && (!scripts || scripts[i]); i++) {
 		struct life l = { .top = c->top,
+			.script = scripts ? scripts[i] : NULL,
 			.oracle = &o,
 			.origin = c->origin,
 			.seed = disk_random(&c->random),
@@ -268,6 +273,7 @@ static size_t live(struct campaign *c, size_t ends[static LIVES_OF_A_STORY])
 
 static void one_story(struct campaign *c, unsigned states)
 {
+	static const unsigned percents[] = { 0, 0, 30, 60, 90, 100 };
 	size_t ends[LIVES_OF_A_STORY], cuts[STATES_OF_A_STORY], n, at = 0, len;
 	uint64_t root;
 	struct oracle o;
@@ -275,7 +281,7 @@ static void one_story(struct campaign *c, unsigned states)
 
 	fresh(c);
 	root = inode_of(c->top);
-	n = live(c, ends);
+	n = live(c, ends, NULL);
 	for (unsigned i = 0; i < states; i++) {
 		size_t from = i % 3 ? 0 : ends[i / 3 % (LIVES_OF_A_STORY - 1)];
 
@@ -293,10 +299,84 @@ static void one_story(struct campaign *c, unsigned states)
 				memcpy(&note, bytes, sizeof(note));
 				oracle_take(&o, &note);
 			}
-		one_state(c, d, &o, at);
+		one_state(c, d, &o, at, percents[disk_random(&c->random) % 6]);
 	}
 	oracle_done(&o);
 	disk_free(d);
+}
+
+/* --- stories --- */
+
+/* Each lost something once, or nearly: lives, as life.h has their words. Of each the last is cut,
+ * the others end by a kill. */
+static const char *const stories[][LIVES_OF_A_STORY] = {
+	/* the kill leaves a pack whose name was not synced; the next life syncs what it puts there
+	 */
+	{ "put 1 9000 remove 1", "puts 2 700 puts 1 4096" },
+	/* recovery finds chunks whole in the page cache and forgets what they replaced */
+	{ "puts 0 9000 put 0 150000", "sync put 1 700" },
+	/* fetched and changed, all within a sync */
+	{ "puts 0 5 sync", "origin 16 70000 over 16 3 overs 0 1" },
+	{ "puts 0 5 sync", "origin 16 163840 over 16 1 sync over 16 2 put 1 700 overs 0 1" },
+	/* renamed over another, then changed in place */
+	{ "puts 0 70000 puts 1 9000 sync", "put 2 70000 move 2 0 over 0 2 overs 1 1 over 0 1" },
+	{ "puts 0 4096 sync", "save 0 9000 over 0 1 sync save 0 700 over 0 1" },
+	/* clean, and the same chunk changed in two generations */
+	{ "puts 0 70000 puts 1 70000 put 2 5 put 3 5 sync",
+		"over 0 2 move 2 3 over 0 1 send overs 1 1 over 0 1 send" },
+	/* being sent, written over meanwhile, or removed */
+	{ "puts 0 5 sync", "put 1 9000 begin puts 1 150000 put 1 70000 begin" },
+	{ "puts 0 5 put 1 70000 sync", "put 1 9000 begin remove 1 puts 0 700" },
+	/* from a pack to a blob of its own and back */
+	{ "puts 0 9000 sync", "put 0 150000 puts 1 5 put 0 700 overs 1 1 put 0 70000" },
+};
+
+/* After each sync of the last life: what is there at least, and some of what may be. */
+static void cut_everywhere(struct campaign *c, size_t from)
+{
+	static const unsigned percents[] = { 0, 50 };
+	struct disk *d = disk_new(c->log, inode_of(c->top));
+	const uint8_t *bytes;
+	struct oracle o;
+	size_t len;
+
+	oracle_init(&o);
+	for (size_t at = 0; !c->bad && disk_next(d, &bytes, &len); at++) {
+		if (bytes) {
+			struct note note;
+
+			memcpy(&note, bytes, sizeof(note));
+			oracle_take(&o, &note);
+		}
+		if (at < from || !disk_has_synced(d))
+			continue;
+		for (size_t i = 0; i < sizeof(percents) / sizeof(*percents); i++)
+			one_state(c, d, &o, at + 1, percents[i]);
+	}
+	oracle_done(&o);
+	disk_free(d);
+}
+
+static void play_stories(struct campaign *c)
+{
+	static const char *const late[] = { "blobs/", "index.redo" };
+
+	c->random = c->seed;
+	for (size_t k = 0; !c->bad && k < 2 * sizeof(stories) / sizeof(*stories); k++) {
+		const char *const *story = stories[k / 2];
+		size_t ends[LIVES_OF_A_STORY];
+		size_t last = 0;
+
+		c->late = late[k % 2];
+
+		fresh(c);
+		live(c, ends, story);
+		while (last + 1 < LIVES_OF_A_STORY && story[last + 1])
+			last++;
+		cut_everywhere(c, last ? ends[last - 1] : 0);
+		if (c->bad)
+			fprintf(stderr, "story with late %s: %s\n", c->late, story[last]);
+	}
 }
 
 /* --- */
@@ -341,8 +421,9 @@ static int report(struct campaign *c)
 
 static int usage(void)
 {
-	fprintf(stderr, "usage: volume_crash kills|states|lost [--rounds N] [--seed S] [--keep]\n"
-			"       volume_crash again DIRECTORY ENTRY PERCENT RANDOM\n");
+	fprintf(stderr,
+		"usage: volume_crash kills|states|lost|stories [--rounds N] [--seed S] [--keep]\n"
+		"       volume_crash again DIRECTORY ENTRY PERCENT RANDOM\n");
 	return 2;
 }
 
@@ -369,15 +450,18 @@ int main(int argc, char **argv)
 		else
 			return usage();
 	}
-	if (argc < 2 ||
-		(strcmp(argv[1], "kills") && strcmp(argv[1], "states") && strcmp(argv[1], "lost")))
+	if (argc < 2 || (strcmp(argv[1], "kills") && strcmp(argv[1], "states") &&
+				strcmp(argv[1], "lost") && strcmp(argv[1], "stories")))
 		return usage();
 	snprintf(c.base, sizeof(c.base), "%s/cachet-crash-XXXXXX",
 		access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm");
 	if (!mkdtemp(c.base))
 		abort();
 	paths(&c);
-	run(&c, argv[1], rounds);
+	if (!strcmp(argv[1], "stories"))
+		play_stories(&c);
+	else
+		run(&c, argv[1], rounds);
 	if (!keep || !c.bad)
 		clear(c.base);
 	return report(&c);
