@@ -539,6 +539,16 @@ def test_a_held_change_waits_for_its_person(server, client):
     wait_for(lambda: client.status()["pending"] == 0)
 
 
+def test_journal_top_shows_what_is_unsent(client):
+    """Once without a terminal; on one it is shown anew until interrupted."""
+    client.run("offline")
+    (client.mnt / "waits").write_bytes(b"x")
+    out = client.run("journal", "top").stdout
+    assert "1 operation to send" in out and "waits" in out and "\x1b" not in out
+    code, shown = on_terminal(["/usr/bin/timeout", "-s", "INT", "5", str(BIN), "journal", "top"], client.env, [])
+    assert shown.count("1 operation to send") >= 2, (code, shown)
+
+
 def test_names_cannot_speak_to_the_terminal(client):
     client.run("offline")
     (client.mnt / "a\x1b]0;owned\x07b").write_bytes(b"x")
