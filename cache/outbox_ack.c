@@ -85,7 +85,9 @@ static int ack_name(struct volume *v, const struct op_row *row, const struct rem
 	r = store_get(v->db, row->store, &s);
 	if (r)
 		return r;
-	old = n.etag;
+	/* Of a name that waits for its place the ETag says only that: its content has that of the
+	 * state the row was based on. */
+	old = remote_record_is_unplaced(&n) ? row->base_etag : n.etag;
 	unplaced = n.parent == TREE_NOWHERE ||
 		   (remote_record_is_unplaced(&n) && (row->kind == OP_PUT || row->kind == OP_ATTR));
 	remote_record_onto_name(rec, &n);
