@@ -85,6 +85,12 @@ static void count(struct replay_send *send, int by)
 		send->s->replay.batches += (unsigned)by;
 }
 
+void replay_call_over(struct replay_send *send)
+{
+	send->call = NULL;
+	count(send, -1);
+}
+
 static struct replay_send *send_new(struct sync *s, size_t max)
 {
 	struct replay_send *send = calloc(1, sizeof(*send));
@@ -152,7 +158,7 @@ static void drop_ready(struct replay *r)
 }
 
 /* A directory that was not made: what lies in it was picked in the hope that it would be. */
-static void answered(struct replay_send *send)
+void replay_answered(struct replay_send *send)
 {
 	bool hopeless = false;
 
@@ -161,7 +167,10 @@ static void answered(struct replay_send *send)
 			    send->ops[i]->op.node_kind == REMOTE_DIR;
 	if (hopeless)
 		drop_ready(&send->s->replay);
-	replay_settle_start(send);
+	if (replay_target_ask(send))
+		count(send, 1);
+	else
+		replay_settle_start(send);
 }
 
 static void on_outcome(void *arg, const struct origin_outcome *outcome)
@@ -169,14 +178,13 @@ static void on_outcome(void *arg, const struct origin_outcome *outcome)
 	struct replay_send *send = arg;
 	struct replay_op *o = send->ops[0];
 
-	send->call = NULL;
-	count(send, -1);
+	replay_call_over(send);
 	sync_judge(send->s, &outcome->result);
 	if (o->upload)
 		o->has_sha256 = upload_sha256(o->upload, o->sha256);
 	note_room(send, o, &outcome->result);
 	replay_settle_judge(o, outcome);
-	answered(send);
+	replay_answered(send);
 }
 
 /* The whole request was too large for the server, whatever it announced: smaller ones from now on.
@@ -196,8 +204,7 @@ static void on_batch(
 {
 	struct replay_send *send = arg;
 
-	send->call = NULL;
-	count(send, -1);
+	replay_call_over(send);
 	sync_judge(send->s, r);
 	if (r->code && !shrink(send, r))
 		for (size_t i = 0; i < send->n; i++)
@@ -206,7 +213,7 @@ static void on_batch(
 		note_room(send, send->ops[i], &outcomes[i].result);
 		replay_settle_judge(send->ops[i], &outcomes[i]);
 	}
-	answered(send);
+	replay_answered(send);
 }
 
 /* --- contents --- */

@@ -39,6 +39,8 @@ void replay_op_free(struct replay_op *o)
 		file_unref(o->file, false);
 	upload_free(o->upload);
 	outbox_op_done(&o->op);
+	free(o->record.target);
+	free(o->standing.target);
 	free(o->content);
 	free(o);
 }

@@ -43,7 +43,7 @@ struct replay_op {
 	uint64_t delay_ms;
 	char text[ORIGIN_TEXT_MAX];
 	bool has_record, has_standing;
-	struct remote_record record, standing;
+	struct remote_record record, standing; /* their targets are ours */
 };
 void replay_op_free(struct replay_op *o);
 void replay_ops_free(struct replay_op *list);
@@ -56,6 +56,7 @@ struct replay_send {
 	struct replay_op **ops;
 	size_t n;
 	bool batch, upload;
+	bool asked;   /* for targets, once */
 	bool hashing; /* what the origin has already; the rest goes when that is done */
 	struct origin_call *call; /* NULL: answered, being settled */
 	int settle_error;
@@ -92,7 +93,15 @@ void replay_settle_judge_request(struct replay_op *o, const struct origin_result
 /* Carries the verdicts out on the index worker, then frees the send. */
 void replay_settle_start(struct replay_send *send);
 
+/* --- replay_target.c --- */
+/* Fetches the targets of symlinks that stand in the way; true: replay_answered() comes again. */
+bool replay_target_ask(struct replay_send *send) MUST_CHECK;
+
 /* --- replay.c --- */
+/* In its callback, first. */
+void replay_call_over(struct replay_send *send);
+/* Every operation has its verdict. */
+void replay_answered(struct replay_send *send);
 void replay_send_over(struct replay_send *send);
 
 #endif
