@@ -50,6 +50,7 @@ struct connection {
 
 struct http {
 	struct MHD_Daemon *mhd;
+	int quiesced_fd;      /* that nobody listens on any more, or -1 */
 	struct tls *tls;      /* or NULL */
 	atomic_uint requests; /* under way */
 	atomic_uint_fast64_t json_reserved;
@@ -552,6 +553,7 @@ static int new_http(struct server *s)
 
 	if (!h)
 		return -ENOMEM;
+	h->quiesced_fd = -1;
 	h->connections.prev = h->connections.next = &h->connections;
 	pthread_mutex_init(&h->lock, NULL);
 	s->http = h;
@@ -583,9 +585,9 @@ int server_http_start(struct server *s, uint16_t *port, char **error)
 
 void server_http_quiesce(struct server *s)
 {
-	int fd = s->http && s->http->mhd ? MHD_quiesce_daemon(s->http->mhd) : -1;
-
-	cleanup_fd(&fd);
+	/* Its threads still have it in their epoll sets: closed when they are gone. */
+	if (s->http && s->http->mhd && s->http->quiesced_fd < 0)
+		s->http->quiesced_fd = MHD_quiesce_daemon(s->http->mhd);
 }
 
 void server_http_drain(struct server *s, unsigned grace_ms)
@@ -604,6 +606,7 @@ void server_http_stop(struct server *s)
 		return;
 	if (h->mhd)
 		MHD_stop_daemon(h->mhd);
+	cleanup_fd(&h->quiesced_fd);
 	server_tls_free(h->tls);
 	pthread_mutex_destroy(&h->lock);
 	free(h);
