@@ -235,9 +235,14 @@ void server_feed_begin(struct request *r)
 
 static bool is_gone(const struct feed_query *q, const struct store_row *store)
 {
-	if (q->from_start)
-		return false;
-	return q->seq > store->seq || store->purged_seq > MAX_OF(q->seq, q->base);
+	return !q->from_start && store->purged_seq > MAX_OF(q->seq, q->base);
+}
+
+/* Of this epoch, and of a state that is not here: an older copy was put back, and `serve restored`
+ * was not said. */
+static bool is_ahead(const struct feed_query *q, const struct store_row *store)
+{
+	return !q->from_start && q->seq > store->seq;
 }
 
 /* The records behind q->seq; *last: the number the page reaches to; returns their number. */
@@ -282,8 +287,9 @@ static int print_page(struct request *r, struct store_db *db)
 
 	if (rc)
 		return rc;
-	if (is_gone(q, &store)) {
-		server_http_refuse(r, PROBLEM_CURSOR_GONE, NULL);
+	if (is_ahead(q, &store) || is_gone(q, &store)) {
+		server_http_refuse(r,
+			is_ahead(q, &store) ? PROBLEM_CURSOR_AHEAD : PROBLEM_CURSOR_GONE, NULL);
 		return 0;
 	}
 	/* Who starts has the list of queries from elsewhere, or is about to. */

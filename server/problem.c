@@ -37,6 +37,8 @@ static const struct {
 	[PROBLEM_DELETED] = { 410, "deleted", "The record was deleted" },
 	[PROBLEM_CURSOR_GONE] = { 410, "cursor-gone",
 		"The cursor is no longer valid; start from nothing" },
+	[PROBLEM_CURSOR_AHEAD] = { 410, "cursor-ahead",
+		"The server's data are older than what it told already: a copy was put back" },
 	[PROBLEM_LENGTH_REQUIRED] = { 411, "length-required",
 		"The length of the body is not said" },
 	[PROBLEM_PRECONDITION] = { 412, "precondition", "The record is not in the state named" },

@@ -126,6 +126,12 @@ static void refuse_identity(struct sync *s)
 	while (link_usable(&s->link));
 }
 
+void connect_went_back(struct sync *s)
+{
+	s->went_back = true;
+	refuse_identity(s);
+}
+
 static void judge_probe(struct sync *s, const struct origin_result *r)
 {
 	sync_judge(s, r);
@@ -155,7 +161,7 @@ static void on_caps(void *arg, const struct origin_result *r, const struct origi
 		back_off(s);
 		return;
 	}
-	if (!is_remembered(s, caps)) {
+	if (!is_remembered(s, caps) || s->went_back) {
 		refuse_identity(s);
 		back_off(s);
 		return;
@@ -286,6 +292,7 @@ void connect_abandon(struct sync *s)
 void connect_accept(struct sync *s)
 {
 	s->instance[0] = s->epoch[0] = 0;
+	s->went_back = false;
 	s->origin->ops->expect(s->origin, "");
 	feed_relist_all(s);
 	link_poke(&s->link, sync_now_ms());

@@ -169,6 +169,9 @@ static void refused(struct feed *f, const struct origin_result *r)
 		start_over(f);
 		f->s->check_identity = true; /* a restored server forgets cursors too */
 		retry_later(f, 0);
+	} else if (r->code == CE_GONE && !strcmp(r->type, "cursor-ahead")) {
+		connect_went_back(f->s);
+		retry_later(f, GONE_MS);
 	} else if (r->code == CE_GONE || r->code == CE_REFUSED) {
 		sync_note(f->s, r->code, r->text);
 		retry_later(f, GONE_MS);

@@ -136,6 +136,7 @@ struct sync {
 	char instance[40], epoch[40]; /* remembered; "" before the first contact */
 	struct origin_call *connect_call;
 	bool check_identity; /* capabilities before anything else */
+	bool went_back;      /* the origin's data are older than what it told; until a person accepts */
 	bool want_stores;
 	uint64_t connect_ms;
 	unsigned connect_failures;
@@ -223,6 +224,8 @@ int connect_load(struct sync *s) MUST_CHECK;
 uint64_t connect_step(struct sync *s, uint64_t now_ms);
 void connect_abandon(struct sync *s);
 void connect_accept(struct sync *s);
+/* A feed was asked to go on from where the origin's data do not reach. */
+void connect_went_back(struct sync *s);
 
 /* --- freshness.c --- */
 int freshness_load(struct sync *s, const struct sync_options *o, char **error) MUST_CHECK;

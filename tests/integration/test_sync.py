@@ -2,6 +2,7 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -583,6 +584,35 @@ def test_the_old_server_coming_back_is_welcome(hostile, shell):
     s("poke")
     s.until(lambda st: st["state"] == "online" and not st["restored"])
     s("idle 60000")
+
+
+def test_a_server_that_went_back_without_a_word_stops_everything_until_it_is_accepted(server, shell, tmp_path):
+    s = shell(server.url, server.token, "a")
+    s("listed 60000")
+    s("put notes/a one")
+    s("idle 60000")
+    server.stop()
+    shutil.copytree(server.dir, tmp_path / "older")
+    server.start()
+    s("poke")
+    s.until(lambda st: st["state"] == "online")
+    s("put notes/b two")
+    s("idle 60000")
+    server.stop()
+    shutil.rmtree(server.dir)
+    shutil.move(tmp_path / "older", server.dir)
+    server.start()
+    s("poke")
+    s.until(lambda st: st["restored"])
+    s("put notes/c three")
+    s("poke")
+    assert sorted(s("ls notes").split()) == ["a", "b", "c"]
+    assert s.status()["state"] == "offline" and "restored" in s.status()["text"]
+    s("accept")
+    s("poke")
+    s.until(lambda st: st["state"] == "online" and not st["restored"])
+    s("idle 60000")
+    assert "c" in s("ls notes").split()
 
 
 def test_origins_that_would_betray_the_token_are_refused(shell, tmp_path):
