@@ -405,8 +405,11 @@ int device_write(const struct device *d, const struct secret *local, struct json
 	_cleanup_json_ struct json *o = json_new_object();
 	uint8_t mark[KDF_COMMIT_LEN];
 	struct json *lease;
-	int r = commit(d, local, mark);
+	int r;
 
+	if (!o) /* a keyring with no record would be a whole one that nobody can open */
+		return -ENOMEM;
+	r = commit(d, local, mark);
 	json_set_string(o, "deviceId", d->id);
 	json_set_string(o, "dkid", d->dkid);
 	json_set_string(o, "kid", d->kid);

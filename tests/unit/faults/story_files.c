@@ -300,7 +300,6 @@ const struct story story_lost = { .name = "lost",
 static int tell_making(struct told *t)
 {
 	if (access(t->dir, F_OK) || told_open(t)) {
-		t->note[0] = 0;
 		TRY(told_create(t));
 		TRY(told_open(t));
 	}

@@ -129,7 +129,6 @@ static int tell_enrolment(struct told *t)
 	int r;
 
 	if (access(t->dir, F_OK) || told_open(t)) {
-		t->note[0] = 0;
 		TRY(told_create(t));
 		TRY(told_open(t));
 	}
