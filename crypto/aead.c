@@ -333,8 +333,9 @@ int aead_open(enum aead_alg alg, const uint8_t key[static AEAD_KEY_LEN], const u
 	r = start(alg, key, nonce, false, &ctx);
 	if (r)
 		return r;
-	/* Only the last step judges the message: what fails before says nothing about it. */
-	r = -EIO;
+	/* Only the last step judges the message: what fails before says nothing about it, nor about the
+	 * disk (-EIO makes a recovery fall back to an older state). */
+	r = -ENOMEM;
 	if (run(ctx, aad, aad_len, in, len, out) &&
 		EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_SET_TAG, AEAD_TAG_LEN, expected) == 1)
 		r = EVP_DecryptFinal_ex(ctx, rest, &n) == 1 ? 0 : CE_TAMPER;

@@ -50,7 +50,7 @@ int aead_seal(enum aead_alg alg, const uint8_t key[static AEAD_KEY_LEN], const u
 	const void *aad, size_t aad_len, const void *in, size_t len, void *out,
 	uint8_t tag[static AEAD_TAG_LEN]) MUST_CHECK;
 
-/* 0, or CE_TAMPER; -ENOMEM, -EIO: libcrypto failed, which says nothing about the message. */
+/* 0, or CE_TAMPER; -ENOMEM: libcrypto failed, which says nothing about the message. */
 int aead_open(enum aead_alg alg, const uint8_t key[static AEAD_KEY_LEN], const uint8_t *nonce,
 	const void *aad, size_t aad_len, const void *in, size_t len,
 	const uint8_t tag[static AEAD_TAG_LEN], void *out) MUST_CHECK;
