@@ -74,6 +74,8 @@ static int check_chunk(void *arg, bool present, const struct content_chunk *was)
 	if (r)
 		return r;
 	r = k->b ? blob_open(k->b, &now, k->buf) : CE_CORRUPT;
+	if (r == -EIO) /* what falls back is lost: one read that fails is not enough */
+		r = blob_open(k->b, &now, k->buf);
 	if (!r) {
 		secret_wipe(k->buf, now.len);
 		return 0;
