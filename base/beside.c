@@ -33,8 +33,8 @@ static void helper_leave(struct helper *h)
 	*link = h->next;
 }
 
-/* Lock held. False when there was nothing to do for long. */
-static bool helper_rest(struct helper *h)
+/* Lock held. NULL when there was nothing to do for long. */
+static struct beside *helper_rest(struct helper *h)
 {
 	struct timespec until;
 	int r = 0;
@@ -55,16 +55,14 @@ static void *helper_main(void *arg)
 	struct helper *h = arg;
 
 	pthread_mutex_lock(&helpers_lock);
-	do {
-		struct beside *b = h->job;
-
+	for (struct beside *b = h->job; b; b = helper_rest(h)) {
 		pthread_mutex_unlock(&helpers_lock);
 		b->result = b->fn(b->arg);
 		pthread_mutex_lock(&helpers_lock);
 		h->job = NULL;
 		b->done = true;
 		pthread_cond_signal(&b->ended);
-	} while (helper_rest(h));
+	}
 	pthread_mutex_unlock(&helpers_lock);
 	pthread_cond_destroy(&h->wake);
 	free(h);

@@ -163,9 +163,12 @@ static void settled_done(struct settled *s)
  * at a sync. */
 static int settle_disk(struct settled *s, struct blob *b)
 {
-	int fd, r = is_settled(s, b) ? 0 : blob_fd(b, false, &fd);
+	int fd, r;
 
-	if (r || is_settled(s, b))
+	if (is_settled(s, b))
+		return 0;
+	r = blob_fd(b, false, &fd);
+	if (r)
 		return r == -ENOENT ? 0 : r; /* then nothing opens */
 	if (fdatasync(fd) < 0)
 		log_debug("blob %llu: fdatasync failed", (unsigned long long)b->id);

@@ -43,7 +43,7 @@ struct config {
 	uint64_t deadline_ms;  /* 0 = default */
 	uint64_t scrub_rate;   /* bytes a second verified in the background; 0 = none */
 	uint64_t upload_rate, download_rate; /* bytes a second; 0 = no bound */
-	uint64_t rekey_days;   /* age at which the keys inside are replaced; 0 = never */
+	uint64_t rekey_days;          /* age at which the keys inside are replaced; 0 = never */
 	struct merge_rules conflicts; /* what becomes of two versions of one file */
 	uint64_t lock_idle_ms;        /* lock when nothing was asked for so long; 0 = never */
 };

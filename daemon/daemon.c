@@ -128,7 +128,7 @@ static int start_threads(struct daemon *d)
 	if (r)
 		return config_say(
 			&d->error, r, "the control socket cannot be opened: %s", error_text(r));
-	return r;
+	return 0;
 }
 
 static int free_place(struct daemon *d)

@@ -425,7 +425,7 @@ static uint8_t *put_value(uint8_t *p, const struct redo_value_ref *v)
 {
 	*p++ = (uint8_t)v->type;
 	if (v->type == REDO_INTEGER)
-		return put_number(p, (uint64_t)v->i << 1 ^ (uint64_t)(v->i >> 63));
+		return put_number(p, (uint64_t)v->i << 1 ^ (v->i < 0 ? UINT64_MAX : 0));
 	return v->type == REDO_NULL ? p : put_bytes(p, v->bytes, v->len);
 }
 
