@@ -339,17 +339,26 @@ bool disk_next(struct disk *d, const uint8_t **note, size_t *len)
 	end = memchr(line, '\n', (size_t)st.st_size - d->at);
 	if (!end)
 		return false; /* killed while it was written */
-	d->at += (uint64_t)(end - line) + 1;
-	if (sscanf(line, "note %llu", &n) == 1) {
-		*note = (const uint8_t *)end + 1;
-		*len = n;
-	} else if (sscanf(line, "write %llu %llu %llu", &a, &b, &n) != 3) {
+	if (sscanf(line, "note %llu", &n) != 1 &&
+		sscanf(line, "write %llu %llu %llu", &a, &b, &n) != 3)
 		n = 0;
-	}
-	if (!*note && d->root->ino)
-		take(d, line, (const uint8_t *)end + 1);
+	n += (uint64_t)(end - line) + 1;
+	if (n > (uint64_t)st.st_size - d->at)
+		return false;
 	d->at += n;
+	if (!strncmp(line, "note ", 5)) {
+		*note = (const uint8_t *)end + 1;
+		*len = (size_t)((const char *)d->log + d->at - end - 1);
+	} else if (d->root->ino) {
+		take(d, line, (const uint8_t *)end + 1);
+	}
 	return true;
+}
+
+void disk_cut(struct disk *d)
+{
+	if (ftruncate(d->fd, (off_t)d->at) < 0)
+		abort();
 }
 
 bool disk_has_synced(const struct disk *d)

@@ -19,6 +19,9 @@ struct disk *disk_new(const char *log, uint64_t root_inode);
 void disk_free(struct disk *d);
 /* The next entry; false at the end. A note is handed out and changes nothing. */
 bool disk_next(struct disk *d, const uint8_t **note, size_t *len);
+/* Drops an entry that a kill cut off, so that what the next life writes is not taken for its bytes.
+ */
+void disk_cut(struct disk *d);
 /* The last entry synced something. */
 bool disk_has_synced(const struct disk *d);
 /* `percent` of what was not synced reaches the disk. Makes the directory `path`. */

@@ -122,6 +122,7 @@ static void take_notes(struct disk *d, struct oracle *o)
 			memcpy(&n, bytes, sizeof(n));
 			oracle_take(o, &n);
 		}
+	disk_cut(d);
 }
 
 /* With it go extended attributes: an origin never sees them (docs/format-unsent.md). */

@@ -44,7 +44,7 @@ static int tell_pins(struct told *t)
 	};
 	struct pin_state s;
 	uint64_t need, matched;
-	bool any;
+	bool any = true;
 	int r;
 
 	TRY(pin_add(t->v, "canary-set", some, 2, &need));
