@@ -88,6 +88,8 @@ class Campaign:
         return fired
 
     def opens(self, name):
+        # A daemon whose mount was taken from it closes the volume in its own time (exit 8: in use).
+        wait_for(lambda: self.client.run("keys", "--json", name, check=False).returncode != 8)
         keys = json.loads(self.client.run("keys", "--json", name).stdout)
         assert {k["kid"] for k in keys["keys"]} == {keys["kid"]}
 
