@@ -50,7 +50,7 @@ struct connection {
 
 struct http {
 	struct MHD_Daemon *mhd;
-	int quiesced_fd;      /* that nobody listens on any more, or -1 */
+	int quiesced_fd;      /* nobody listens on it any more; or -1 */
 	struct tls *tls;      /* or NULL */
 	atomic_uint requests; /* under way */
 	atomic_uint_fast64_t json_reserved;
@@ -585,9 +585,15 @@ int server_http_start(struct server *s, uint16_t *port, char **error)
 
 void server_http_quiesce(struct server *s)
 {
-	/* Its threads still have it in their epoll sets: closed when they are gone. */
-	if (s->http && s->http->mhd && s->http->quiesced_fd < 0)
-		s->http->quiesced_fd = MHD_quiesce_daemon(s->http->mhd);
+	struct http *h = s->http;
+
+	if (!h || !h->mhd || h->quiesced_fd >= 0)
+		return;
+	h->quiesced_fd = MHD_quiesce_daemon(h->mhd);
+	/* Nobody can connect any more. Its threads still have it in their epoll sets: it is closed
+	 * when they are gone. */
+	if (h->quiesced_fd >= 0)
+		shutdown(h->quiesced_fd, SHUT_RDWR);
 }
 
 void server_http_drain(struct server *s, unsigned grace_ms)
