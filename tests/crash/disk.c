@@ -1,6 +1,7 @@
 #include "disk.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
@@ -52,6 +53,13 @@ struct disk {
 	struct node *root, *by_inode, *all;
 };
 
+/* The log is not what a recorder writes, or the machine gave out. */
+static _Noreturn void broken(int line)
+{
+	fprintf(stderr, "disk.c:%d: %s\n", line, strerror(errno));
+	abort();
+}
+
 uint64_t disk_random(uint64_t *state)
 {
 	uint64_t z = (*state += UINT64_C(0x9e3779b97f4a7c15));
@@ -64,7 +72,7 @@ uint64_t disk_random(uint64_t *state)
 static void *need(void *p)
 {
 	if (!p)
-		abort();
+		broken(__LINE__);
 	return p;
 }
 
@@ -229,7 +237,7 @@ struct disk *disk_new(const char *log, uint64_t root_inode)
 	d->fd = open(log, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	d->log = mmap(NULL, MAP_BYTES, PROT_READ, MAP_SHARED | MAP_NORESERVE, d->fd, 0);
 	if (d->fd < 0 || d->log == MAP_FAILED)
-		abort();
+		broken(__LINE__);
 	d->root = add_node(d, root_inode, true);
 	return d;
 }
@@ -268,7 +276,7 @@ static void change_content(
 	struct change *c;
 
 	if (!n)
-		abort(); /* a file that nobody made */
+		broken(__LINE__); /* a file that nobody made */
 	c = add_change(n, kind);
 	c->off = off;
 	c->len = len;
@@ -358,7 +366,7 @@ bool disk_next(struct disk *d, const uint8_t **note, size_t *len)
 void disk_cut(struct disk *d)
 {
 	if (ftruncate(d->fd, (off_t)d->at) < 0)
-		abort();
+		broken(__LINE__);
 }
 
 bool disk_has_synced(const struct disk *d)
@@ -379,7 +387,7 @@ static void put_file(const struct node *n, const char *path, unsigned percent, u
 	for (const struct change *c = n->first; c && percent; c = c->next)
 		apply_content(&data, &size, c, percent, random);
 	if (fd < 0 || write(fd, data, size) != (ssize_t)size)
-		abort();
+		broken(__LINE__);
 	close(fd);
 	free(data);
 }
@@ -395,7 +403,7 @@ static void put_node(const struct node *n, const char *path, unsigned percent, u
 		return;
 	}
 	if (mkdir(path, 0700))
-		abort();
+		broken(__LINE__);
 	for (const struct change *c = n->first; c; c = c->next)
 		changes++;
 	if (percent < 100)
