@@ -26,7 +26,8 @@ LINKS = 600
 
 
 class Prepared:
-    def __init__(self):
+    def begin(self):
+        """Mounted and offline, with two files that the origin has."""
         self.home = pathlib.Path(tempfile.mkdtemp(prefix="cachet-test-"))
         self.server = Server(self.home)
         self.server.admin("store", "add", "notes", str(self.server.dir))
@@ -37,6 +38,9 @@ class Prepared:
         self.write("clean-big", 300_000)
         self.client.sync()
         self.client.run("offline")
+
+    def __init__(self):
+        self.begin()
         self.write("mine-small", 700)
         self.write("mine-big", 250_000)
         os.sync()
@@ -96,16 +100,7 @@ class PreparedWal(Prepared):
     """Killed with commits in the -wal: symlinks of another device, whose targets are longer than a record may be."""
 
     def __init__(self):  # pylint: disable=super-init-not-called
-        self.home = pathlib.Path(tempfile.mkdtemp(prefix="cachet-test-"))
-        self.server = Server(self.home)
-        self.server.admin("store", "add", "notes", str(self.server.dir))
-        self.server.start()
-        self.client = Client(self.home, self.server).mount()
-        self.want, self.blobs = {}, {}
-        self.write("clean-small", 900)
-        self.write("clean-big", 300_000)
-        self.client.sync()
-        self.client.run("offline")
+        self.begin()
         other = Client(self.home, self.server, "other").mount()
         for i in range(LINKS):
             (other.mnt / f"link{i}").symlink_to(f"{i}/" * 600)

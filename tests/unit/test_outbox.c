@@ -1,28 +1,9 @@
 /* What the sender is given, and when; what people may do with the journal. */
 #include "origin_model.h"
+#include "outbox_batch.h"
 
 #include "cache/merge.h"
 #include "cache/space.h"
-
-#define NOW (clock_wall_ns() / NS_PER_MS)
-
-struct batch {
-	struct outbox_op ops[64];
-	size_t n;
-	uint64_t wait;
-};
-
-static void next(struct tree_fixture *f, struct batch *b)
-{
-	ok(outbox_next(f->v, NOW, 0, b->ops, ARRAY_SIZE(b->ops), &b->n, &b->wait));
-}
-
-static void done(struct batch *b)
-{
-	for (size_t i = 0; i < b->n; i++)
-		outbox_op_done(&b->ops[i]);
-	b->n = 0;
-}
 
 static void a_child_goes_behind_its_directory(void **state)
 {
@@ -313,7 +294,8 @@ static void a_swap_sent_twice_over_a_lost_key_ends_swapped(void **state)
 	om_free(m);
 }
 
-/* The feed's page of the creations is late: what it says of a record in a swap waits, and is not believed after a restart. */
+/* The feed's page of the creations is late: what it says of a record in a swap waits, and is not
+ * believed after a restart. */
 static void a_late_page_does_not_undo_a_swap_after_a_restart(void **state)
 {
 	struct tree_fixture *f = *state;

@@ -4,27 +4,9 @@
  * And `outbox_explain`: why an operation is not sent.
  */
 #include "origin_model.h"
+#include "outbox_batch.h"
 
-#define NOW (clock_wall_ns() / NS_PER_MS)
 #define RECORDS 60
-
-struct batch {
-	struct outbox_op ops[64];
-	size_t n;
-	uint64_t wait;
-};
-
-static void next(struct tree_fixture *f, struct batch *b)
-{
-	ok(outbox_next(f->v, NOW, 0, b->ops, ARRAY_SIZE(b->ops), &b->n, &b->wait));
-}
-
-static void done(struct batch *b)
-{
-	for (size_t i = 0; i < b->n; i++)
-		outbox_op_done(&b->ops[i]);
-	b->n = 0;
-}
 
 static const char *numbered(unsigned i)
 {

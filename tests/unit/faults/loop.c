@@ -250,13 +250,14 @@ static void prepare(struct run *r)
 {
 	static const char *const names[TOLD_FILES] = { "canary-0", "canary-1", "canary-2",
 		"canary-3", "canary-4.json", "canary-5", "canary-6", "canary-7" };
+	const char *base = getenv("TMPDIR");
 	struct told *t = &r->first;
 	char path[96];
 
 	memset(r, 0, sizeof(*r));
-	strcpy(t->top, "/dev/shm/cachet-faults-XXXXXX");
+	snprintf(t->top, sizeof(t->top), "%.40s/cachet-faults-XXXXXX", base ? base : "/tmp");
 	assert_non_null(mkdtemp(t->top));
-	snprintf(r->work, sizeof(r->work), "%s/work", t->top);
+	snprintf(r->work, sizeof(r->work), "%s/live", t->top);
 	snprintf(r->kept, sizeof(r->kept), "%s/kept", t->top);
 	snprintf(t->dir, sizeof(t->dir), "%s/volume", r->work);
 	snprintf(t->source, sizeof(t->source), "file:%s/key", r->work);

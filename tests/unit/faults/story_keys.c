@@ -120,7 +120,7 @@ static void prepare_enrolment(struct told *t)
 		assert_int_equal(enroll_sign_public(server.seed, server.key), 0);
 	}
 	t->link = &server_link;
-	snprintf(t->source, sizeof(t->source), "server:file:%s/work/key", t->top);
+	snprintf(t->source, sizeof(t->source), "server:file:%s/live/key", t->top);
 }
 
 static int tell_enrolment(struct told *t)
