@@ -220,19 +220,25 @@ int buffer_append(struct buffer *b, const void *data, size_t len)
 	return 0;
 }
 
-int bytes_print(char **out, const char *fmt, ...)
+int bytes_vprint(char **out, const char *fmt, va_list args)
 {
-	va_list args;
 	char *text;
-	int n;
 
-	va_start(args, fmt);
-	n = vasprintf(&text, fmt, args);
-	va_end(args);
-	if (n < 0)
+	if (vasprintf(&text, fmt, args) < 0)
 		return -ENOMEM;
 	*out = text;
 	return 0;
+}
+
+int bytes_print(char **out, const char *fmt, ...)
+{
+	va_list args;
+	int r;
+
+	va_start(args, fmt);
+	r = bytes_vprint(out, fmt, args);
+	va_end(args);
+	return r;
 }
 
 int buffer_printf(struct buffer *b, const char *fmt, ...)

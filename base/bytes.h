@@ -5,6 +5,7 @@
 #ifndef CACHET_BASE_BYTES_H
 #define CACHET_BASE_BYTES_H
 
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -72,6 +73,7 @@ void buffer_done(struct buffer *b);
 int buffer_append(struct buffer *b, const void *data, size_t len) MUST_CHECK;
 /* A text of its own, which the caller frees; asprintf leaves anything in *out when it fails. */
 int bytes_print(char **out, const char *fmt, ...) MUST_CHECK PRINTF_LIKE(2, 3);
+int bytes_vprint(char **out, const char *fmt, va_list args) MUST_CHECK PRINTF_LIKE(2, 0);
 int buffer_printf(struct buffer *b, const char *fmt, ...) MUST_CHECK PRINTF_LIKE(2, 3);
 
 #endif

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/error.h"
 #include "base/options_priv.h"
 
@@ -27,16 +28,12 @@ static int fail(struct parse *p, const char *fmt, ...) PRINTF_LIKE(2, 3);
 static int fail(struct parse *p, const char *fmt, ...)
 {
 	va_list args;
-	char *text;
-	int n;
+	int r;
 
 	va_start(args, fmt);
-	n = vasprintf(&text, fmt, args);
+	r = bytes_vprint(p->error, fmt, args);
 	va_end(args);
-	if (n < 0)
-		return -ENOMEM;
-	*p->error = text;
-	return CE_USAGE;
+	return r ? r : CE_USAGE;
 }
 
 static const struct option_def *find_long(

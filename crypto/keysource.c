@@ -26,16 +26,12 @@ static const struct driver {
 int keysource_fail(char **error, int code, const char *fmt, ...)
 {
 	va_list args;
-	char *text;
-	int n;
+	int r;
 
 	va_start(args, fmt);
-	n = vasprintf(&text, fmt, args);
+	r = bytes_vprint(error, fmt, args);
 	va_end(args);
-	if (n < 0)
-		return -ENOMEM;
-	*error = text;
-	return code;
+	return r ? r : code;
 }
 
 int keysource_decode(const struct secret *text, size_t len, struct secret **kek)

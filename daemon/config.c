@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/error.h"
 #include "base/io.h"
 #include "base/json.h"
@@ -27,13 +28,13 @@ int config_say(char **error, int code, const char *fmt, ...)
 {
 	va_list args;
 	char *text;
-	int n;
+	int r;
 
 	va_start(args, fmt);
-	n = vasprintf(&text, fmt, args);
+	r = bytes_vprint(&text, fmt, args);
 	va_end(args);
-	if (n < 0)
-		return -ENOMEM;
+	if (r)
+		return r;
 	free(*error);
 	*error = text;
 	return code;
