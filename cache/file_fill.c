@@ -345,25 +345,32 @@ static int drop_damaged(struct file *f, const struct chunk_entry *e, bool *clean
 	return r ? r : content_map_update(f->v->db, &m);
 }
 
-static int heal_locked(struct file *f, uint64_t idx, int error)
+static int heal_txn(struct file *f, const struct chunk_entry *e, bool *clean)
+{
+	int r = db_begin(f->v->db);
+
+	f->n_replaced = 0;
+	if (r)
+		return r;
+	r = drop_damaged(f, e, clean);
+	if (r)
+		db_rollback(f->v->db);
+	else
+		r = db_commit(f->v->db);
+	return r;
+}
+
+static int heal_locked(struct file *f, uint64_t idx, int error, int *failed)
 {
 	struct chunk_entry *e;
 	bool clean = false;
 	int r = chunkmap_edit(&f->chunks, idx, &e);
 
-	if (r)
-		return r;
-	if (e->state != CHUNK_ROW)
+	*failed = r;
+	if (!r && e->state != CHUNK_ROW)
 		return e->state == CHUNK_SEALED ? error : 0;
-	f->n_replaced = 0;
-	r = db_begin(f->v->db);
-	if (r)
-		return error;
-	r = drop_damaged(f, e, &clean);
-	if (r)
-		db_rollback(f->v->db);
-	else
-		r = db_commit(f->v->db);
+	if (!r)
+		*failed = r = heal_txn(f, e, &clean);
 	if (r || !clean)
 		return error;
 	e->state = CHUNK_NONE;
@@ -389,15 +396,15 @@ static int look_again(struct file *f, uint64_t idx)
 	return r;
 }
 
-int file_heal(struct file *f, uint64_t idx, int error)
+int file_heal(struct file *f, uint64_t idx, int error, int *failed)
 {
 	int r;
 
 	pthread_rwlock_wrlock(&f->lock);
-	r = look_again(f, idx);
+	r = *failed = look_again(f, idx);
 	if (r == CE_TAMPER || r == -EIO) {
 		atomic_fetch_add(&f->v->damaged, 1);
-		r = heal_locked(f, idx, error);
+		r = heal_locked(f, idx, error, failed);
 	}
 	pthread_rwlock_unlock(&f->lock);
 	return r;

@@ -139,8 +139,9 @@ bool file_takes(struct file *f, uint64_t bytes);
 int file_evict(struct file *f, uint64_t want, uint64_t *freed) MUST_CHECK;
 
 /* --- file_fill.c --- */
-/* A chunk does not open: clean content is dropped (CE_ABSENT), else CE_TAMPER. No lock held. */
-int file_heal(struct file *f, uint64_t idx, int error) MUST_CHECK;
+/* A chunk does not open: 0 if it does now, CE_ABSENT when it was clean content and is dropped, else
+ * `error`; *failed then says why it could not be dropped or told, 0 that it is unsent. No lock held. */
+int file_heal(struct file *f, uint64_t idx, int error, int *failed) MUST_CHECK;
 
 /* --- file_rekey.c --- */
 struct file_rekeyed {

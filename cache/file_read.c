@@ -97,11 +97,11 @@ static int read_once(
 int file_read(struct file *f, void *buf, size_t len, uint64_t off, size_t *got)
 {
 	uint64_t bad_idx;
-	int r = read_once(f, buf, len, off, got, &bad_idx);
+	int r = read_once(f, buf, len, off, got, &bad_idx), failed;
 
 	if (r != CE_TAMPER && r != -EIO)
 		return r;
-	r = file_heal(f, bad_idx, r);
+	r = file_heal(f, bad_idx, r, &failed);
 	return r ? r : read_once(f, buf, len, off, got, &bad_idx);
 }
 

@@ -299,7 +299,7 @@ int file_rekey(struct file *f, uint64_t map, uint64_t from, uint64_t *idx, struc
 {
 	struct slice s = { .f = f, .map = map, .from = from };
 	uint64_t bad_idx = 0, next;
-	int r = find_old(&s, *idx);
+	int r = find_old(&s, *idx), failed;
 
 	out->done = !r && !s.n;
 	if (r || !s.n)
@@ -314,7 +314,7 @@ int file_rekey(struct file *f, uint64_t map, uint64_t from, uint64_t *idx, struc
 			space_release(f->v, blob_bytes(s.pieces[i].was.len));
 	slice_done(&s);
 	if (r == CE_TAMPER || r == CE_CORRUPT || r == -EIO)
-		r = file_heal(f, bad_idx, r);
+		r = file_heal(f, bad_idx, r, &failed);
 	if (!r) {
 		out->bytes += s.bytes;
 		out->chunks += s.n;

@@ -60,14 +60,14 @@ static int refuse_ops(struct volume *v, uint64_t object)
 	return r;
 }
 
-/* As a reader would, who heals what can be healed. */
-static int repair(struct volume *v, uint64_t object, uint64_t idx, struct verify_report *report)
+/* As for a reader. What is clean and could not be dropped is no damage to unsent content: it ends
+ * with the reason, and can be tried again. */
+static int repair(
+	struct volume *v, uint64_t object, uint64_t idx, int error, struct verify_report *report)
 {
-	_cleanup_free_ uint8_t *buf = NULL;
 	struct object_row o;
 	struct file *f;
-	size_t got;
-	int r;
+	int failed, r;
 
 	db_read(v->db);
 	r = object_get(v->db, object, &o);
@@ -76,16 +76,14 @@ static int repair(struct volume *v, uint64_t object, uint64_t idx, struct verify
 		r = file_open(v, object, o.version, false, &f);
 	if (r)
 		return r == -ENOENT || r == CE_STALE ? 0 : r;
-	buf = malloc((size_t)1 << file_shift(f));
-	r = buf ? file_read(f, buf, (size_t)1 << file_shift(f), idx << file_shift(f), &got)
-		: -ENOMEM;
-	if (buf)
-		secret_wipe(buf, (size_t)1 << file_shift(f));
+	r = file_heal(f, idx, error, &failed);
 	file_unref(f, false);
-	if (r == CE_ABSENT)
+	if (r == CE_ABSENT) {
 		report->healed++;
-	if (r != CE_TAMPER && r != -EIO)
-		return r == CE_ABSENT ? 0 : r;
+		return 0;
+	}
+	if (!r || failed)
+		return failed;
 	report->damaged++;
 	return refuse_ops(v, object);
 }
@@ -125,7 +123,7 @@ static int look_at(struct volume *v, struct look *l, uint8_t *buf, struct verify
 		report->chunks++;
 		report->bytes += c->len;
 		if (r == CE_TAMPER || r == -EIO || r == CE_CORRUPT)
-			r = repair(v, l->m.object, c->idx, report);
+			r = repair(v, l->m.object, c->idx, r, report);
 	}
 	return r;
 }

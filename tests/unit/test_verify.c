@@ -5,6 +5,8 @@
  */
 #include "content_fixture.h"
 
+#include <sys/resource.h>
+
 #include "cache/verify.h"
 
 #define CHUNK 65536u
@@ -222,6 +224,29 @@ static void slices_go_on_where_the_last_one_ended(void **state)
 	assert_int_equal(r.bytes, 5 * SIZE);
 }
 
+/* Clean content that could not be dropped, here since the index cannot be written, is not called
+ * unsent: verify ends with the reason, and does it the next time. */
+static void a_healing_that_fails_is_no_damage_to_unsent_content(void **state)
+{
+	const struct rlimit none = { 0, RLIM_INFINITY }, all = { RLIM_INFINITY, RLIM_INFINITY };
+	struct content_fixture *f = *state;
+	uint64_t object = make_clean(f, 1), after = 0;
+	struct verify_report r = { 0 };
+	bool over;
+	int failed;
+
+	damage(f, object);
+	signal(SIGXFSZ, SIG_IGN);
+	ok(setrlimit(RLIMIT_FSIZE, &none));
+	failed = verify_slice(f->v, 0, &after, UINT64_MAX, &over, &r);
+	ok(setrlimit(RLIMIT_FSIZE, &all));
+	assert_true(failed && failed != CE_TAMPER);
+	assert_int_equal(r.damaged + r.healed, 0);
+	r = verify(f, 0);
+	assert_int_equal(r.healed, 1);
+	assert_int_equal(r.damaged, 0);
+}
+
 /* The whole blob is gone: nothing opens, all of it is fetched again. */
 static void a_blob_that_is_gone_is_fetched_again(void **state)
 {
@@ -269,6 +294,7 @@ int main(void)
 		T(what_is_on_its_way_is_not_refused),
 		T(one_file_is_looked_at_alone),
 		T(slices_go_on_where_the_last_one_ended),
+		T(a_healing_that_fails_is_no_damage_to_unsent_content),
 		T(a_blob_that_is_gone_is_fetched_again),
 		T(the_scrub_goes_round),
 	};
