@@ -123,16 +123,14 @@ static void sync_if_due(struct volume *v, struct due *due, int64_t now)
 		log_debug("background sync failed: %s", error_text(r));
 }
 
-/* What the rate allows since the last time, when nothing is being written. */
 static void scrub_if_due(struct volume *v, struct due *due, int64_t now)
 {
 	int64_t age_ms = (now - due->scrub_ns) / NS_PER_MS;
 
-	if (!v->scrub_rate || age_ms < SCRUB_MS)
+	if (age_ms < SCRUB_MS)
 		return;
 	due->scrub_ns = now;
-	if (!filetab_any_dirty(v))
-		verify_scrub(v, v->scrub_rate * (uint64_t)MIN_OF(age_ms, 2 * SCRUB_MS) / 1000);
+	verify_scrub(v, age_ms);
 }
 
 static void tick(struct volume *v, struct due *due)

@@ -111,11 +111,13 @@ static int next_chunks(struct volume *v, uint64_t map, uint64_t from, struct loo
 	return MIN_OF(r, 0);
 }
 
-static int look_at(struct volume *v, struct look *l, uint8_t *buf, struct verify_report *report)
+/* Until report->bytes reaches `end`; *idx goes behind what was looked at. */
+static int look_at(struct volume *v, struct look *l, uint8_t *buf, uint64_t end, uint64_t *idx,
+	struct verify_report *report)
 {
 	int r = 0;
 
-	for (size_t i = 0; i < l->chunks.n && !r; i++) {
+	for (size_t i = 0; i < l->chunks.n && !r && report->bytes < end; i++) {
 		const struct content_chunk *c = &l->chunks.c[i];
 
 		r = blob_open(l->b, c, buf);
@@ -124,31 +126,38 @@ static int look_at(struct volume *v, struct look *l, uint8_t *buf, struct verify
 		report->bytes += c->len;
 		if (r == CE_TAMPER || r == -EIO || r == CE_CORRUPT)
 			r = repair(v, l->m.object, c->idx, r, report);
+		if (!r)
+			*idx = c->idx + 1;
 	}
 	return r;
 }
 
-static int verify_map(struct volume *v, uint64_t map, uint8_t *buf, struct verify_report *report)
+static int verify_map(struct volume *v, uint64_t map, struct verify_at *at, uint8_t *buf,
+	uint64_t end, struct verify_report *report)
 {
 	struct look l;
-	uint64_t from = 0;
 	int r;
 
+	*at = (struct verify_at){ .map = map, .chunk = at->map == map ? at->chunk : 0 };
 	do {
-		r = next_chunks(v, map, from, &l);
+		r = next_chunks(v, map, at->chunk, &l);
 		if (!r)
-			r = look_at(v, &l, buf, report);
-		if (l.chunks.n)
-			from = l.chunks.c[l.chunks.n - 1].idx + 1;
+			r = look_at(v, &l, buf, end, &at->chunk, report);
 		blob_unref(l.b);
-	} while (!r && l.chunks.n == CHUNKS);
-	report->files++;
-	return r == -ENOENT ? 0 : r; /* gone meanwhile */
+	} while (!r && l.chunks.n && report->bytes < end);
+	if (r && r != -ENOENT) /* gone meanwhile */
+		return r;
+	if (r || !l.chunks.n) {
+		*at = (struct verify_at){ .map = map + 1 };
+		report->files++;
+	}
+	return 0;
 }
 
-static int maps_after(
-	struct volume *v, uint64_t object, uint64_t after, uint64_t ids[static MAPS], size_t *n)
+static int maps_from(
+	struct volume *v, uint64_t object, uint64_t from, uint64_t ids[static MAPS], size_t *n)
 {
+	uint64_t after = from ? from - 1 : 0;
 	struct object_row o;
 	int r;
 
@@ -166,37 +175,38 @@ static int maps_after(
 	return MIN_OF(r, 0);
 }
 
-int verify_slice(struct volume *v, uint64_t object, uint64_t *after, uint64_t budget_bytes,
+int verify_slice(struct volume *v, uint64_t object, struct verify_at *at, uint64_t budget_bytes,
 	bool *done, struct verify_report *report)
 {
-	uint64_t start = report->bytes, ids[MAPS];
+	uint64_t end = MAX_OF(report->bytes + budget_bytes, budget_bytes), ids[MAPS];
 	uint8_t *buf = pool_get(v->pool, BLOB_SHIFT_MAX);
 	size_t n = 0;
 	int r = buf ? 0 : -ENOMEM;
 
 	*done = false;
-	while (!r && !*done && report->bytes - start < budget_bytes) {
-		r = maps_after(v, object, *after, ids, &n);
+	while (!r && !*done && report->bytes < end) {
+		r = maps_from(v, object, at->map, ids, &n);
 		*done = !r && !n;
-		for (size_t i = 0; i < n && !r && report->bytes - start < budget_bytes; i++) {
-			r = verify_map(v, ids[i], buf, report);
-			if (!r)
-				*after = ids[i];
-		}
+		for (size_t i = 0; i < n && !r && report->bytes < end; i++)
+			r = verify_map(v, ids[i], at, buf, end, report);
 	}
 	if (buf)
 		pool_put(v->pool, BLOB_SHIFT_MAX, buf, (size_t)1 << BLOB_SHIFT_MAX);
 	return r;
 }
 
-void verify_scrub(struct volume *v, uint64_t bytes)
+void verify_scrub(struct volume *v, int64_t age_ms)
 {
+	uint64_t bytes = v->scrub_rate * (uint64_t)MIN_OF(age_ms, VERIFY_SCRUB_MS_MAX) / 1000;
 	struct verify_report report = { 0 };
 	bool done = false;
-	int r = verify_slice(v, 0, &v->scrub_after, bytes, &done, &report);
+	int r;
 
+	if (!bytes || filetab_any_dirty(v))
+		return;
+	r = verify_slice(v, 0, &v->scrub_at, bytes, &done, &report);
 	if (done)
-		v->scrub_after = 0;
+		v->scrub_at = (struct verify_at){ 0 };
 	if (r)
 		log_debug("scrub: %s", error_text(r));
 }

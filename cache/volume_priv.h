@@ -24,6 +24,7 @@
 #include "cache/space.h"
 #include "cache/tree.h"
 #include "cache/unsent_restore.h"
+#include "cache/verify.h"
 #include "cache/volume.h"
 #include "crypto/keyring.h"
 #include "meta/content.h"
@@ -120,7 +121,8 @@ struct volume {
 	atomic_uint_fast64_t beside[VOLUME_STORES_MAX / 64]; /* set of stores: queries.c */
 	const struct merge_rules *rules; /* borrowed; NULL: none */
 	atomic_uint_fast64_t conflicts; /* counts those noted since the open */
-	uint64_t scrub_rate, scrub_after; /* bytes a second, 0 = off; the last map looked at (the keeper's) */
+	uint64_t scrub_rate; /* bytes a second, 0 = off */
+	struct verify_at scrub_at; /* the keeper's */
 	bool unclean, wal_damaged, index_lost;
 	struct unsent_restored restored; /* if index_lost */
 };

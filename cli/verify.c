@@ -41,13 +41,15 @@ static void add(struct sum *s, const struct json *reply)
 	s->total_bytes = show_u64(reply, "total_bytes");
 }
 
-static int ask(const struct command_common *common, const struct target *t, uint64_t after,
+/* `last`: the answer to the last question; NULL: this is the first. */
+static int ask(const struct command_common *common, const struct target *t, const struct json *last,
 	struct json **reply)
 {
 	_cleanup_json_ struct json *request = json_new_object();
 
 	json_set_string(request, "do", "verify");
-	json_set_u64(request, "after", after);
+	json_set_u64(request, "map", show_u64(last, "map"));
+	json_set_u64(request, "chunk", show_u64(last, "chunk"));
 	if (t->path)
 		json_set_string(request, "path", t->path);
 	return target_ask(common, t, request, TARGET_DIRECT, 0, reply);
@@ -56,16 +58,17 @@ static int ask(const struct command_common *common, const struct target *t, uint
 static int verify_all(const struct command_common *common, const struct target *t, struct sum *s)
 {
 	bool bar = isatty(STDERR_FILENO) && !common->json, done = false;
-	uint64_t after = 0;
+	_cleanup_json_ struct json *last = NULL;
 
 	while (!done) {
-		_cleanup_json_ struct json *reply = NULL;
-		int r = ask(common, t, after, &reply);
+		struct json *reply = NULL;
+		int r = ask(common, t, last, &reply);
 
 		if (r != COMMAND_GO)
 			return r;
+		json_free(last);
+		last = reply;
 		add(s, reply);
-		after = show_u64(reply, "after");
 		done = show_bool(reply, "done");
 		if (bar)
 			show_bar(s->bytes, s->total_bytes, done);

@@ -284,15 +284,16 @@ int report_conflicts(struct daemon_state *d, bool open_only, struct json *out)
 		d->volume, open_only, add_conflict, json_set_array(out, "conflicts"));
 }
 
-int report_verify(struct daemon_state *d, const struct verify_report *v, uint64_t after, bool done,
-	struct json *out)
+int report_verify(struct daemon_state *d, const struct verify_report *v,
+	const struct verify_at *at, bool done, struct json *out)
 {
 	struct volume_status s;
 	int r = volume_status(d->volume, &s);
 
 	if (r)
 		return r;
-	json_set_u64(out, "after", after);
+	json_set_u64(out, "map", at->map);
+	json_set_u64(out, "chunk", at->chunk);
 	json_set_bool(out, "done", done);
 	json_set_u64(out, "files", v->files);
 	json_set_u64(out, "chunks", v->chunks);

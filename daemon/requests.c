@@ -60,35 +60,36 @@ static int do_events(struct request *q)
 	return report_events(q->d, verify, q->out);
 }
 
-/* One slice of a verification: the caller asks again with what "after" says until "done". */
+/* One slice of a verification: the caller asks again with what "map" and "chunk" say until "done". */
 static int do_verify(struct request *q)
 {
 	struct verify_report report = { 0 };
 	struct tree_attr a = { 0 };
 	const char *path = NULL;
-	uint64_t after = 0;
+	struct verify_at at = { 0 };
 	bool done;
 	int r = 0;
 
 	if (json_has(q->in, "path") && json_get_string(q->in, "path", &path))
 		return say(q, CE_USAGE, "'path' is a text");
-	if (json_has(q->in, "after") && json_get_u64(q->in, "after", &after))
-		return say(q, CE_USAGE, "'after' is a number");
+	if ((json_has(q->in, "map") && json_get_u64(q->in, "map", &at.map)) ||
+		(json_has(q->in, "chunk") && json_get_u64(q->in, "chunk", &at.chunk)))
+		return say(q, CE_USAGE, "'map' and 'chunk' are numbers");
 	if (path && *path)
 		r = tree_resolve(q->d->volume, path, &a);
 	if (r == -ENOENT)
 		return say(q, r, "there is no such file in the volume");
 	if (!r && path && *path && !S_ISREG(a.mode))
 		return say(q, CE_USAGE, "only a file, or the whole volume, can be verified");
-	if (!r && !after && verify_index(q->d->volume))
+	if (!r && !at.map && verify_index(q->d->volume))
 		return say(q, CE_TAMPER,
 			"the index is damaged: unmount, remove index.db of the volume, mount "
 			"again; "
 			"it is made anew and unsent work is put back");
 	if (!r)
 		r = verify_slice(
-			q->d->volume, a.object, &after, VERIFY_SLICE_BYTES, &done, &report);
-	return r ? r : report_verify(q->d, &report, after, done, q->out);
+			q->d->volume, a.object, &at, VERIFY_SLICE_BYTES, &done, &report);
+	return r ? r : report_verify(q->d, &report, &at, done, q->out);
 }
 
 static int do_stat(struct request *q)

@@ -2,10 +2,11 @@
 import errno
 import json
 import os
+import re
 
 import pytest
 
-from cli_fixtures import edit_config, flip
+from cli_fixtures import edit_config, flip, on_terminal
 from conftest import wait_for
 
 SIZE = 300_000
@@ -91,6 +92,20 @@ def test_one_file_by_its_path(server, client):
     assert verify(client, str(client.mnt / "b"))["healed"] == 0
     got = verify(client, str(client.mnt / "a"))
     assert (got["files"], got["healed"]) == (1, 1)
+
+
+def test_progress_is_shown_on_a_terminal_and_nowhere_else(server, client):
+    """Also within one file, which is larger than what is looked at in one go."""
+    client.run("offline")
+    (client.mnt / "large").write_bytes(os.urandom(48 << 20))
+    argv = [str(client.binary), "verify"]
+    code, screen = on_terminal(argv, client.env, [])
+    bars = [bar.strip() for bar in re.findall(r"\[([# ]{30})\] [0-9.]+ [KMG]?i?B", screen)]
+    assert code == 0 and len(bars) >= 2, screen
+    assert bars == sorted(bars) and 0 < len(bars[0]) < 30 and len(bars[-1]) == 30
+    assert "1 file, " in screen.split(bars[-1])[1]
+    assert "[" not in client.run("verify").stderr
+    assert "[" not in on_terminal([*argv, "--json"], client.env, [])[1]
 
 
 def test_the_scrub_finds_what_nobody_reads(server, client):

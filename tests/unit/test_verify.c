@@ -61,11 +61,11 @@ static void damage(struct content_fixture *f, uint64_t object)
 static struct verify_report verify(struct content_fixture *f, uint64_t object)
 {
 	struct verify_report report = { 0 };
-	uint64_t after = 0;
+	struct verify_at at = { 0 };
 	bool over = false;
 
 	while (!over)
-		ok(verify_slice(f->v, object, &after, UINT64_MAX, &over, &report));
+		ok(verify_slice(f->v, object, &at, UINT64_MAX, &over, &report));
 	return report;
 }
 
@@ -201,25 +201,26 @@ static void one_file_is_looked_at_alone(void **state)
 	assert_int_equal(verify(f, other).healed, 1);
 	r = (struct verify_report){ 0 };
 	assert_int_equal(
-		verify_slice(f->v, 99999, &(uint64_t){ 0 }, 1, &(bool){ false }, &r), -ENOENT);
+		verify_slice(f->v, 99999, &(struct verify_at){ 0 }, 1, &(bool){ false }, &r),
+		-ENOENT);
 }
 
-/* Slice by slice each file is looked at once. */
+/* Slice by slice each chunk is looked at once, and no slice is longer than it was asked to be. */
 static void slices_go_on_where_the_last_one_ended(void **state)
 {
 	struct content_fixture *f = *state;
 	struct verify_report r = { 0 };
 	unsigned slices = 0;
-	uint64_t after = 0;
+	struct verify_at at = { 0 };
 	bool over = false;
 
 	for (uint32_t i = 0; i < 5; i++)
 		make_clean(f, i);
 	while (!over) {
-		ok(verify_slice(f->v, 0, &after, 1, &over, &r));
-		slices++;
+		ok(verify_slice(f->v, 0, &at, 1, &over, &r));
+		assert_true(r.chunks <= ++slices);
 	}
-	assert_int_equal(slices, 6);
+	assert_int_equal(r.chunks, 5 * CHUNKS);
 	assert_int_equal(r.files, 5);
 	assert_int_equal(r.bytes, 5 * SIZE);
 }
@@ -230,15 +231,16 @@ static void a_healing_that_fails_is_no_damage_to_unsent_content(void **state)
 {
 	const struct rlimit none = { 0, RLIM_INFINITY }, all = { RLIM_INFINITY, RLIM_INFINITY };
 	struct content_fixture *f = *state;
-	uint64_t object = make_clean(f, 1), after = 0;
+	uint64_t object = make_clean(f, 1);
 	struct verify_report r = { 0 };
+	struct verify_at at = { 0 };
 	bool over;
 	int failed;
 
 	damage(f, object);
 	signal(SIGXFSZ, SIG_IGN);
 	ok(setrlimit(RLIMIT_FSIZE, &none));
-	failed = verify_slice(f->v, 0, &after, UINT64_MAX, &over, &r);
+	failed = verify_slice(f->v, 0, &at, UINT64_MAX, &over, &r);
 	ok(setrlimit(RLIMIT_FSIZE, &all));
 	assert_true(failed && failed != CE_TAMPER);
 	assert_int_equal(r.damaged + r.healed, 0);
@@ -267,19 +269,74 @@ static void a_blob_that_is_gone_is_fetched_again(void **state)
 	file_unref(file, true);
 }
 
+/* What the scrub has looked at, in chunks; the files are of CHUNKS each, in the order of their
+ * maps. */
+static uint64_t scrubbed(struct content_fixture *f)
+{
+	const struct verify_at *at = &f->v->scrub_at;
+	struct verify_at look = { 0 };
+	struct verify_report r = { 0 };
+	bool over = false;
+
+	while (!over && (look.map < at->map || (look.map == at->map && look.chunk < at->chunk)))
+		ok(verify_slice(f->v, 0, &look, 1, &over, &r));
+	return r.chunks;
+}
+
+static void scrub(struct content_fixture *f, int64_t age_ms)
+{
+	f->v->scrub_rate = CHUNK;
+	verify_scrub(f->v, age_ms);
+	f->v->scrub_rate = 0; /* the keeper is not to go on */
+}
+
+/* One large file, and the time that a suspended machine was away, are no reason to read on. */
+static void the_scrub_reads_no_more_than_its_rate_allows(void **state)
+{
+	struct content_fixture *f = *state;
+
+	make_clean(f, 1);
+	make_clean(f, 2);
+	scrub(f, 0);
+	assert_int_equal(scrubbed(f), 0);
+	scrub(f, 1000);
+	assert_int_equal(scrubbed(f), 1);
+	scrub(f, 2000);
+	assert_int_equal(scrubbed(f), 3);
+	scrub(f, 3600 * 1000);
+	assert_int_equal(scrubbed(f), 6); /* the short one at the end of the first file, and two */
+	verify_scrub(f->v, 1000);
+	assert_int_equal(scrubbed(f), 6);
+}
+
+static void the_scrub_waits_for_who_writes(void **state)
+{
+	struct content_fixture *f = *state;
+	struct file *file;
+
+	make_clean(f, 1);
+	file = cf_file(f, cf_object(f));
+	cf_write(file, SIZE, 0, 2);
+	scrub(f, 1000);
+	assert_int_equal(scrubbed(f), 0);
+	ok(file_commit(file));
+	file_unref(file, true);
+	scrub(f, 1000);
+	assert_int_equal(scrubbed(f), 1);
+}
+
 static void the_scrub_goes_round(void **state)
 {
 	struct content_fixture *f = *state;
 	uint64_t object = make_clean(f, 1);
 	const uint64_t seen = atomic_load(&f->v->damaged);
 
-	make_clean(f, 2);
-	verify_scrub(f->v, 1);
-	assert_int_not_equal(f->v->scrub_after, 0);
-	verify_scrub(f->v, UINT64_MAX);
-	assert_int_equal(f->v->scrub_after, 0);
+	scrub(f, 2000);
+	assert_int_not_equal(f->v->scrub_at.map, 0);
+	scrub(f, 2000);
+	assert_int_equal(f->v->scrub_at.map, 0);
 	damage(f, object);
-	verify_scrub(f->v, UINT64_MAX);
+	scrub(f, 2000);
 	assert_true(atomic_load(&f->v->damaged) > seen);
 	assert_int_equal(verify(f, 0).healed, 0); /* it has been */
 }
@@ -296,6 +353,8 @@ int main(void)
 		T(slices_go_on_where_the_last_one_ended),
 		T(a_healing_that_fails_is_no_damage_to_unsent_content),
 		T(a_blob_that_is_gone_is_fetched_again),
+		T(the_scrub_reads_no_more_than_its_rate_allows),
+		T(the_scrub_waits_for_who_writes),
 		T(the_scrub_goes_round),
 	};
 

@@ -165,14 +165,14 @@ static struct verify_report report;
 
 static int tell_damage(struct told *t)
 {
-	uint64_t after = 0;
+	struct verify_at at = { 0 };
 	bool done = false;
 	struct file *f;
 	int r;
 
 	memset(&report, 0, sizeof(report));
 	while (!done)
-		TRY(verify_slice(t->v, 0, &after, 1 << 20, &done, &report));
+		TRY(verify_slice(t->v, 0, &at, 1 << 20, &done, &report));
 	TRY(verify_index(t->v));
 	TRY(told_file(t, 5, &f));
 	r = origin_fill(t->origin, f);
