@@ -36,7 +36,7 @@ def test_git_clone_commit_and_fsck(client, repository):
     sh("git gc -q && git fsck --strict", clone)
 
 
-@pytest.mark.parametrize("mode", ["WAL", "DELETE", "TRUNCATE", "PERSIST", "MEMORY"])
+@pytest.mark.parametrize("mode", ["WAL", "DELETE", "TRUNCATE", "PERSIST", "MEMORY", "OFF"])
 def test_sqlite(client, mode):
     path = client.mnt / f"{mode}.db"
     db = sqlite3.connect(path)

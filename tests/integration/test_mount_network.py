@@ -139,6 +139,55 @@ def test_a_new_version_has_the_same_number_and_the_old_mapping_its_content(serve
         assert path.read_bytes() == b"b" * 20000
 
 
+@pytest.mark.parametrize("how", ["written", "mapped"])
+def test_a_change_elsewhere_under_a_writer_is_a_conflict_and_keeps_both(server, client, how):
+    """Written and not yet closed, or in a mapping whose descriptor is closed and whose pages are dirty."""
+    theirs, ours = b"theirs" * 3000, b"o" * 6000 + b"base" * 1000
+    server.write("notes", "f", b"base" * 2500)
+    path = client.mnt / "f"
+    wait_for(path.exists)
+    fd = os.open(path, os.O_RDWR)
+    if how == "mapped":
+        target = mmap.mmap(fd, 10000)
+        os.close(fd)
+        target[:6000] = ours[:6000]
+    else:
+        target = open(fd, "r+b", buffering=0)
+        target.write(ours[:6000])
+    server.write("notes", "f", theirs)
+    wait_for(lambda: server.read("notes", "f") == theirs)
+    assert path.read_bytes() in (ours, theirs)  # one or the other, whole
+    if how == "mapped":
+        assert target[:] == ours
+        target.flush()
+    target.close()
+
+    def both():
+        client.sync()
+        return sorted(p.read_bytes() for p in client.mnt.iterdir()) == sorted([ours, theirs])
+    wait_for(both)
+    assert path.read_bytes() == theirs
+    assert client.status()["conflicts"] == 1
+
+
+def test_fifos_sockets_and_devices_are_never_sent(server, client):
+    os.mkdir(client.mnt / "d")
+    os.mkfifo(client.mnt / "d" / "fifo")
+    os.mknod(client.mnt / "d" / "sock", stat.S_IFSOCK | 0o600)
+    os.rename(client.mnt / "d" / "fifo", client.mnt / "moved")
+    os.link(client.mnt / "moved", client.mnt / "d" / "again")
+    (client.mnt / "d" / "file").write_bytes(b"sent")
+    client.sync()
+    assert sorted(server.records("notes")) == ["d", "d/file"]
+    assert stat.S_ISFIFO(os.stat(client.mnt / "d" / "again").st_mode)
+    # A directory goes with what the origin never saw in it.
+    for name in ("again", "sock", "file"):
+        os.unlink(client.mnt / "d" / name)
+    os.rmdir(client.mnt / "d")
+    client.sync()
+    assert not server.records("notes")
+
+
 def test_times_and_mode_changed_elsewhere_are_seen(server, client):
     server.write("notes", "f", b"same")
     path = client.mnt / "f"

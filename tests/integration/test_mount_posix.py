@@ -11,6 +11,7 @@ import os
 import signal
 import stat
 import subprocess
+import tempfile
 import threading
 import time
 
@@ -369,6 +370,61 @@ def test_a_deleted_name_can_be_made_again_as_another_kind(mnt):
         os.symlink("y", mnt / "x")
         os.unlink(mnt / "x")
     assert os.listdir(mnt) == []
+
+
+def test_a_file_without_a_name_is_refused_cleanly(mnt):
+    """O_TMPFILE: libfuse 3.14 has no such operation. Programs then take an ordinary file and unlink it."""
+    raises(errno.EOPNOTSUPP, os.open, mnt, os.O_TMPFILE | os.O_RDWR)
+    with tempfile.TemporaryFile(dir=mnt) as f:
+        f.write(b"anonymous")
+        assert os.fstat(f.fileno()).st_nlink == 0
+
+
+def test_of_many_that_make_one_name_exclusively_one_does(mnt):
+    won = [0] * 100
+
+    def make():
+        for i in range(len(won)):
+            try:
+                os.close(os.open(mnt / f"{i}", os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+                won[i] += 1
+            except FileExistsError:
+                pass
+
+    threads = [threading.Thread(target=make) for _ in range(5)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert won == [1] * len(won)
+
+
+def test_a_tree_deeper_than_the_longest_path(fsmount):
+    depth = 500  # its path has 5,500 bytes
+
+    def down():
+        fd = os.open(fsmount.path, os.O_RDONLY)
+        for _ in range(depth):
+            below = os.open("directory0", os.O_RDONLY, dir_fd=fd)
+            os.close(fd)
+            fd = below
+        return fd
+
+    fd = os.open(fsmount.path, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir("directory0", dir_fd=fd)
+        below = os.open("directory0", os.O_RDONLY, dir_fd=fd)
+        os.close(fd)
+        fd = below
+    os.mkdir("deepest", dir_fd=fd)
+    raises(errno.EINVAL, os.rename, fsmount.path / "directory0", "deepest/x", dst_dir_fd=fd)
+    os.close(fd)
+    fsmount.remount()
+    fd = down()
+    assert os.listdir(fd) == ["deepest"]
+    os.close(fd)
+    subprocess.run(["rm", "-rf", str(fsmount.path / "directory0")], check=True)
+    assert os.listdir(fsmount.path) == []
 
 
 # --- directories ---
