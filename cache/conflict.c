@@ -1,4 +1,10 @@
-/* Conflict copies: their names, the rows that tell people of them. */
+/*
+ * Conflict copies: their names, the rows that tell people of them.
+ *
+ * A copy is told by its name, `stem (conflict HOST YYYY-MM-DD HH-MM)[-N].ext`: that is what every
+ * origin carries, so every device knows it (outbox_conflict.c), and that it is settled when no file
+ * is called so any more.
+ */
 #include "cache/remote_priv.h"
 
 #include <errno.h>
@@ -9,6 +15,7 @@
 
 #include "base/bytes.h"
 #include "base/clock.h"
+#include "cache/merge.h"
 #include "cache/tree_priv.h"
 
 #define SUFFIX_MAX 160
@@ -18,7 +25,7 @@
 const char *conflict_kind_text(uint32_t kind)
 {
 	static const char *const texts[] = { "edit-edit", "edit-delete", "delete-edit",
-		"create-create", "move" };
+		"create-create", "move", "elsewhere" };
 
 	return kind >= 1 && kind <= ARRAY_SIZE(texts) ? texts[kind - 1] : "edit-edit";
 }
@@ -98,13 +105,99 @@ int conflict_name(struct volume *v, uint64_t parent, const struct row_filename *
 	return -EEXIST;
 }
 
-static int log_event(struct remote_pass *p, const struct conflict_row *c)
+/* What of `s` stands in the pattern, where 'd' is any digit; NULL: it does not. */
+static const char *skip(const char *s, const char *pattern)
+{
+	for (; *pattern; pattern++, s++)
+		if (*pattern == 'd' ? *s < '0' || *s > '9' : *s != *pattern)
+			return NULL;
+	return s;
+}
+
+/* The last tag of a name is bytes `at` to `end`. */
+static bool find_tag(const struct row_filename *name, size_t *at, size_t *end)
+{
+	const char *text = (const char *)name->bytes, *tag = NULL, *s;
+
+	for (s = text; (s = strstr(s, NAME_COPY_MARK)); s++)
+		tag = s;
+	if (!tag || tag == text)
+		return false;
+	s = tag + strlen(NAME_COPY_MARK);
+	s += strcspn(s, " ");
+	s = skip(s, " dddd-dd-dd dd-dd)");
+	if (s && *s == '-')
+		s += 1 + strspn(s + 1, "0123456789");
+	if (!s || (*s && (*s != '.' || strlen(s) > EXTENSION_MAX)))
+		return false;
+	*at = (size_t)(tag - text);
+	*end = (size_t)(s - text);
+	return true;
+}
+
+bool conflict_is_copy(const struct row_filename *name, struct row_filename *original)
+{
+	char text[ROW_NAME_MAX + 1];
+	size_t at, end;
+
+	if (!find_tag(name, &at, &end))
+		return false;
+	memcpy(text, name->bytes, at);
+	memcpy(text + at, name->bytes + end, name->len - end);
+	return row_filename_set(original, text, at + name->len - end);
+}
+
+int conflict_kept_name(struct volume *v, const struct name_row *copy, struct row_filename *out)
+{
+	const char *text = (const char *)copy->name.bytes;
+	const int word = (int)strlen(NAME_COPY_MARK);
+	char kept[ROW_NAME_MAX + 16], again[16] = "";
+	struct row_filename tried;
+	struct name_row there;
+	size_t at, end;
+
+	if (!find_tag(&copy->name, &at, &end))
+		return -EINVAL;
+	for (int i = 2; i < TRIES_MAX; i++) {
+		int n = snprintf(kept, sizeof(kept), "%.*s (%.*s%s%s", (int)at, text,
+			(int)end - (int)at - word, text + at + word, again, text + end);
+		int r = row_filename_set(&tried, kept, (size_t)n) ? 0 : -EINVAL;
+
+		if (!r)
+			r = name_find(v->db, copy->parent, tried.bytes, tried.len, &there);
+		if (r == -ENOENT)
+			*out = tried;
+		if (r)
+			return r == -ENOENT ? 0 : r;
+		snprintf(again, sizeof(again), "-%d", i);
+	}
+	return -EEXIST;
+}
+
+static int log_event(
+	struct volume *v, int64_t now, uint64_t id, const char *what, const char *value)
 {
 	char detail[80];
 
-	snprintf(detail, sizeof(detail), "{\"id\":%" PRIu64 ",\"kind\":\"%s\"}", c->id,
-		conflict_kind_text(c->kind));
-	return event_append(p->v->db, p->now, "conflict", detail);
+	snprintf(detail, sizeof(detail), "{\"id\":%" PRIu64 ",\"%s\":\"%s\"}", id, what, value);
+	return event_append(v->db, now, "conflict", detail);
+}
+
+int conflict_add(struct volume *v, struct conflict_row *c)
+{
+	int r = conflict_insert(v->db, c);
+
+	return r ? r : log_event(v, c->created_ns, c->id, "kind", conflict_kind_text(c->kind));
+}
+
+int conflict_close(
+	struct volume *v, const struct conflict_row *c, int64_t now, enum merge_pick outcome)
+{
+	int r = conflict_resolve(v->db, c->id, now, outcome);
+
+	if (!r && c->base)
+		r = gc_drop_map(v, c->base);
+	return r ? r : log_event(v, now, c->id, "outcome", merge_pick_name(outcome));
 }
 
 int conflict_note(struct remote_pass *p, enum conflict_kind kind, uint64_t object, const char *rid,
@@ -123,9 +216,7 @@ int conflict_note(struct remote_pass *p, enum conflict_kind kind, uint64_t objec
 
 	snprintf(c.rid.text, sizeof(c.rid.text), "%s", rid);
 	if (c.path && c.other_path)
-		r = conflict_insert(p->v->db, &c);
-	if (!r)
-		r = log_event(p, &c);
+		r = conflict_add(p->v, &c);
 	conflict_row_done(&c);
 	if (r)
 		return r;
@@ -135,7 +226,7 @@ int conflict_note(struct remote_pass *p, enum conflict_kind kind, uint64_t objec
 	return 0;
 }
 
-static int path_in(struct volume *v, uint64_t dir, const struct row_filename *name, char **out)
+int conflict_path(struct volume *v, uint64_t dir, const struct row_filename *name, char **out)
 {
 	_cleanup_free_ char *path = NULL;
 	int r = tree_path_locked(v, dir, &path);
@@ -164,8 +255,8 @@ int conflict_step_aside(struct remote_pass *p, struct name_row *n, enum conflict
 	if (!r)
 		r = remote_pass_entry(p, n->parent, &n->name, &o);
 	if (!r)
-		r = path_in(p->v, n->parent, &n->name, &to);
+		r = conflict_path(p->v, n->parent, &n->name, &to);
 	if (!r)
-		r = path_in(p->v, n->parent, &old, &from);
+		r = conflict_path(p->v, n->parent, &old, &from);
 	return r ? r : conflict_note(p, kind, n->object, n->rid.text, to, from);
 }

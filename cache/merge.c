@@ -29,11 +29,12 @@ struct merge {
 	const struct merge_rule *rule;
 };
 
-static const char *const pick_names[MERGE_PICKS] = { "both", "ours", "theirs", "merged" };
+static const char *const pick_names[MERGE_PICKS + 1] = { "both", "ours", "theirs", "merged",
+	"elsewhere" };
 
 const char *merge_pick_name(enum merge_pick pick)
 {
-	return (size_t)pick < MERGE_PICKS ? pick_names[pick] : "both";
+	return (size_t)pick < ARRAY_SIZE(pick_names) ? pick_names[pick] : "both";
 }
 
 int merge_pick(const char *name, enum merge_pick *out)
@@ -318,6 +319,25 @@ static int send_name(struct take *t, uint64_t object)
 	return r ? r : fold_put(t->m->v, &o);
 }
 
+/* What every device can see: the copy is called a copy no more. */
+static int keep_copy(struct take *t)
+{
+	struct volume *v = t->m->v;
+	struct side *s = &t->m->ours;
+	const struct row_filename old = s->name.name;
+	int r = conflict_kept_name(v, &s->name, &s->name.name);
+
+	if (!r)
+		r = fold_aside(v, &s->name);
+	if (!r)
+		r = name_update(v->db, &s->name);
+	if (!r)
+		r = remote_pass_entry(&t->pass, s->name.parent, &old, &s->object);
+	if (!r)
+		r = remote_pass_entry(&t->pass, s->name.parent, &s->name.name, &s->object);
+	return r ? r : remote_pass_touch(&t->pass, s->name.parent, 0);
+}
+
 static int take_two(struct take *t)
 {
 	struct merge *m = t->m;
@@ -325,8 +345,6 @@ static int take_two(struct take *t)
 	bool whole = true;
 	int r = 0;
 
-	if (t->pick == MERGE_PICK_BOTH)
-		return 0;
 	if (t->pick == MERGE_PICK_OURS)
 		r = tree_row_whole(m->v, &m->ours.object, &whole);
 	if (r || !whole)
@@ -348,25 +366,25 @@ static int take_one(struct take *t)
 		loser = &m->ours;
 	else if (m->row.kind == CONFLICT_DELETE_EDIT && t->pick == MERGE_PICK_OURS)
 		loser = &m->theirs;
-	else if (m->row.kind == CONFLICT_EDIT_DELETE || m->row.kind == CONFLICT_DELETE_EDIT ||
-		 t->pick == MERGE_PICK_BOTH)
+	else if (m->row.kind == CONFLICT_EDIT_DELETE || m->row.kind == CONFLICT_DELETE_EDIT)
 		return t->pick == MERGE_PICK_MERGED ? -EINVAL : 0;
 	if (!loser || (is_there(loser) && S_ISDIR(loser->object.mode)))
 		return -EINVAL;
 	return is_there(loser) ? delete_side(t, loser) : 0;
 }
 
-static int resolve(struct take *t)
+static int take_any(struct take *t)
 {
 	struct merge *m = t->m;
-	char detail[80];
-	int r = conflict_resolve(m->v->db, m->row.id, t->pass.now, t->pick);
+	struct row_filename original;
+	const bool both = t->pick == MERGE_PICK_BOTH;
+	const bool copy = is_there(&m->ours) && conflict_is_copy(&m->ours.name.name, &original);
 
-	if (!r && m->row.base)
-		r = gc_drop_map(m->v, m->row.base);
-	snprintf(detail, sizeof(detail), "{\"id\":%" PRIu64 ",\"outcome\":\"%s\"}", m->row.id,
-		merge_pick_name(t->pick));
-	return r ? r : event_append(m->v->db, t->pass.now, "conflict", detail);
+	if (both && !copy)
+		return 0;
+	if (t->pass.store.mode == STORE_RO)
+		return -EROFS;
+	return both ? keep_copy(t) : has_two(m) ? take_two(t) : take_one(t);
 }
 
 static int take_txn(struct take *t)
@@ -377,9 +395,9 @@ static int take_txn(struct take *t)
 	if (!r)
 		r = check(m);
 	if (!r)
-		r = has_two(m) ? take_two(t) : take_one(t);
+		r = take_any(t);
 	if (!r)
-		r = resolve(t);
+		r = conflict_close(m->v, &m->row, t->pass.now, t->pick);
 	return r ? r : remote_pass_finish(&t->pass);
 }
 
@@ -501,7 +519,7 @@ static int look_at(void *arg, const struct conflict_row *c)
 	struct merge m = { .v = l->v };
 	int r;
 
-	if (c->id <= l->after)
+	if (c->id <= l->after || c->kind == CONFLICT_ELSEWHERE)
 		return 0;
 	r = load(&m, c->id);
 	if (!r && m.rule && has_two(&m))

@@ -29,19 +29,21 @@
 #define MERGE_MAX_BYTES (4u << 20)
 
 enum merge_pick {
-	MERGE_PICK_BOTH = 0, /* as they are: two files */
+	MERGE_PICK_BOTH = 0, /* two files; the copy's name is a copy's no more */
 	MERGE_PICK_OURS,
 	MERGE_PICK_THEIRS,
 	MERGE_PICK_MERGED, /* the content given */
 	MERGE_PICKS,
+	MERGE_PICK_ELSEWHERE = MERGE_PICKS, /* an outcome only: no file has the copy's name any more */
 };
-const char *merge_pick_name(enum merge_pick pick); /* "both", "ours", "theirs", "merged" */
+/* "both", "ours", "theirs", "merged", "elsewhere" */
+const char *merge_pick_name(enum merge_pick pick);
 /* -ENOENT for a word that is none. */
 int merge_pick(const char *name, enum merge_pick *out) MUST_CHECK;
 
 struct merge;
 
-/* The first open conflict with a number above `after` that has a rule other than keep-both;
+/* The first open conflict that this device met, with a number above `after` that has a rule other than keep-both;
  * -ENOENT. */
 int merge_next(struct volume *v, uint64_t after, uint64_t *id) MUST_CHECK;
 /* Counts the conflicts that were noted since the volume was opened. */

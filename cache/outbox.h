@@ -143,12 +143,13 @@ int outbox_drop(struct volume *v, uint64_t seq) MUST_CHECK;
 
 struct outbox_conflict {
 	uint64_t id;
-	const char *kind;       /* "edit-edit", "edit-delete", "delete-edit", "create-create", "move" */
+	const char *kind;       /* "edit-edit", "edit-delete", "delete-edit", "create-create", "move", "elsewhere" */
 	const char *path, *other_path;
 	int64_t created_ns, resolved_ns; /* 0: it is open */
-	const char *outcome;             /* "both", "ours", "theirs", "merged"; NULL: it is open */
+	const char *outcome;             /* "both", "ours", "theirs", "merged", "elsewhere"; NULL: it is open */
 	bool has_base;                   /* what both sides began with was kept */
 };
+/* Those this device met, and those of every conflict copy that is in its tree; one whose copy is there no more is resolved. */
 typedef int outbox_conflict_fn(void *arg, const struct outbox_conflict *c);
 int outbox_conflicts(struct volume *v, bool open_only, outbox_conflict_fn *fn, void *arg) MUST_CHECK;
 

@@ -4,6 +4,7 @@
 #define CACHET_CACHE_REMOTE_PRIV_H
 
 #include "cache/fold_priv.h"
+#include "cache/merge.h"
 #include "cache/table.h"
 
 /* --- remote_record.c; no lock --- */
@@ -161,11 +162,24 @@ enum conflict_kind {
 	CONFLICT_DELETE_EDIT = 3,
 	CONFLICT_CREATE_CREATE = 4,
 	CONFLICT_MOVE = 5,
+	CONFLICT_ELSEWHERE = 6, /* met by another device: its copy is here */
 };
 const char *conflict_kind_text(uint32_t kind);
 /* The name of a conflict copy that is free in the directory. */
 int conflict_name(struct volume *v, uint64_t parent, const struct row_filename *name, int64_t now,
 	struct row_filename *out) MUST_CHECK;
+/* Whether it is such a name, and of what. */
+bool conflict_is_copy(const struct row_filename *name, struct row_filename *original);
+/* The name a copy gets that is to stay beside the other: free, and not a copy's. */
+int conflict_kept_name(
+	struct volume *v, const struct name_row *copy, struct row_filename *out) MUST_CHECK;
+/* The path of a name in a directory, from the mount's root; *out is the caller's. */
+int conflict_path(
+	struct volume *v, uint64_t dir, const struct row_filename *name, char **out) MUST_CHECK;
+/* The row, with its event; resolved, with its event and without its base. */
+int conflict_add(struct volume *v, struct conflict_row *c) MUST_CHECK;
+int conflict_close(struct volume *v, const struct conflict_row *c, int64_t now,
+	enum merge_pick outcome) MUST_CHECK;
 /* Notes a conflict: `object` is our copy, `path` where it is now (or was), `other_path` where the
  * origin's is. */
 int conflict_note(struct remote_pass *p, enum conflict_kind kind, uint64_t object, const char *rid,

@@ -37,7 +37,10 @@ static int run_diff(int argc, char **argv);
 	"One line each: number, kind, age, the path that has the origin's version, the path that " \
 	"has yours.\n"                                                                             \
 	"Both are ordinary files: compare them, then `cachet conflicts resolve` with the side "    \
-	"that counts.\n"
+	"that counts.\n"                                                                           \
+	"What another device met (kind elsewhere; its version is the copy) is listed as long as "  \
+	"a file has the\n"                                                                         \
+	"name of the copy, and is settled in the same way.\n"
 
 const struct command command_conflicts = {
 	.name = "conflicts",
@@ -154,6 +157,7 @@ static const char *what_happened(const char *kind)
 		{ "create-create", "a record of that name was made here and at the origin" },
 		{ "move", "the record was moved here and at the origin, or to a place that was "
 			  "taken" },
+		{ "elsewhere", "another device kept two files; its version is the copy" },
 	};
 
 	for (size_t i = 0; kind && i < ARRAY_SIZE(table); i++)

@@ -19,11 +19,12 @@ struct args {
 
 static const struct option_def options[] = {
 	{ "ours", 0, OPTION_FLAG, offsetof(struct args, ours),
-		.help = "the name gets what you wrote; the copy goes" },
+		.help = "the name gets what you wrote (the copy's content); the copy goes" },
 	{ "theirs", 0, OPTION_FLAG, offsetof(struct args, theirs),
-		.help = "the name keeps the origin's version; your copy goes" },
+		.help = "the name keeps the origin's version; the copy goes" },
 	{ "both", 0, OPTION_FLAG, offsetof(struct args, both),
-		.help = "both files stay as they are (the default)" },
+		.help = "both files stay; the copy's name has no `conflict` any more (the "
+			"default)" },
 	{ "merged", 0, OPTION_STRING, offsetof(struct args, merged), .arg = "FILE",
 		.help = "the name gets the content of FILE (at most 4 MiB); the copy goes" },
 	COMMAND_COMMON,

@@ -76,6 +76,8 @@ static const char *sentence_of(int r)
 		       "again in a moment";
 	case -EINVAL:
 		return "this conflict has no such side; `cachet conflicts show` says what it is";
+	case -EROFS:
+		return "the store is read-only here; another device has to settle it";
 	case CE_ABSENT:
 		return "the content of your side is not all here; mount the volume and connect "
 		       "first";

@@ -81,22 +81,46 @@ int conflict_get(struct db *db, uint64_t id, struct conflict_row *out)
 	return r;
 }
 
-int conflict_each(struct db *db, bool open_only, conflict_fn *fn, void *arg)
+int conflict_moved(struct db *db, uint64_t id, const char *path, const char *other_path)
 {
-	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_CONFLICT_EACH);
+	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_CONFLICT_MOVED);
+
+	stmt_bind_u64(&s, id);
+	bind_path(&s, path);
+	bind_path(&s, other_path);
+	return stmt_run_one(&s);
+}
+
+static int each_row(struct stmt *s, conflict_fn *fn, void *arg)
+{
 	int r;
 
-	stmt_bind_u64(&s, open_only);
-	while ((r = stmt_row(&s)) == 1) {
+	while ((r = stmt_row(s)) == 1) {
 		_cleanup_(conflict_row_done) struct conflict_row c = { 0 };
 
-		r = conflict_read(&s, &c);
+		r = conflict_read(s, &c);
 		if (r == 0)
 			r = fn(arg, &c);
 		if (r != 0)
 			return r < 0 ? r : 0;
 	}
 	return r;
+}
+
+int conflict_each(struct db *db, bool open_only, conflict_fn *fn, void *arg)
+{
+	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_CONFLICT_EACH);
+
+	stmt_bind_u64(&s, open_only);
+	return each_row(&s, fn, arg);
+}
+
+int conflict_each_of(struct db *db, uint64_t object, conflict_fn *fn, void *arg)
+{
+	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_CONFLICT_EACH_OF);
+
+	stmt_bind_u64(&s, object);
+	return each_row(&s, fn, arg);
 }
 
 static void bind_record(struct stmt *s, uint64_t store, const char *rid)

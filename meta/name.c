@@ -155,6 +155,13 @@ int name_each_of(struct db *db, uint64_t object, name_each_fn *fn, void *arg)
 	return name_each_row(&s, false, fn, arg);
 }
 
+int name_each_copy(struct db *db, name_each_fn *fn, void *arg)
+{
+	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_NAME_EACH_COPY);
+
+	return name_each_row(&s, false, fn, arg);
+}
+
 int name_unseen(struct db *db, uint64_t store, uint64_t generation, uint64_t after,
 	struct name_row *rows, size_t max, size_t *n)
 {

@@ -7,6 +7,9 @@
 
 struct db;
 
+/* What the name of a conflict copy has in it (cache/conflict.c); the index finds those that do. */
+#define NAME_COPY_MARK " (conflict "
+
 struct name_row {
 	uint64_t id;
 	uint64_t store;
@@ -42,6 +45,8 @@ int name_each(
 	struct db *db, uint64_t parent, uint64_t after, name_each_fn *fn, void *arg) MUST_CHECK;
 /* Calls fn for each name of an object (o is NULL). */
 int name_each_of(struct db *db, uint64_t object, name_each_fn *fn, void *arg) MUST_CHECK;
+/* Calls fn for each name with NAME_COPY_MARK (o is NULL). */
+int name_each_copy(struct db *db, name_each_fn *fn, void *arg) MUST_CHECK;
 /* Entries of `store` known at the origin (etag set) with seen < generation, at most `max`, by id >
  * after, for the end of a full listing. */
 int name_unseen(struct db *db, uint64_t store, uint64_t generation, uint64_t after,

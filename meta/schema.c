@@ -6,7 +6,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "meta/db_priv.h"
-#include "meta/object.h"
+#include "meta/name.h"
 
 /* clang-format off */
 static const char tables_1[] =
@@ -126,6 +126,10 @@ static const char tables_3[] =
 	"ALTER TABLE conflict ADD COLUMN base INTEGER NOT NULL DEFAULT 0;"
 	"ALTER TABLE conflict ADD COLUMN outcome INTEGER NOT NULL DEFAULT 0;"
 	"CREATE INDEX conflict_base ON conflict(base) WHERE base > 0;";
+
+static const char tables_4[] =
+	"CREATE INDEX name_copy ON name(id) WHERE instr(name, CAST('" NAME_COPY_MARK "' AS BLOB)) > 0;"
+	"CREATE INDEX conflict_open ON conflict(object) WHERE resolved_ns = 0;";
 /* clang-format on */
 
 /* The root belongs to who makes the volume. (The table of statements is prepared after the schema.) */
@@ -164,9 +168,14 @@ static int to_version_3(struct db *db)
 	return db_exec(db, tables_3);
 }
 
+static int to_version_4(struct db *db)
+{
+	return db_exec(db, tables_4);
+}
+
 /* steps[v] leads from version v to v + 1. */
 static int (*const steps[SCHEMA_VERSION])(
-	struct db *db) = { to_version_1, to_version_2, to_version_3 };
+	struct db *db) = { to_version_1, to_version_2, to_version_3, to_version_4 };
 
 int schema_version(struct db *db, int *out)
 {

@@ -22,7 +22,8 @@
  *            rid TEXT  record id at the origin or NULL for what an origin never sees,
  *            etag TEXT  of the state at the origin that we are based on; NULL = not there yet,
  *            sha256 BLOB  of that state's content, r_parent TEXT, r_name BLOB  its place there,
- *            seen INTEGER  listing generation) UNIQUE(parent, name), index (parent), (object), UNIQUE(rid, store)
+ *            seen INTEGER  listing generation) UNIQUE(parent, name), index (parent), (object), UNIQUE(rid, store),
+ *           partial index (id) of names with NAME_COPY_MARK (meta/name.h)
  * xattr     (object, name BLOB, value BLOB) PRIMARY KEY(object, name) WITHOUT ROWID       [truth]
  * blob      a file of sealed chunks on disk, blobs/xx/yyyy....
  *           (id INTEGER PRIMARY KEY AUTOINCREMENT, uuid BLOB 16 bytes, store, alg, shift  log2 of the chunk size,
@@ -48,7 +49,8 @@
  *           (store, rid, reason 0 parent unknown 1 object busy 2 held, parent_rid, entry TEXT) PRIMARY KEY(store, rid) WITHOUT ROWID, index (store, parent_rid)
  * conflict  (id INTEGER PRIMARY KEY AUTOINCREMENT, store, kind, object  of the kept copy, rid  at the origin,
  *            path BLOB, other_path BLOB, created_ns, resolved_ns, base  map of what both sides began with or 0,
- *            outcome  how it was resolved) partial index (base) where base > 0           [truth]
+ *            outcome  how it was resolved) partial indexes (base) where base > 0,
+ *            (object) where resolved_ns = 0                                              [truth]
  * base      what unsent content of a record is based on, kept for a merge: a snapshot's map.
  *           (store, rid, map) PRIMARY KEY(store, rid) WITHOUT ROWID, index (map)        [cache]
  * redo      one row: the mark up to which the index has what the redo log has (meta/redo.h).       [truth]
@@ -61,7 +63,7 @@
 
 #include "base/macros.h"
 
-#define SCHEMA_VERSION 3
+#define SCHEMA_VERSION 4
 /* Since this one the index has a redo log. */
 #define SCHEMA_VERSION_REDO 2
 

@@ -2,6 +2,8 @@
 #ifndef CACHET_META_STMT_TABLE_H
 #define CACHET_META_STMT_TABLE_H
 
+#include "meta/name.h"
+
 #define STMT_OBJECT_COLUMNS                                                                        \
 	"o.id, o.store, o.version, o.mode, o.uid, o.gid, o.rdev, o.nlink, o.size,"                 \
 	" o.atime_ns, o.mtime_ns, o.ctime_ns, o.btime_ns, o.map"
@@ -72,6 +74,9 @@
 		" WHERE n.parent = ? AND n.id > ? ORDER BY n.id")                                  \
 	STMT(NAME_EACH_OF,                                                                         \
 		"SELECT " STMT_NAME_COLUMNS " FROM name n WHERE n.object = ? ORDER BY n.id")       \
+	STMT(NAME_EACH_COPY,                                                                       \
+		"SELECT " STMT_NAME_COLUMNS " FROM name n INDEXED BY name_copy"                    \
+		" WHERE instr(n.name, CAST('" NAME_COPY_MARK "' AS BLOB)) > 0 ORDER BY n.id")      \
 	STMT(NAME_UNSEEN,                                                                          \
 		"SELECT " STMT_NAME_COLUMNS " FROM name n WHERE n.id > ? AND n.store = ?"          \
 		" AND n.seen < ? AND n.etag IS NOT NULL ORDER BY n.id LIMIT ?")                    \
@@ -237,6 +242,11 @@
 	STMT(CONFLICT_EACH,                                                                        \
 		"SELECT id, store, kind, object, rid, path, other_path, created_ns, resolved_ns,"  \
 		" base, outcome FROM conflict WHERE ?1 = 0 OR resolved_ns = 0 ORDER BY id")        \
+	STMT(CONFLICT_EACH_OF,                                                                     \
+		"SELECT id, store, kind, object, rid, path, other_path, created_ns, resolved_ns,"  \
+		" base, outcome FROM conflict INDEXED BY conflict_open"                            \
+		" WHERE object = ? AND resolved_ns = 0 ORDER BY id")                               \
+	STMT(CONFLICT_MOVED, "UPDATE conflict SET path = ?2, other_path = ?3 WHERE id = ?1")       \
 	STMT(BASE_PUT, "INSERT OR REPLACE INTO base(store, rid, map) VALUES(?, ?, ?)")             \
 	STMT(BASE_GET, "SELECT map FROM base WHERE store = ? AND rid = ?")                         \
 	STMT(BASE_DELETE, "DELETE FROM base WHERE store = ? AND rid = ?")                          \

@@ -65,9 +65,14 @@ void conflict_row_done(struct conflict_row *c);
 int conflict_insert(struct db *db, struct conflict_row *c) MUST_CHECK;
 /* -ENOENT: there is no open one. Its base is the caller's. */
 int conflict_resolve(struct db *db, uint64_t id, int64_t now_ns, uint32_t outcome) MUST_CHECK;
+/* Its two files stand elsewhere. -ENOENT. */
+int conflict_moved(
+	struct db *db, uint64_t id, const char *path, const char *other_path) MUST_CHECK;
 int conflict_get(struct db *db, uint64_t id, struct conflict_row *out) MUST_CHECK;
 typedef int conflict_fn(void *arg, const struct conflict_row *c);
 int conflict_each(struct db *db, bool open_only, conflict_fn *fn, void *arg) MUST_CHECK;
+/* The open ones of an object. */
+int conflict_each_of(struct db *db, uint64_t object, conflict_fn *fn, void *arg) MUST_CHECK;
 
 /* What the unsent content of a record is based on. get: -ENOENT. */
 int conflict_base_put(struct db *db, uint64_t store, const char *rid, uint64_t map) MUST_CHECK;

@@ -214,6 +214,13 @@ def test_two_files_of_one_name_are_both_kept(story):
     assert [story.have[n] for n in copies(story.have, "new.txt")] == [b"made here"]
 
 
+def test_every_copy_is_listed_on_both_devices(story):
+    there = sorted(n.rstrip("/") for n in story.have if " (conflict " in n)
+    assert len(there) > 5
+    for device in (story.a, story.b):
+        assert sorted(c["local_path"] for c in listed(device) if " (conflict " in c["local_path"]) == there
+
+
 def test_a_file_gives_way_to_a_directory(story):
     assert "kind/" in story.have
     assert [story.have[n] for n in copies(story.have, "kind")] == [b"a file here"]
@@ -316,8 +323,10 @@ def test_a_person_settles_conflicts(server, make_client, home, mounted):
     assert have == tree(b)
     for pick, want in PICKS.items():
         assert have[pick + ".txt"] == want["r.txt"]
-        assert [have[n] for n in copies(have, pick + ".txt")] == ([want["copy"]] if "copy" in want else [])
-    assert listed(b) == []
+        assert copies(have, pick + ".txt") == []
+        kept = [n for n in have if n.startswith(pick + " (")]
+        assert [have[n] for n in kept] == ([want["copy"]] if "copy" in want else [])
+    assert listed(b) == listed(a) == []
     assert {c["outcome"] for c in listed(b, "--all")} == {"ours", "theirs", "both", "merged"}
 
 

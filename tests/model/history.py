@@ -14,8 +14,9 @@ theirs. A word is *live* while nobody who saw it replaced or deleted it. At the 
  4. no overwritten word comes back (no resurrection);
  5. a member of a JSON object that was replaced is nowhere, unless a conflict kept two files;
  6. a rule that lets one side go (ours, theirs) lost no more than its conflicts' words;
- 7. a conflict copy is in every tree and in its device's list; alone, a device has no conflicts and its tree is what its
-    user made.
+ 7. a conflict copy is in every tree and in every device's list, and no list has another; alone, a device has no conflicts and its
+    tree is what its user made;
+ 8. when one device settles its conflicts by keeping both, the copies of all lists go.
 """
 import hashlib
 import json
@@ -414,17 +415,32 @@ class History:
         lists = {d.name: d.ok("conflicts") for d in self.devices}
         self.outcomes = [o for d in self.devices for o in re.findall(r"\|([a-z]+)\]", d.ok("settled"))]
         self.merged_only = set(self.outcomes) <= {"merged"}
-        for path in tree:
-            copy = COPY.search(path.rsplit("/", 1)[-1])
-            if copy and path.rsplit("/", 1)[-1] not in lists.get(copy.group(1), ""):
-                raise Violation(f"{path} is in no list of conflicts: " + ", ".join(
-                    f"{d.name} ({d.rule}) {d.ok('settled')}" for d in self.devices))
+        copies = sorted(f"{self.store}/{path}" for path in tree if COPY.search(path.rsplit("/", 1)[-1]))
+        for d in self.devices:
+            mine = sorted(p for kind, p in re.findall(r"\[(\S+) ([^|]*)", lists[d.name])
+                          if kind != "delete-edit" and COPY.search(p.rsplit("/", 1)[-1]))
+            if mine != copies:
+                raise Violation(f"{d.name} ({d.rule}) lists {mine}, the copies are {copies}: {d.ok('settled')}")
+        self.copies = bool(copies)
         if len(self.devices) > 1:
             return
         if self.outcomes:
             raise Violation(f"a device alone has conflicts: {lists} {self.outcomes}")
         if self.mine is not None and self.mine != tree:
             raise Violation(f"a device alone has not what its user made: {sorted(set(self.mine.items()) ^ set(tree.items()))}")
+
+    def keep_both(self):
+        """One device settles what all have."""
+        d = self.random.choice(self.devices)
+        d.ok("both")
+        self.settle()
+        seq, tree = self.server_seq(), self.server_tree()
+        if any(COPY.search(path.rsplit("/", 1)[-1]) for path in tree):
+            raise Violation(f"{d.name} kept both, and there are copies still: {tree}")
+        for d in self.devices:
+            if d.tree() != tree or COPY.search(d.ok("conflicts")):
+                raise Violation(f"{d.name} has {d.tree()} {d.ok('conflicts')} after both were kept, the server {tree}")
+        self.ledger.check(self.final, seq, self.server_kills > 0)
 
     def run(self):
         self.mine = None
@@ -455,6 +471,8 @@ class History:
             self.mine = self.whole_tree(self.devices[0])
         self.settle()
         self.check()
+        if self.copies:
+            self.keep_both()
         for d in self.devices:
             d.stop()
 

@@ -8,7 +8,8 @@
  *     listed MS | idle MS | status | offline | online | poke | allow | accept | token T | sleep MS
  * | counts ls DIR | cat FILE (size, FNV of content) | text FILE | put FILE TEXT | fill FILE BYTES
  * SEED | many DIR N BYTES mkdir P | rm P | rmdir P | mv A B | swap A B | ln TARGET P | readlink P |
- * sync | conflicts (open ones) | settled (all) | journal | stop, and those of shell_model.h
+ * sync | conflicts (open ones) | settled (all) | both (settles the open ones) | journal | stop, and
+ * those of shell_model.h
  *
  * CACHET_SHELL_MERGE is the rule for all conflicts (cache/merge_rule.h), CACHET_SHELL_HOST is its
  * name in conflict copies, CACHET_SHELL_DEBOUNCE_MS and CACHET_SHELL_PROBE_MS are options of the
@@ -23,7 +24,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "cache/file.h"
-#include "cache/merge_rule.h"
+#include "cache/merge.h"
 #include "cache/outbox.h"
 #include "cache/tree.h"
 #include "cache/volume.h"
@@ -320,6 +321,41 @@ static int print_op(void *arg, const struct outbox_op *op, const char *path)
 
 /* --- commands --- */
 
+struct ids {
+	uint64_t id[256];
+	size_t n;
+};
+
+static int take_id(void *arg, const struct outbox_conflict *c)
+{
+	struct ids *ids = arg;
+
+	if (ids->n < ARRAY_SIZE(ids->id))
+		ids->id[ids->n++] = c->id;
+	return 0;
+}
+
+/* Not those that a rule has settled meanwhile. */
+static int keep_both(uint64_t id)
+{
+	_cleanup_(merge_freep) struct merge *m = NULL;
+	int r = merge_open(volume, id, &m);
+
+	if (!r)
+		r = merge_take(m, MERGE_PICK_BOTH, NULL, 0);
+	return r == -ENOENT ? 0 : r;
+}
+
+static int keep_all(void)
+{
+	struct ids ids = { .n = 0 };
+	int r = outbox_conflicts(volume, true, take_id, &ids);
+
+	for (size_t i = 0; !r && i < ids.n; i++)
+		r = keep_both(ids.id[i]);
+	return r;
+}
+
 static int run_plain(char **w)
 {
 	if (!strcmp(w[0], "listed"))
@@ -346,6 +382,8 @@ static int run_plain(char **w)
 		return do_symlink(w[1], w[2]);
 	if (!strcmp(w[0], "sync"))
 		return volume_sync(volume);
+	if (!strcmp(w[0], "both"))
+		return keep_all();
 	return -ENOSYS;
 }
 

@@ -173,8 +173,180 @@ static void what_is_settled_is_not_settled_again(void **state)
 	ok(take(f, c.id, MERGE_PICK_BOTH, NULL));
 	assert_int_equal(merge_open(f->v, c.id, &m), -ENOENT);
 	assert_int_equal(merge_open(f->v, 12345, &m), -ENOENT);
-	assert_int_not_equal(tf_at(f, c.copy), 0);
 	end(f, &c);
+}
+
+/* --- copies: any device may have made one, any may settle it --- */
+
+#define COPY "doc (conflict other 2026-11-22 14-03).txt"
+
+static void feed(struct tree_fixture *f, struct conflicted *c)
+{
+	om_sync(f, c->m, &c->cursor, 10);
+}
+
+/* Another device met it: the original and its copy come with the feed. */
+static void begin_elsewhere(struct tree_fixture *f, struct conflicted *c)
+{
+	*c = (struct conflicted){ .m = om_new(1) };
+	om_make(c->m, "theirs", REMOTE_FILE, "root", "doc.txt", "theirs", NULL);
+	om_make(c->m, "copy", REMOTE_FILE, "root", COPY, "ours", NULL);
+	feed(f, c);
+	c->id = open_conflict(f);
+	assert_int_not_equal(c->id, 0);
+	snprintf(c->copy, sizeof(c->copy), COPY);
+}
+
+static void settle_elsewhere(
+	struct tree_fixture *f, enum merge_pick pick, const char *content, const char *want)
+{
+	struct conflicted c;
+	struct merge *m;
+
+	begin_elsewhere(f, &c);
+	ok(merge_open(f->v, c.id, &m));
+	om_fill(f, c.m, merge_ours_of(m));
+	merge_free(m);
+	ok(take(f, c.id, pick, content));
+	expect_one(f, &c, want);
+	end(f, &c);
+}
+
+static void another_devices_copy_gets_the_name(void **state)
+{
+	settle_elsewhere(*state, MERGE_PICK_OURS, NULL, "ours");
+}
+
+static void another_devices_copy_goes(void **state)
+{
+	settle_elsewhere(*state, MERGE_PICK_THEIRS, NULL, "theirs");
+}
+
+static void another_devices_copy_is_merged(void **state)
+{
+	settle_elsewhere(*state, MERGE_PICK_MERGED, "both of us", "both of us");
+}
+
+static int note_row(void *arg, const struct outbox_conflict *c)
+{
+	snprintf(arg, 600, "%s %s|%s %s", c->kind, c->path, c->other_path,
+		c->outcome ? c->outcome : "open");
+	return 0;
+}
+
+/* The last one. */
+static void expect_row(struct tree_fixture *f, const char *want)
+{
+	char row[600] = "";
+
+	ok(outbox_conflicts(f->v, false, note_row, row));
+	assert_string_equal(row, want);
+}
+
+static void a_copy_of_another_device_is_listed_until_it_goes(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct conflicted c;
+
+	begin_elsewhere(f, &c);
+	expect_row(f, "elsewhere records/" COPY "|records/doc.txt open");
+	om_delete(c.m, om_at(c.m, "root", COPY), NULL);
+	feed(f, &c);
+	expect_row(f, "elsewhere records/" COPY "|records/doc.txt elsewhere");
+	end(f, &c);
+}
+
+static void a_copy_that_gets_another_name_is_settled(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct conflicted c;
+
+	begin(f, &c);
+	ok(tf_rename(f, c.copy, "mine.txt", 0));
+	assert_int_equal(open_conflict(f), 0);
+	end(f, &c);
+}
+
+static void a_row_follows_its_copy(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct conflicted c;
+
+	begin_elsewhere(f, &c);
+	ok(tf_mkdir(f, "d"));
+	ok(tf_rename(f, COPY, "d/" COPY, 0));
+	expect_row(f, "elsewhere records/d/" COPY "|records/doc.txt open");
+	assert_int_equal(open_conflict(f), c.id);
+	ok(tf_rename(f, "doc.txt", "d/doc.txt", 0));
+	ok(tf_rename(f, "d", "e", 0));
+	expect_row(f, "elsewhere records/e/" COPY "|records/e/doc.txt open");
+	end(f, &c);
+}
+
+/* Settled here, it came back: an edit elsewhere beats the deletion. */
+static void a_copy_that_comes_back_is_listed_again(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct conflicted c;
+
+	begin(f, &c);
+	ok(take(f, c.id, MERGE_PICK_THEIRS, NULL));
+	change_there(&c, c.copy, "edited elsewhere");
+	feed(f, &c);
+	assert_int_not_equal(tf_at(f, c.copy), 0);
+	assert_true(open_conflict(f) > c.id);
+	end(f, &c);
+}
+
+/* The list of every device empties: that the copy is kept can be seen from its name. */
+static void keeping_both_ends_the_conflict_everywhere(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct conflicted c;
+
+	begin_elsewhere(f, &c);
+	ok(tf_write(f, "doc (other 2026-11-22 14-03).txt", "in the way"));
+	ok(take(f, c.id, MERGE_PICK_BOTH, NULL));
+	assert_int_equal(open_conflict(f), 0);
+	feed(f, &c);
+	assert_null(om_at(c.m, "root", COPY));
+	assert_string_equal(
+		om_at(c.m, "root", "doc (other 2026-11-22 14-03)-2.txt")->content, "ours");
+	assert_string_equal(om_at(c.m, "root", "doc.txt")->content, "theirs");
+	end(f, &c);
+}
+
+static void no_rule_settles_what_another_device_met(void **state)
+{
+	static struct merge_rule rule = { .policy = MERGE_OURS };
+	static const struct merge_rules rules = { .rules = &rule, .n = 1 };
+	struct tree_fixture *f = *state;
+	struct conflicted c;
+	uint64_t id;
+
+	f->v->rules = &rules;
+	begin_elsewhere(f, &c);
+	assert_int_equal(merge_next(f->v, 0, &id), -ENOENT);
+	f->v->rules = NULL;
+	end(f, &c);
+}
+
+static void names_that_are_no_copies(void **state)
+{
+	static const char *const names[] = { " (conflict other 2026-11-22 14-03).txt",
+		"doc (conflict other 2026-11-22 14-03", "doc (conflict other 2026-11-22).txt",
+		"doc (conflict two words 2026-11-22 14-03).txt",
+		"doc (conflict other 2026-11-22 14-03)txt", "doc (conflict ).txt", "doc.txt" };
+	struct tree_fixture *f = *state;
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		ok(tf_write(f, names[i], "x"));
+	assert_int_equal(open_conflict(f), 0);
+	ok(tf_write(
+		f, "a (conflict h 2026-11-22 14-03)-12.txt (conflict g 2026-11-22 14-04)", "x"));
+	expect_row(f,
+		"elsewhere records/a (conflict h 2026-11-22 14-03)-12.txt (conflict g 2026-11-22 "
+		"14-04)|records/a (conflict h 2026-11-22 14-03)-12.txt open");
 }
 
 /* Of the two readers looked at, one is not what it was: nobody decided about this content. */
@@ -531,6 +703,16 @@ int main(void)
 		tf_test(the_merged_content_gets_the_name),
 		tf_test(an_outcome_survives_a_restart),
 		tf_test(what_is_settled_is_not_settled_again),
+		tf_test(another_devices_copy_gets_the_name),
+		tf_test(another_devices_copy_goes),
+		tf_test(another_devices_copy_is_merged),
+		tf_test(a_copy_of_another_device_is_listed_until_it_goes),
+		tf_test(a_copy_that_gets_another_name_is_settled),
+		tf_test(a_row_follows_its_copy),
+		tf_test(a_copy_that_comes_back_is_listed_again),
+		tf_test(keeping_both_ends_the_conflict_everywhere),
+		tf_test(no_rule_settles_what_another_device_met),
+		tf_test(names_that_are_no_copies),
 		tf_test(a_side_that_changed_meanwhile_is_not_touched),
 		tf_test(a_side_that_was_renamed_meanwhile_is_not_touched),
 		tf_test(a_file_with_a_writer_waits),

@@ -502,6 +502,7 @@ static void test_an_index_from_before_the_log_is_brought_up(void **state)
 	db = fixture_create(&f);
 	put(db, 3);
 	assert_int_equal(db_exec(db, "DROP TABLE redo; DROP TABLE base; DROP INDEX conflict_base;"
+				     "DROP INDEX conflict_open; DROP INDEX name_copy;"
 				     "ALTER TABLE conflict DROP COLUMN base;"
 				     "ALTER TABLE conflict DROP COLUMN outcome;"
 				     "PRAGMA user_version = 1"),
