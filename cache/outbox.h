@@ -66,6 +66,15 @@ void outbox_op_done(struct outbox_op *op);
  */
 int outbox_next(struct volume *v, int64_t now_wall_ms, unsigned debounce_ms, struct outbox_op *ops, size_t max,
 	size_t *n, uint64_t *wait_ms) MUST_CHECK;
+/* Room for `left` operations whose content is longer than `above` bytes, and not longer than what an entry before says. */
+struct outbox_room {
+	uint64_t above;
+	size_t left;
+};
+/* As outbox_next, with no more long contents than there is room for: those behind them are not held up. Entries from the
+ * longest on, the last with `above` 0 (which is none). */
+int outbox_next_within(struct volume *v, int64_t now_wall_ms, unsigned debounce_ms, struct outbox_room *rooms,
+	struct outbox_op *ops, size_t max, size_t *n, uint64_t *wait_ms) MUST_CHECK;
 /* An operation that local changes have made obsolete since outbox_next comes back with seq 0: it is not sent (nor is what comes `after` it).
  * INFLIGHT, snapshot made, attempts + 1, in one transaction for all; fills in what was not known before (map, size, mode, if_match). Durable order: the caller
  * need not sync (a lost INFLIGHT mark means that the request is sent again with the same key). */

@@ -62,6 +62,7 @@ struct walk {
 	unsigned debounce_ms;
 	struct outbox_op *ops;
 	size_t max, n;
+	struct outbox_room *rooms;
 	uint64_t wait_ms;
 	uint64_t rows;
 	bool underway, more;
@@ -308,15 +309,32 @@ static int64_t due_in(const struct walk *w, const struct op_row *row)
 	return 0;
 }
 
-static int take(struct walk *w, const struct op_row *row)
+static bool take_room(struct outbox_room *room, const struct outbox_op *op)
+{
+	while (room && room->above && op->size <= room->above)
+		room++;
+	if (!room || !room->above)
+		return true;
+	if (!room->left)
+		return false;
+	room->left--;
+	return true;
+}
+
+/* Without room it holds what it touches like any that waits; *index: where it is, or -1. */
+static int take(struct walk *w, const struct op_row *row, int *index)
 {
 	struct outbox_op *op = &w->ops[w->n];
 	int r = outbox_fill(w->v, row, op);
 
 	if (r)
 		return r;
+	if (!take_room(w->rooms, op)) {
+		outbox_op_done(op);
+		return 0;
+	}
 	op->after = (int16_t)w->after;
-	w->n++;
+	*index = (int)w->n++;
 	return 0;
 }
 
@@ -406,10 +424,8 @@ static int walk_row(void *arg, const struct op_row *row)
 	/* What is too young is followed by what is younger. */
 	if (left > 0 && row->state == OP_QUEUED && !row->next_try_ms)
 		return 1;
-	if (!w->blocked && !left && (row->state == OP_QUEUED || row->state == OP_INFLIGHT)) {
-		index = (int)w->n;
-		r = take(w, row);
-	}
+	if (!w->blocked && !left && (row->state == OP_QUEUED || row->state == OP_INFLIGHT))
+		r = take(w, row, &index);
 	hold(w, row, index);
 	return r;
 }
@@ -455,13 +471,14 @@ static int walk_all(struct walk *w)
 	return MIN_OF(r, 0);
 }
 
-int outbox_next(struct volume *v, int64_t now_wall_ms, unsigned debounce_ms, struct outbox_op *ops,
-	size_t max, size_t *n, uint64_t *wait_ms)
+int outbox_next_within(struct volume *v, int64_t now_wall_ms, unsigned debounce_ms,
+	struct outbox_room *rooms, struct outbox_op *ops, size_t max, size_t *n, uint64_t *wait_ms)
 {
 	struct walk w = {
 		.v = v,
 		.now_ms = now_wall_ms,
 		.debounce_ms = debounce_ms,
+		.rooms = rooms,
 		.ops = ops,
 		.max = MIN_OF(max, (size_t)INT16_MAX),
 		.wait_ms = UINT64_MAX,
@@ -478,6 +495,12 @@ int outbox_next(struct volume *v, int64_t now_wall_ms, unsigned debounce_ms, str
 	*n = w.n;
 	*wait_ms = w.more ? 0 : w.wait_ms;
 	return 0;
+}
+
+int outbox_next(struct volume *v, int64_t now_wall_ms, unsigned debounce_ms, struct outbox_op *ops,
+	size_t max, size_t *n, uint64_t *wait_ms)
+{
+	return outbox_next_within(v, now_wall_ms, debounce_ms, NULL, ops, max, n, wait_ms);
 }
 
 int outbox_explain(struct volume *v, uint64_t seq, int64_t now_wall_ms, struct outbox_reason *out)

@@ -16,8 +16,12 @@
 #include "sync/carry.h"
 
 #define SETTLE_MS 10000
-#define MS_PER_HOUR 3600000
 #define MS_PER_MINUTE 60000
+#define S_PER_HOUR 3600
+#define S_PER_MINUTE 60
+/* What renewing it took is no reason to say no: leases and journeys are often of the same length.
+ */
+#define LEASE_SLACK_S 60
 
 struct ready {
 	struct request *q;
@@ -140,7 +144,8 @@ static void look_at_lease(struct ready *c)
 	_cleanup_(carry_freep) struct carry *carry = NULL;
 	_cleanup_free_ char *error = NULL;
 	struct volume *v = c->q->d->volume;
-	int64_t left_s = volume_lease_left_s(v), need_s = (int64_t)(c->for_ms / 1000);
+	int64_t left_s = volume_lease_left_s(v),
+		need_s = (int64_t)(c->for_ms / 1000) - LEASE_SLACK_S;
 
 	if (left_s < need_s && c->online && !opening_carry(c->q->d->config, &carry, &error) &&
 		carry && !volume_renew_keys(v, carry_link(carry), false, &error))
@@ -149,10 +154,10 @@ static void look_at_lease(struct ready *c)
 		json_set_i64(c->q->out, "lease_left_s", left_s);
 	if (left_s < need_s || left_s <= 0)
 		problem(c, "lease",
-			"the lease of the key ends in %" PRId64
-			" h: without the server the volume opens "
-			"no longer than that",
-			(int64_t)(MAX_OF(left_s, 0) * 1000 / MS_PER_HOUR));
+			"the lease of the key ends in %" PRId64 " h %" PRId64
+			" min: without the server the volume opens no longer than that",
+			MAX_OF(left_s, 0) / S_PER_HOUR,
+			MAX_OF(left_s, 0) % S_PER_HOUR / S_PER_MINUTE);
 }
 
 int requests_ready(struct request *q)

@@ -264,7 +264,7 @@ uint64_t connect_step(struct sync *s, uint64_t now_ms)
 	if (s->connect_call)
 		return SYNC_NEVER;
 	if (!link_usable(&s->link)) {
-		due = link_probe_due_ms(&s->link);
+		due = MAX_OF(link_probe_due_ms(&s->link), s->pause_ms);
 		if (due != SYNC_NEVER && s->probing_gen < s->poke_gen)
 			due = now_ms; /* somebody asked since the last probe began */
 		return due <= now_ms ? ask_caps(s) : due;

@@ -36,11 +36,10 @@
 #include "sync/rate.h"
 
 #define UPLOADS_MAX 4
-#define WAITING_MAX 512 /* operations that were begun and wait for a place */
+#define WAITING_MAX 512 /* small operations that were begun and wait for a place */
 #define BATCHES_MAX 2
 #define BATCH_MAX 512
 #define BATCH_MAX_BYTES (8u << 20)
-#define SOON_THROUGH_BYTES (4u << 20)
 #define RATE_BATCH_S 4 /* what a batch takes of a bounded line */
 /* Of one operation in a batch, at most: what has a bound of its own, and for each before it its
  * number in `after`. */
@@ -472,7 +471,7 @@ static bool has_place(const struct sync *s, const struct batch *b, const struct 
 	if (o->load_error)
 		return true;
 	if (o->file)
-		return s->replay.uploads < uploads_max(s) + (o->op.size <= SOON_THROUGH_BYTES);
+		return s->replay.uploads < uploads_max(s) + (o->op.size <= REPLAY_SOON_THROUGH_BYTES);
 	return fits(b, o);
 }
 
@@ -539,7 +538,7 @@ static bool may_pick_beside(const struct replay *r, bool due)
 	if (r->batches || !due)
 		return false;
 	for (const struct replay_op *o = r->ready; o && n <= WAITING_MAX; o = o->next)
-		n++;
+		n += !o->file; /* of uploads replay_pick.c keeps a few */
 	return n <= WAITING_MAX;
 }
 
@@ -568,6 +567,8 @@ uint64_t replay_step(struct sync *s, uint64_t now_ms)
 	}
 	if (r->ready && !may_pick_beside(r, hurry || r->again || r->next_ms <= now_ms))
 		return r->next_ms > now_ms ? r->next_ms : SYNC_NEVER; /* an answer frees a place */
+	if (r->ready && !hurry && r->beside_ms > now_ms)
+		return r->beside_ms;
 	if (s->burst_ms && !replay_awaited(s)) /* take_changes() says when */
 		return SYNC_NEVER;
 	ahead = r->more && r->batches < BATCHES_MAX;

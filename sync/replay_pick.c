@@ -11,6 +11,13 @@
 
 #define PICK_MAX 512
 #define LOAD_MAX_BYTES (16u << 20)
+/* That are begun and wait for a place: each holds a snapshot, and what lies behind more of them is
+ * still to be seen. */
+#define UPLOADS_WAITING_MAX 128
+/* A look beside them that found nothing small is not repeated at once: it reads all of them. */
+#define BESIDE_MIN_MS 250
+#define BESIDE_MAX_MS 2000
+#define BESIDE_SHARE 10
 #define HURRY_MS (24LL * 60 * 60 * 1000)
 
 struct flying {
@@ -23,11 +30,12 @@ struct replay_pick {
 	struct sync *s;
 	struct flying *flying; /* to leave out */
 	size_t flying_n;
+	struct outbox_room rooms[3];
 	bool hurry;    /* whatever is due within a day is due now */
 	bool orphaned; /* abandoned: nobody waits for the result */
 	uint64_t gen, max_record_bytes;
 	struct replay_op *ready, **ready_last;
-	uint64_t wait_ms;
+	uint64_t wait_ms, took_ms;
 	int r;
 };
 
@@ -138,8 +146,11 @@ static int next(struct replay_pick *p, struct outbox_op *ops, size_t max, size_t
 {
 	const int64_t now_ms = clock_wall_ns() / NS_PER_MS;
 
-	return outbox_next(p->s->volume, now_ms + (p->hurry ? HURRY_MS : 0),
-		p->hurry ? 0 : p->s->debounce_ms, ops, max, n, &p->wait_ms);
+	struct outbox_room rooms[ARRAY_SIZE(p->rooms)];
+
+	memcpy(rooms, p->rooms, sizeof(rooms));
+	return outbox_next_within(p->s->volume, now_ms + (p->hurry ? HURRY_MS : 0),
+		p->hurry ? 0 : p->s->debounce_ms, rooms, ops, max, n, &p->wait_ms);
 }
 
 /* Many deletions at once wait for a person. */
@@ -241,13 +252,21 @@ static void pick_work(struct worker_job *j)
 {
 	struct replay_pick *p =
 		(struct replay_pick *)((char *)j - offsetof(struct replay_pick, job));
-	uint64_t bytes = 0;
+	uint64_t bytes = 0, began = sync_now_ms();
 
 	if (!p->ready)
 		p->r = pick(p);
+	p->took_ms = sync_now_ms() - began;
 	for (struct replay_op *o = p->ready; o && bytes < LOAD_MAX_BYTES; o = o->next)
 		if (!o->loaded)
 			load(p, o, &bytes);
+}
+
+static bool any_small(const struct replay_op *o)
+{
+	while (o && o->file)
+		o = o->next;
+	return o;
 }
 
 /* Behind those that were waiting: they are older. */
@@ -279,6 +298,12 @@ static void nothing_ready(struct sync *s, const struct replay_pick *p)
 	}
 }
 
+static uint64_t beside_ms(const struct replay_pick *p)
+{
+	return MIN_OF(MAX_OF(p->took_ms * BESIDE_SHARE, (uint64_t)BESIDE_MIN_MS),
+		(uint64_t)BESIDE_MAX_MS);
+}
+
 static void pick_done(struct worker_job *j, bool dropped)
 {
 	struct replay_pick *p =
@@ -290,6 +315,10 @@ static void pick_done(struct worker_job *j, bool dropped)
 	if (!dropped && !p->orphaned) {
 		bool some = p->ready != NULL;
 
+		if (any_small(p->ready))
+			s->replay.beside_ms = 0;
+		else
+			s->replay.beside_ms = sync_now_ms() + beside_ms(p);
 		take_ready(&s->replay, p);
 		if (some && !p->wait_ms)
 			s->replay.more = true;
@@ -327,6 +356,24 @@ static int note_flying(struct replay_pick *p)
 	return 0;
 }
 
+static struct outbox_room *room_of(struct replay_pick *p, const struct replay_op *o)
+{
+	struct outbox_room *room = p->rooms;
+
+	while (room->above && (!replay_is_large(&o->op) || o->op.size <= room->above))
+		room++;
+	return room;
+}
+
+/* The journal hands out those that are being sent as well: they take no room from others. */
+static void make_room(struct replay_pick *p)
+{
+	p->rooms[0] = (struct outbox_room){ REPLAY_SOON_THROUGH_BYTES, UPLOADS_WAITING_MAX };
+	p->rooms[1] = (struct outbox_room){ REPLAY_LARGE_BYTES, UPLOADS_WAITING_MAX };
+	for (struct replay_send *send = p->s->replay.sends; send; send = send->next)
+		room_of(p, send->ops[0])->left++;
+}
+
 /* Their contents are to be loaded, nothing is picked. */
 static void lend_ready(struct replay *r, struct replay_pick *p)
 {
@@ -354,6 +401,7 @@ void replay_pick_start(struct sync *s, bool hurry, bool load)
 	p->max_record_bytes = s->caps.max_record_bytes;
 	p->wait_ms = UINT64_MAX;
 	p->ready_last = &p->ready;
+	make_room(p);
 	if (load) {
 		lend_ready(r, p);
 	} else {

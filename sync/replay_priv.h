@@ -11,6 +11,7 @@
 #include "sync/upload.h"
 
 #define REPLAY_LARGE_BYTES (256u << 10)
+#define REPLAY_SOON_THROUGH_BYTES (4u << 20)
 
 enum replay_verdict {
 	REPLAY_LEAVE, /* stays INFLIGHT, sent again when there is a link */

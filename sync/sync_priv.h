@@ -80,6 +80,7 @@ struct replay {
 	bool again; /* something changed since the last pick began */
 	bool more;  /* the last pick left some that may go */
 	uint64_t next_ms;
+	uint64_t beside_ms;   /* while uploads wait: not looked beside them before */
 	uint64_t batch_bytes; /* what a request may have; halved by 413 */
 	uint64_t hurried_gen; /* the last poke_gen that was heeded */
 	bool full;            /* the origin's latest word on room for content */

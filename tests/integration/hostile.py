@@ -227,6 +227,10 @@ class Hostile:
         return self.send(c, 503, {"type": "urn:cachet:busy", "title": "busy", "status": 503, "instance_id": self.instance},
                          {"Retry-After": "1"}, "application/problem+json")
 
+    def bad_too_many(self, c, *_):
+        return self.send(c, 429, {"type": "urn:cachet:too-many", "title": "busy", "status": 429, "instance_id": self.instance},
+                         {"Retry-After": "3000"}, "application/problem+json")
+
     def bad_login(self, c, *_):
         page = b"<html><form action=/login></form></html>"
         c.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: %d\r\n\r\n" % len(page) + page)

@@ -512,6 +512,42 @@ def test_an_edit_is_kept_until_it_is_confirmed_and_applied_once(hostile, shell, 
     assert s.stop() < 2000
 
 
+def asks_nothing(hostile, s, seconds):
+    time.sleep(0.3)  # what was under way when the answer came
+    seen = len(hostile.seen)
+    s("put notes/b more")
+    time.sleep(seconds)
+    assert hostile.seen[seen:] == []
+
+
+def goes_on_when_a_person_asks(hostile, s):
+    hostile.behave()
+    s("poke")
+    s("idle 60000")
+    assert {hostile.contents[rid] for rid, _ in hostile.applied} >= {b"mine", b"more"}
+
+
+def test_after_too_many_nothing_at_all_is_asked_before_its_time(hostile, shell):
+    s = settled(hostile, shell)
+    hostile.misbehave("batch put", "too_many")
+    s("put notes/a mine")
+    s.until(lambda st: st["state"] == "degraded")
+    asks_nothing(hostile, s, 1.5)  # the feed, whose poll was answered, among them
+    goes_on_when_a_person_asks(hostile, s)
+
+
+def test_an_origin_that_is_found_again_is_not_probed_before_its_time(hostile, shell, monkeypatch):
+    monkeypatch.setenv("CACHET_SHELL_PROBE_MS", "200")
+    s = settled(hostile, shell)
+    hostile.misbehave("caps changes batch put", "reset")
+    s("put notes/a mine")
+    s.until(lambda st: st["state"] == "offline")
+    hostile.misbehave("caps", "too_many")
+    s.until(lambda st: "busy" in st["text"])
+    asks_nothing(hostile, s, 1)
+    goes_on_when_a_person_asks(hostile, s)
+
+
 def test_batches_stay_below_what_the_server_takes_in_a_request(hostile, shell):
     """By what they are on the wire: names of control characters are six times as long there."""
     hostile.max_request = 30000

@@ -1,9 +1,12 @@
 """Content that is brought here before it is needed, and kept: pin, warm, free, ready, record, and reading ahead."""
+import concurrent.futures
 import json
 import os
+import re
 import socket
 import subprocess
 import threading
+import time
 
 import pytest
 from cli_fixtures import fails
@@ -163,6 +166,61 @@ def test_ready_sees_a_refused_token(device, server):
     token = (tokens["tokens"] if isinstance(tokens, dict) else tokens)[0]
     server.admin("token", "revoke", str(token["id"]), str(server.dir))
     wait_for(lambda: "token" in device.run("ready", check=False).stdout)
+
+
+def test_ready_says_when_the_lease_ends_too_soon(home, server):
+    c = Client(home, server, name="leased", key="server")  # 72 h
+    try:
+        c.mount()
+        wait_for(lambda: c.status()["state"] == "online")
+        assert c.run("ready", "--for", "3d").stdout == "ready\n"
+        r = c.run("ready", "--for", "73h", check=False)
+        assert r.returncode == 9 and re.fullmatch(r"the lease of the key ends in 7[12] h .*\n", r.stdout), r.stdout
+        c.run("offline")
+        assert "lease" not in c.run("ready", "--for", "70h", check=False).stdout
+        problems = json.loads(c.run("ready", "--for", "73h", "--json", check=False).stdout)["problems"]
+        assert [p["kind"] for p in problems] == ["offline", "lease"]
+    finally:
+        c.close()
+
+
+class Slow(Hostile):
+    """Content is answered when a test says so."""
+    go = threading.Event()
+
+    def good_get(self, *args):
+        self.go.wait(60)
+        return super().good_get(*args)
+
+
+def test_readers_of_one_piece_share_a_request(home):
+    server = Slow({"f": os.urandom(1 << 20)})
+    server.token = "t0ken"
+    client = Client(home, server)
+
+    def read(i):  # of one chunk, each another page, so that none waits for another's in the kernel
+        fd = os.open(client.mnt / "f", os.O_RDONLY)
+        try:
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
+            return os.pread(fd, 4096, i * 4096)
+        finally:
+            os.close(fd)
+
+    try:
+        client.mount()
+        wait_for((client.mnt / "f").exists)
+        with concurrent.futures.ThreadPoolExecutor(6) as pool:
+            reads = [pool.submit(read, i) for i in range(6)]
+            wait_for(lambda: any("/records/" in target for _, target, _ in server.seen))
+            time.sleep(0.5)  # for what should not come
+            server.go.set()
+            data = next(iter(server.contents.values()))
+            assert [r.result(60) for r in reads] == [data[i * 4096:(i + 1) * 4096] for i in range(6)]
+        assert len([target for _, target, _ in server.seen if "/records/" in target]) == 1
+    finally:
+        server.go.set()
+        client.close()
+        server.close()
 
 
 def test_record_pins_what_a_command_and_its_orphans_open(device):

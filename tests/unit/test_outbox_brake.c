@@ -1,7 +1,8 @@
 /*
  * Goal: a script that runs wild here does not empty the origin: deletions beyond both limits are
  * held, all of the store together and nothing else, over a restart, until a person confirms them.
- * And `outbox_explain`: why an operation is not sent.
+ * And `outbox_explain`: why an operation is not sent; and that long contents are handed out as
+ * there is room for them.
  */
 #include "origin_model.h"
 #include "outbox_batch.h"
@@ -376,6 +377,32 @@ static void a_long_journal_is_explained_too(void **state)
 	assert_int_equal(why(f, seq_of(f, "d/n999")).behind, dir);
 }
 
+/* What there is no room for waits, and holds up only what is about the same record. */
+static void long_contents_have_their_room(void **state)
+{
+	static const char *const files[][2] = { { "long1", "0123456789" }, { "mid1", "01234" },
+		{ "long2", "0123456789" }, { "long3", "0123456789" }, { "mid2", "01234" },
+		{ "short", "0" } };
+	static const char *const want[] = { "long1", "mid1", "short" };
+	struct outbox_room rooms[] = { { 9, 1 }, { 4, 1 }, { 0, 0 } };
+	struct tree_fixture *f = *state;
+	struct batch b;
+
+	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
+		ok(tf_create(f, files[i][0]));
+		ok(tf_write(f, files[i][0], files[i][1]));
+	}
+	ok(tf_rename(f, "long2", "renamed", 0));
+	ok(outbox_next_within(f->v, NOW, 0, rooms, b.ops, ARRAY_SIZE(b.ops), &b.n, &b.wait));
+	assert_int_equal(b.n, ARRAY_SIZE(want));
+	for (size_t i = 0; i < b.n; i++)
+		assert_string_equal(b.ops[i].name, want[i]);
+	done(&b);
+	next(f, &b);
+	assert_int_equal(b.n, ARRAY_SIZE(files));
+	done(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -395,6 +422,7 @@ int main(void)
 		tf_test(what_waits_behind_another_names_it),
 		tf_test(the_brake_is_named),
 		tf_test(a_long_journal_is_explained_too),
+		tf_test(long_contents_have_their_room),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
