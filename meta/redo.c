@@ -30,6 +30,7 @@
 #define ALG AEAD_XCHACHA20POLY1305
 #define BLOCK (UINT64_C(64) << 10)
 #define NUMBERS_AHEAD (UINT64_C(1) << 24)
+#define BLANK_LEN ((size_t)4096)
 
 struct redo {
 	sqlite3_file *file;
@@ -324,14 +325,27 @@ bool redo_next(struct redo *r, struct redo_place *p, const uint8_t **payload, si
 	return true;
 }
 
+/* Is the number 0 at all places of a page's length from `at` on? Most of a log was never written.
+ */
+static bool is_blank(const struct redo *r, uint64_t at)
+{
+	static const uint8_t zeros[BLANK_LEN];
+
+	return at + REDO_HEADER_LEN + BLANK_LEN <= r->image_len &&
+	       memcmp(r->image + at + REDO_NUMBER_OFFSET, zeros, BLANK_LEN) == 0;
+}
+
 /* From `at` on, the next place that may be the head of a record behind the last. An epoch that
  * began at 0 behind a mark that is gone leaves its records before p->at, authentic or not ours. */
 static bool trace(struct redo *r, const struct redo_place *p, uint64_t *at, bool *authentic)
 {
-	for (; *at + REDO_HEADER_LEN <= r->image_len; *at += REDO_ALIGN) {
-		uint64_t number = load_le64(r->image + *at + REDO_NUMBER_OFFSET);
-		size_t len;
+	uint64_t number;
+	size_t len;
 
+	for (; *at + REDO_HEADER_LEN <= r->image_len; *at += REDO_ALIGN) {
+		while (*at % BLANK_LEN == 0 && is_blank(r, *at))
+			*at += BLANK_LEN;
+		number = load_le64(r->image + *at + REDO_NUMBER_OFFSET);
 		if (number <= p->number || number - p->number > NUMBERS_AHEAD)
 			continue;
 		*authentic = open_at(r, *at, &len);

@@ -153,6 +153,52 @@ static void test_a_flipped_bit_in_any_byte_ends_the_log_and_is_told(void **state
 	flip_all(true);
 }
 
+/* A record of `len` bytes and more stands at `from`, and one of another transaction at `to`. */
+static void make_long_history(struct history *h, size_t len, size_t *from, size_t *to)
+{
+	_cleanup_free_ char *big = calloc(1, len);
+	struct db *db;
+
+	memset(h, 0, sizeof(*h));
+	fixture_init(&h->f);
+	db = fixture_create(&h->f);
+	put(db, 1);
+	*from = redo_used(db->redo);
+	assert_int_equal(db_begin(db), 0);
+	assert_int_equal(setting_set(db, "big", big, len), 0);
+	assert_int_equal(db_commit(db), 0);
+	*to = redo_used(db->redo);
+	put(db, 2);
+	h->image = fixture_image(&h->f);
+	db_close(db);
+}
+
+/* The long one is lost; the head behind it stands at `want`. */
+static void behind_blank_pages(size_t want)
+{
+	struct db_recovery rec;
+	struct history h;
+	size_t from, to;
+
+	make_long_history(&h, 4096, &from, &to);
+	history_done(&h);
+	make_long_history(&h, 4096 + want - to, &from, &to);
+	assert_int_equal(to, want);
+	memset(h.image.redo.data + from, 0, to - from);
+	fixture_restore(&h.f, &h.image);
+	assert_int_equal(reopen(&h.f, &rec), 1);
+	assert_true(rec.wal_damaged);
+	history_done(&h);
+}
+
+static void test_a_record_behind_blank_pages_is_seen(void **state)
+{
+	static const int beside[] = { -80, -72, -16, -8, 0, 8, 16 };
+
+	for (size_t i = 0; i < ARRAY_SIZE(beside); i++)
+		behind_blank_pages(8192 + (size_t)beside[i]);
+}
+
 static void test_damage_is_set_aside_and_told_once(void **state)
 {
 	struct db_recovery rec;
@@ -661,6 +707,7 @@ int main(void)
 		cmocka_unit_test(test_a_flipped_bit_in_any_byte_ends_the_log_and_is_told),
 		cmocka_unit_test(test_damage_is_set_aside_and_told_once),
 		cmocka_unit_test(test_a_loss_is_told_until_it_is_settled),
+		cmocka_unit_test(test_a_record_behind_blank_pages_is_seen),
 		cmocka_unit_test(test_stale_records_never_follow_new_ones),
 		cmocka_unit_test(test_an_older_log_put_back_is_not_replayed),
 		cmocka_unit_test(test_killed_after_any_transaction_that_one_is_there),
