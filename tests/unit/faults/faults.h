@@ -13,11 +13,12 @@
  * `tell` stops at its first error and returns it, takes up what it finds half done, and uses no
  * memory of its own: it runs under the injector. So does nothing else.
  *
- * Without more said a few calls of each story fail, in one way, others in another way each day. By
- * environment:
- *     CACHET_TEST_FAULTS=all              every call (by hand: minutes, or an hour)
- *     CACHET_TEST_FAULTS=STORY[:FROM[-TO]] these calls of one story, with the stack of the call
- * that fails CACHET_TEST_FAULTS_DAY=N            the choice of that day (since 1970)
+ * Without more said a few calls of each story fail, those by which errors come through most places
+ * that none came through before (places.h), in one way, another way each day. By environment:
+ *     CACHET_TEST_FAULTS_ROUNDS=N          that many calls of each story
+ *     CACHET_TEST_FAULTS=all               every call (by hand: minutes, or an hour)
+ *     CACHET_TEST_FAULTS=STORY[:FROM[-TO]] these calls of a story, with the stack of a single one
+ *     CACHET_TEST_FAULTS_DAY=N             the choice of that day (since 1970)
  */
 #ifndef CACHET_TESTS_UNIT_FAULTS_H
 #define CACHET_TESTS_UNIT_FAULTS_H

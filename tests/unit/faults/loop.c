@@ -4,6 +4,7 @@
  * failed is no mistake.
  */
 #include "faults.h"
+#include "places.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -30,10 +31,11 @@
 #endif
 
 #define ROUNDS 3 /* of a story, when nothing is said */
+#define ROUNDS_MAX 1000
 #define CALLS_MAX 1000000L
 
 static atomic_long calls; /* until the fault; <= 0: it was */
-static atomic_bool armed, fired;
+static atomic_bool armed, fired, counting;
 static bool show;
 static const char *_Atomic where;
 static const struct fault_kind *kind;
@@ -49,7 +51,14 @@ static void show_stack(const char *call)
 
 bool fault_due(const char *call)
 {
-	if (!atomic_load(&armed) || atomic_fetch_sub(&calls, 1) != 1)
+	long left;
+
+	if (!atomic_load(&armed))
+		return false;
+	left = atomic_fetch_sub(&calls, 1);
+	if (atomic_load(&counting))
+		places_note(CALLS_MAX - left + 1);
+	if (left != 1)
 		return false;
 	atomic_store(&where, call);
 	atomic_store(&fired, true);
@@ -306,10 +315,13 @@ static struct choice choice;
 static void choose(void)
 {
 	const char *set = getenv("CACHET_TEST_FAULTS"), *day = getenv("CACHET_TEST_FAULTS_DAY");
+	const char *rounds = getenv("CACHET_TEST_FAULTS_ROUNDS");
 	static char story[64];
 
 	choice = (struct choice){ .from = 1, .to = CALLS_MAX, .rounds = ROUNDS };
 	choice.day = day ? atol(day) : time(NULL) / 86400;
+	if (rounds)
+		choice.rounds = MIN_OF(MAX_OF(atol(rounds), 1L), (long)ROUNDS_MAX);
 	if (!set)
 		return;
 	choice.rounds = 0;
@@ -321,33 +333,54 @@ static void choose(void)
 		choice.to = choice.from;
 }
 
-static long stride(long count)
+/* False when nothing failed. */
+static bool run_one(struct run *r, long n, unsigned *with_fault)
 {
-	return choice.rounds ? MAX_OF(count / choice.rounds, 1L) : 1;
+	bool was = round_once(r, n);
+
+	*with_fault += was;
+	check_leaks(r, show);
+	return was;
+}
+
+/* Those through which most has not been failed yet. */
+static void run_chosen(struct run *r, unsigned *rounds, unsigned *with_fault)
+{
+	long chosen[ROUNDS_MAX];
+	size_t n = places_choose(chosen, (size_t)choice.rounds, (size_t)choice.day);
+
+	for (*rounds = 0; *rounds < n && r->failures < FAILURES_MAX; ++*rounds)
+		run_one(r, chosen[*rounds], with_fault);
+}
+
+/* There may be a few more, next time: until three in a row find nothing to fail. */
+static void run_all(struct run *r, unsigned *rounds, unsigned *with_fault)
+{
+	unsigned quiet = 0;
+
+	for (long n = choice.from; n <= choice.to && quiet < 3 && r->failures < FAILURES_MAX; n++) {
+		quiet = run_one(r, n, with_fault) ? 0 : quiet + 1;
+		++*rounds;
+	}
 }
 
 static bool run_kind(struct run *r)
 {
-	unsigned quiet = 0, errors = 0, rounds = 0;
-	long count, step, last;
+	unsigned rounds = 0, with_fault = 0;
+	long count;
 
+	places_begin();
+	atomic_store(&counting, choice.rounds != 0);
 	round_once(r, CALLS_MAX);
+	atomic_store(&counting, false);
 	count = CALLS_MAX - atomic_load(&calls);
-	step = stride(count);
-	last = choice.rounds ? count : choice.to;
-	/* There may be a few more, next time: until three in a row find nothing to fail. */
-	for (long n = choice.from + (step > 1 ? choice.day % step : 0);
-		r->failures < FAILURES_MAX && n <= last && quiet < 3; n += step) {
-		bool was = round_once(r, n);
-
-		rounds++;
-		errors += was;
-		quiet = was ? 0 : quiet + 1;
-		check_leaks(r, show);
-	}
+	if (choice.rounds)
+		run_chosen(r, &rounds, &with_fault);
+	else
+		run_all(r, &rounds, &with_fault);
 	check_leaks(r, true);
 	print_message("  %-12s %-9s %6ld calls, %u rounds, %u with a fault\n", r->story->name,
-		kind->name, count, rounds, errors);
+		kind->name, count, rounds, with_fault);
 	return !r->failures;
 }
 

@@ -364,11 +364,10 @@ static bool seen;
 
 static void look(const char *path, const uint8_t *bytes, size_t len)
 {
+	seen = memmem(bytes, len, "canary-", 7); /* in all names */
 	for (unsigned i = 0; i < TOLD_FILES; i++) {
 		const struct told_file *f = &looking->files[i];
 
-		if (f->name && memmem(bytes, len, f->name, strlen(f->name)))
-			seen = true;
 		for (unsigned k = 0; k < f->n && !f->may[k].absent && f->may[k].size; k++) {
 			uint8_t page[ORACLE_PAGE];
 
