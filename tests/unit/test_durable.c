@@ -146,8 +146,8 @@ static void *sync_alone(void *arg)
 }
 
 /* A sync is under way when they come: it may miss what they wrote, so nobody is answered by it; one
- * more, or two if one of them was late, is enough for all: by durable_sync_only(), and by db_sync(),
- * which leaves the log alone when it has no new record. */
+ * more, or two if one of them was late, is enough for all: by durable_sync_only(), and by
+ * db_sync(), which leaves the log alone when it has no new record. */
 static void test_those_who_wait_share_the_next_sync(void **state)
 {
 	struct waiter w[WAITERS + 1] = { 0 };
