@@ -8,7 +8,7 @@
  *
  * A want is not tied to a transfer: whichever transfer of its version covers its offset serves it,
  * so readers of one range share one request, and a want that no transfer covers makes one. A reader
- * that comes where the last transfer ended is sequential: its window grows up to WINDOW_MAX, and
+ * that comes where the last transfer ended is sequential: its window (window.h) grows, and
  * when it has got half-way through a large one the next is fetched ahead.
  *
  * Everything of a transfer is of one version: Range with If-Match; 412 or another ETag is CE_STALE.
@@ -31,8 +31,6 @@
 #include "base/error.h"
 #include "sync/backoff.h"
 
-#define WINDOW_MIN ((uint64_t)256 << 10)
-#define WINDOW_MAX ((uint64_t)8 << 20)
 #define PENDING_MAX 4
 #define ROOM_WAIT_MS 200
 #define ROOM_WAITS 25 /* for all of a read */
@@ -437,34 +435,16 @@ static struct fetch_stream *stream_of(struct fetch *f, const struct fetch_want *
 	struct fetch_stream *st;
 
 	for (st = f->streams; st < f->streams + ARRAY_SIZE(f->streams); st++)
-		if (st->object == w->object && st->version == w->version && st->window)
+		if (st->object == w->object && st->version == w->version && st->window.bytes)
 			return st;
 	st = &f->streams[f->stream_hand++ % ARRAY_SIZE(f->streams)];
 	*st = (struct fetch_stream){ .object = w->object, .version = w->version };
 	return st;
 }
 
-/*
- * How much to ask for at `off`. A reader that jumps gets what it asked for. One that reads on gets
- * a quarter of what it has read already, so that little is fetched in vain; of a file no longer
- * than a window, the rest. The kernel's requests do not come in order: near is sequential.
- */
 static uint64_t next_window(struct fetch_stream *st, const struct fetch_want *w, uint64_t off)
 {
-	uint64_t window = w->demand > off ? w->demand - off : 0;
-
-	if (w->frugal)
-		return 1;
-	if (!st->window || off + WINDOW_MIN < st->begin || off > st->next + WINDOW_MIN) {
-		st->begin = st->next = off;
-	} else {
-		st->begin = MIN_OF(st->begin, off);
-		window = MAX_OF(window, MAX_OF((off - st->begin) / 4, WINDOW_MIN));
-		if (w->size <= WINDOW_MAX)
-			window = WINDOW_MAX;
-	}
-	st->window = MIN_OF(window, WINDOW_MAX);
-	return st->window;
+	return w->frugal ? 1 : window_next(&st->window, off, w->demand, w->size);
 }
 
 /* One more window behind the one the reader is in, if it is sequential and that part is not here.
@@ -476,10 +456,10 @@ static void fetch_ahead(struct sync *s, const struct fetch_want *w, const struct
 	struct file *file;
 	uint64_t end;
 
-	if (w->frugal || t->end >= t->size || t->end != st->next ||
-		(st->window <= SYNC_FETCH_UNIT_BYTES && w->demand <= t->end))
+	if (w->frugal || t->end >= t->size || t->end != st->window.next ||
+		(st->window.bytes <= SYNC_FETCH_UNIT_BYTES && w->demand <= t->end))
 		return;
-	if (w->demand <= t->end && t->end - w->off > st->window / 2)
+	if (w->demand <= t->end && t->end - w->off > st->window.bytes / 2)
 		return;
 	if (covering(s, w, t->end) || file_open(s->volume, w->object, w->version, false, &file))
 		return;
@@ -489,7 +469,7 @@ static void fetch_ahead(struct sync *s, const struct fetch_want *w, const struct
 		return;
 	}
 	end = clip(s, w, range.off, range.off + range.len);
-	st->next = end;
+	window_asked(&st->window, end);
 	add_transfer(s, w, file, range.off, end);
 }
 
@@ -559,7 +539,7 @@ static void serve(struct sync *s, struct fetch_want *w)
 		return;
 	}
 	end = clip(s, w, w->off, missing.off + missing.len);
-	st->next = MAX_OF(st->next, end);
+	window_asked(&st->window, end);
 	add_transfer(s, w, w->file, w->off, end);
 	if (!covering(s, w, w->off))
 		answer_want(s, w, -ENOMEM);

@@ -29,6 +29,7 @@
 #include "sync/link.h"
 #include "sync/origin.h"
 #include "sync/sync.h"
+#include "sync/window.h"
 #include "sync/worker.h"
 
 #define SYNC_NEVER UINT64_MAX
@@ -93,7 +94,8 @@ struct check;
 struct fetch_want;
 struct fetch_transfer;
 struct fetch_stream {
-	uint64_t object, version, begin, next, window; /* window 0: free */
+	uint64_t object, version;
+	struct window window; /* of 0 bytes: free */
 };
 struct fetch {
 	struct fetch_want *wants; /* lock */
