@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/error.h"
 
 #define OCTAL_SIZE_MAX UINT64_C(077777777777)
@@ -354,14 +355,10 @@ static int header_text(const struct ustar *h, struct tar_entry *e)
 {
 	int r = 0;
 
-	if (!e->path && h->prefix[0]) {
-		if (asprintf(&e->path, "%.155s/%.100s", h->prefix, h->name) < 0) {
-			e->path = NULL;
-			return -ENOMEM;
-		}
-	} else if (!e->path) {
+	if (!e->path && h->prefix[0])
+		r = bytes_print(&e->path, "%.155s/%.100s", h->prefix, h->name);
+	else if (!e->path)
 		r = get_text(h->name, strnlen(h->name, sizeof(h->name)), &e->path);
-	}
 	if (!r && e->type == TAR_SYMLINK && !e->target)
 		r = get_text(h->linkname, strnlen(h->linkname, sizeof(h->linkname)), &e->target);
 	if (!r && e->type != TAR_SYMLINK) {

@@ -38,16 +38,12 @@ static int fail(struct talk *t, int code, const char *stage, const char *fmt, ..
 {
 	_cleanup_free_ char *why = NULL;
 	va_list args;
-	int n;
 
 	va_start(args, fmt);
-	n = vasprintf(&why, fmt, args);
+	(void)!bytes_vprint(&why, fmt, args);
 	va_end(args);
-	if (n < 0)
-		why = NULL;
-	free(*t->error);
-	if (asprintf(t->error, "enrolment failed at %s: %s", stage, why ? why : "no memory") < 0)
-		*t->error = NULL;
+	free(steal_ptr(t->error));
+	(void)!bytes_print(t->error, "enrolment failed at %s: %s", stage, why ? why : "no memory");
 	return code;
 }
 

@@ -117,10 +117,10 @@ static int use_lease(struct enrolment *e, struct keyring *k, int code, char **er
 
 	*error = NULL;
 	if (!e->device->lease.held || !enrolment_lease_holds(e)) {
-		if (asprintf(error, "%s%s the offline lease %s: connect once to open the volume",
-			    why ? why : "there is no contact with the server", why ? ";" : ", and",
-			    e->device->lease.held ? "is over" : "does not exist") < 0)
-			*error = NULL;
+		(void)!bytes_print(error,
+			"%s%s the offline lease %s: connect once to open the volume",
+			why ? why : "there is no contact with the server", why ? ";" : ", and",
+			e->device->lease.held ? "is over" : "does not exist");
 		return code ? code : CE_LOCKED;
 	}
 	r = device_lease_open(e->device, e->local, &kek);

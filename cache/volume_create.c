@@ -28,8 +28,7 @@ int setup_fail(char **error, int code, const char *fmt, ...)
 
 	if (error && !*error) {
 		va_start(ap, fmt);
-		if (vasprintf(error, fmt, ap) < 0)
-			*error = NULL;
+		(void)!bytes_vprint(error, fmt, ap);
 		va_end(ap);
 	}
 	return code;

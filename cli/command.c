@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/error.h"
 #include "base/json.h"
 #include "cli/commands.h"
@@ -136,10 +137,8 @@ static int format(char **out, const char *fmt, va_list args)
 	size_t len;
 	FILE *f;
 
-	if (vasprintf(&raw, fmt, args) < 0) {
-		raw = NULL;
+	if (bytes_vprint(&raw, fmt, args))
 		return -ENOMEM;
-	}
 	f = open_memstream(out, &len);
 	if (!f)
 		return -ENOMEM;

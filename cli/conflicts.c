@@ -295,8 +295,8 @@ static int run_diff(int argc, char **argv)
 	if (!origin || !local || !mountpoint || !strcmp(origin, local))
 		return command_fail(&args, EXIT_CODE_FAILED,
 			"this conflict has one side only: `cachet conflicts show` says why");
-	if (asprintf(&a, "%s/%s", mountpoint, origin) < 0 ||
-		asprintf(&b, "%s/%s", mountpoint, local) < 0)
+	if (bytes_print(&a, "%s/%s", mountpoint, origin) ||
+		bytes_print(&b, "%s/%s", mountpoint, local))
 		return command_fail(&args, EXIT_CODE_FAILED, "out of memory");
 	return args.json ? compare_json(&args, a, b, o) : compare(&args, a, b, -1);
 }

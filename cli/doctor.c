@@ -5,6 +5,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+#include "base/bytes.h"
 #include "base/io.h"
 #include "cli/commands.h"
 #include "cli/show.h"
@@ -61,7 +62,7 @@ static bool swap_is_sealed(const char *path)
 
 	if (!strncmp(name, "zram", 4))
 		return true;
-	if (asprintf(&file, "/sys/class/block/%s/dm/uuid", name) < 0)
+	if (bytes_print(&file, "/sys/class/block/%s/dm/uuid", name))
 		return false;
 	return !io_read_file(AT_FDCWD, file, 4096, &text, &len) && !strncmp(text, "CRYPT-", 6);
 }

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/error.h"
 #include "base/secret.h"
 #include "cli/commands.h"
@@ -88,9 +89,8 @@ static int set_root(struct export *x, const struct target *t, struct export_root
 	const char *name = slash ? slash + 1 : *t->path ? t->path : t->config->name;
 
 	root->name = strdup(name);
-	if (asprintf(&root->path, "%s%s%s", t->mountpoint, *t->path ? "/" : "", t->path) < 0)
-		root->path = NULL;
-	if (!root->name || !root->path)
+	if (!root->name ||
+		bytes_print(&root->path, "%s%s%s", t->mountpoint, *t->path ? "/" : "", t->path))
 		return command_fail(&x->args->common, EXIT_CODE_FAILED, "out of memory");
 	for (struct export_root *other = x->roots; other < root; other++)
 		if (!strcmp(other->name, name))
@@ -235,10 +235,8 @@ static int print(const struct export *x)
 					     : EXPORT_RESULT_RECORDS,
 	};
 
-	if (asprintf(&name, "%s.%s", x->roots[0].name, records ? "json" : "cachet") < 0) {
-		name = NULL;
+	if (bytes_print(&name, "%s.%s", x->roots[0].name, records ? "json" : "cachet"))
 		return -ENOMEM;
-	}
 	result.name = name;
 	return export_result_print(&result);
 }

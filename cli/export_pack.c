@@ -137,12 +137,10 @@ static int pack_root(struct pack *p, const struct export_root *root, char **erro
 	if (!fts)
 		return -errno;
 	while (!r && (errno = 0, e = fts_read(fts))) {
-		free(p->path);
-		if (asprintf(&p->path, "%s%s", root->name, e->fts_path + strlen(root->path)) < 0) {
-			p->path = NULL;
-			r = -ENOMEM;
+		free(steal_ptr(&p->path));
+		r = bytes_print(&p->path, "%s%s", root->name, e->fts_path + strlen(root->path));
+		if (r)
 			break;
-		}
 		r = put_entry(p, e);
 		if (r)
 			*error = strdup(e->fts_path);

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include "base/bytes.h"
 #include "base/io.h"
 
 /* A child writes: opening a FIFO waits for the other side, which opens it when it is asked to. */
@@ -32,12 +33,8 @@ int handover_ask(const struct command_common *common, const struct target *t, st
 {
 	_cleanup_free_ char *path = NULL;
 	pid_t child = -1;
-	int r = 0;
+	int r = bytes_print(&path, "%s.%d.key", t->socket, getpid());
 
-	if (asprintf(&path, "%s.%d.key", t->socket, getpid()) < 0) {
-		path = NULL;
-		r = -ENOMEM;
-	}
 	if (!r)
 		r = feed(path, secret, &child);
 	if (r)

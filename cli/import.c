@@ -140,8 +140,8 @@ static int find_places(struct import *m, const char *dir, const char *target)
 		return command_fail(c, EXIT_CODE_USAGE, "%s lies in the volume already", dir);
 	if (!strcmp(m->from, "/"))
 		return command_fail(c, EXIT_CODE_USAGE, "not all of the system; name a directory");
-	if (asprintf(&m->to, "%s%s%s%s", m->target.mountpoint, *m->target.path ? "/" : "",
-		    m->target.path, strrchr(m->from, '/')) < 0)
+	if (bytes_print(&m->to, "%s%s%s%s", m->target.mountpoint, *m->target.path ? "/" : "",
+		    m->target.path, strrchr(m->from, '/')))
 		return command_fail(c, EXIT_CODE_FAILED, "out of memory");
 	return COMMAND_GO;
 }

@@ -189,11 +189,9 @@ static int copy_file(const struct pair *p)
 
 	if (from < 0)
 		return from;
-	if (asprintf(&temporary, "%.*s" TEMPORARY, (int)(strrchr(p->to, '/') + 1 - p->to), p->to) <
-		0) {
-		temporary = NULL;
+	if (bytes_print(
+		    &temporary, "%.*s" TEMPORARY, (int)(strrchr(p->to, '/') + 1 - p->to), p->to))
 		return -ENOMEM;
-	}
 	to = open(temporary, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (to < 0)
 		return -errno;
@@ -339,10 +337,9 @@ static int walk(struct import_copy *c, int (*each)(struct pair *p))
 	while (!r && (errno = 0, e = fts_read(fts))) {
 		struct pair p = { .c = c, .e = e };
 
-		if (asprintf(&p.to, "%s%s", c->to, e->fts_path + strlen(c->from)) < 0) {
-			r = -ENOMEM;
+		r = bytes_print(&p.to, "%s%s", c->to, e->fts_path + strlen(c->from));
+		if (r)
 			break;
-		}
 		r = each(&p);
 		free(p.to);
 		if (r)

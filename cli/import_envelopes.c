@@ -71,13 +71,11 @@ static int name_foreign(const struct json *env, size_t number, struct import_rec
 {
 	const struct json *meta = show_member(env, "meta");
 	const char *table = show_string(meta, "table"), *id = show_string(meta, "id");
-	int n = table && id ? asprintf(&r->path, "%s/%s", table, id)
-			    : asprintf(&r->path, "record-%zu", number);
+	int n = table && id ? bytes_print(&r->path, "%s/%s", table, id)
+			    : bytes_print(&r->path, "record-%zu", number);
 
-	if (n < 0) {
-		r->path = NULL;
-		return -ENOMEM;
-	}
+	if (n)
+		return n;
 	r->type = "file";
 	r->mode = 0600;
 	return 0;

@@ -123,7 +123,7 @@ static int say(struct init *in, int code, const char *fmt, ...)
 	int n;
 
 	va_start(list, fmt);
-	n = vasprintf(&text, fmt, list);
+	n = bytes_vprint(&text, fmt, list);
 	va_end(list);
 	if (n < 0)
 		return -ENOMEM;
@@ -201,16 +201,15 @@ static int key_spec(struct init *in, const char *name, char **out)
 		spec = spec[strlen("server")] && *local ? local : NULL;
 	}
 	if (spec && strncmp(spec, FILE_SOURCE, strlen(FILE_SOURCE)) != 0)
-		return asprintf(out, "%s%s", server ? "server:" : "", spec) < 0 ? -ENOMEM : 0;
+		return bytes_print(out, "%s%s", server ? "server:" : "", spec);
 	if (spec && !spec[strlen(FILE_SOURCE)])
 		return say(in, CE_USAGE, "--key file: needs a path: file:PATH");
 	r = spec ? target_absolute(spec + strlen(FILE_SOURCE), &path) : io_dir_config(&dir);
 	if (r)
 		return r;
-	if (!spec && asprintf(&path, "%s/%s.key", dir, name) < 0)
+	if (!spec && bytes_print(&path, "%s/%s.key", dir, name))
 		return -ENOMEM;
-	return asprintf(out, "%s%s%s", server ? "server:" : "", FILE_SOURCE, path) < 0 ? -ENOMEM
-										       : 0;
+	return bytes_print(out, "%s%s%s", server ? "server:" : "", FILE_SOURCE, path);
 }
 
 static int fill_config(struct init *in, const char *url)

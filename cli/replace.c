@@ -58,7 +58,7 @@ static int free_name(const char *name, char **out)
 		char *candidate;
 		bool taken = false;
 
-		if (asprintf(&candidate, "%s-aside-%d", name, k) < 0)
+		if (bytes_print(&candidate, "%s-aside-%d", name, k))
 			return -ENOMEM;
 		for (size_t i = 0; i < n; i++)
 			taken = taken || !strcmp(names[i], candidate);
@@ -80,7 +80,7 @@ static int aside_source(const struct config *c, const char *name, char **out)
 	(void)keysource_is_server(c->key_source, &local);
 	if (strncmp(local, FILE_SOURCE, strlen(FILE_SOURCE)) != 0)
 		*out = strdup(c->key_source);
-	else if (asprintf(out, "%s.%s", c->key_source, name) < 0)
+	else if (bytes_print(out, "%s.%s", c->key_source, name))
 		*out = NULL;
 	return *out ? 0 : -ENOMEM;
 }

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/error.h"
 #include "cli/show.h"
 #include "daemon/control.h"
@@ -49,7 +50,7 @@ static int by_text(const char *path, char **out)
 
 	if (path[0] != '/' && !(cwd = getcwd(NULL, 0)))
 		return -errno;
-	if (asprintf(&joined, "%s/%s", cwd ? cwd : "", path) < 0)
+	if (bytes_print(&joined, "%s/%s", cwd ? cwd : "", path))
 		return -ENOMEM;
 	normalise(joined);
 	*out = joined;
@@ -72,7 +73,7 @@ int target_absolute(const char *path, char **out)
 		*out = steal_ptr(&text);
 		return 0;
 	}
-	if (asprintf(&joined, "%s%s", strcmp(parent, "/") ? parent : "", slash) < 0)
+	if (bytes_print(&joined, "%s%s", strcmp(parent, "/") ? parent : "", slash))
 		return -ENOMEM;
 	*out = joined;
 	return 0;

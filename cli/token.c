@@ -9,6 +9,7 @@
 #include <string.h>
 #include <termios.h>
 
+#include "base/bytes.h"
 #include "base/error.h"
 
 static int say(char **error, const char *fmt, ...) PRINTF_LIKE(2, 3);
@@ -19,13 +20,9 @@ static int say(char **error, const char *fmt, ...)
 	int n;
 
 	va_start(args, fmt);
-	n = vasprintf(error, fmt, args);
+	n = bytes_vprint(error, fmt, args);
 	va_end(args);
-	if (n < 0) {
-		*error = NULL;
-		return -ENOMEM;
-	}
-	return CE_USAGE;
+	return n ? n : CE_USAGE;
 }
 
 /* Up to `max` bytes or the first line; a secret passes through no stdio buffer. */

@@ -238,7 +238,7 @@ int config_read(const char *name, struct config **out, char **error)
 		r = io_dir_config(&dir);
 	if (r)
 		return r;
-	if (asprintf(&path, "%s/%s.json", dir, name) < 0)
+	if (bytes_print(&path, "%s/%s.json", dir, name))
 		return -ENOMEM;
 	r = io_read_file(AT_FDCWD, path, CONFIG_MAX_BYTES, &text, &len);
 	if (r == -ENOENT)
@@ -287,7 +287,7 @@ int config_save(const struct config *c, char **error)
 	r = json_print(o, true, &text);
 	if (!r)
 		r = io_dir_config(&dir);
-	if (!r && asprintf(&file, "%s.json", c->name) < 0)
+	if (!r && bytes_print(&file, "%s.json", c->name))
 		r = -ENOMEM;
 	if (!r && (dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
 		r = -errno;
@@ -306,7 +306,7 @@ int config_remove(const char *name)
 
 	if (r)
 		return r;
-	if (asprintf(&path, "%s/%s.json", dir, name) < 0)
+	if (bytes_print(&path, "%s/%s.json", dir, name))
 		return -ENOMEM;
 	return unlink(path) < 0 ? -errno : 0;
 }
@@ -319,8 +319,8 @@ int config_volume_dir(const struct config *c, char **out)
 
 	if (r)
 		return r;
-	if ((c->volume_dir ? asprintf(&path, "%s", c->volume_dir)
-			   : asprintf(&path, "%s/%s", dir, c->id)) < 0)
+	if ((c->volume_dir ? bytes_print(&path, "%s", c->volume_dir)
+			   : bytes_print(&path, "%s/%s", dir, c->id)))
 		return -ENOMEM;
 	*out = path;
 	return 0;
@@ -334,7 +334,7 @@ int config_socket(const struct config *c, char **out)
 
 	if (r)
 		return r;
-	if (asprintf(&path, "%s/%s.sock", dir, c->id) < 0)
+	if (bytes_print(&path, "%s/%s.sock", dir, c->id))
 		return -ENOMEM;
 	*out = path;
 	return 0;

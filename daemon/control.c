@@ -15,6 +15,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+#include "base/bytes.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
@@ -199,7 +200,7 @@ static int listen_at(const char *path, int *out)
 	const char *name, *temporary_name;
 	int r = 0;
 
-	if (asprintf(&temporary, "%s.%d", path, (int)getpid()) < 0)
+	if (bytes_print(&temporary, "%s.%d", path, (int)getpid()))
 		return -ENOMEM;
 	r = control_address(temporary, &address, &dirfd, &temporary_name);
 	if (r)

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/bytes.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
@@ -75,7 +76,7 @@ static int open_log(struct daemon *d)
 		return 0;
 	if (!d->o->log_file) {
 		r = config_volume_dir(d->o->config, &dir);
-		if (!r && asprintf(&path, "%s/%s", dir, DAEMON_LOG_FILE) < 0)
+		if (!r && bytes_print(&path, "%s/%s", dir, DAEMON_LOG_FILE))
 			r = -ENOMEM;
 	}
 	if (!r)

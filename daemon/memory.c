@@ -10,6 +10,7 @@
 #include <sys/statfs.h>
 #include <sys/wait.h>
 
+#include "base/bytes.h"
 #include "base/error.h"
 #include "cache/volume.h"
 #include "daemon/config_priv.h"
@@ -67,11 +68,8 @@ int memory_prepare(struct config *c, char **error)
 			MEMORY_DIR);
 	if (is_served(c))
 		return config_say(error, CE_INUSE, "the volume '%s' is mounted already", c->name);
-	if (asprintf(&c->volume_dir, "%s/cachet-%u-%s", MEMORY_DIR, (unsigned)geteuid(), c->id) <
-		0) {
-		c->volume_dir = NULL;
+	if (bytes_print(&c->volume_dir, "%s/cachet-%u-%s", MEMORY_DIR, (unsigned)geteuid(), c->id))
 		return -ENOMEM;
-	}
 	c->lock_idle_ms = 0; /* nothing could unlock it */
 	free(steal_ptr(&c->lock_on));
 	return 0;

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include "base/bytes.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "cache/outbox.h"
@@ -98,7 +99,7 @@ static int tell_name(struct watching *w, size_t i)
 
 	if (tree_path(w->q->d->volume, e->parent, &dir))
 		return 0; /* the directory is gone, which is told, too */
-	if (asprintf(&path, "%s%s%s", dir, *dir ? "/" : "", e->name) < 0)
+	if (bytes_print(&path, "%s%s%s", dir, *dir ? "/" : "", e->name))
 		return -ENOMEM;
 	r = tree_lookup(w->q->d->volume, e->parent, e->name, &a);
 	if (r)

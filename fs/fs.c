@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/bytes.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "fs/fs_init.h"
@@ -150,9 +151,9 @@ static int fs_find_root(struct fs *f, char **error)
 		r = tree_root(f->volume, &a);
 	}
 	if (r == CE_ABSENT) {
-		if (asprintf(error, "nothing of the origin is known here yet: mount once while it "
-				    "can be reached") < 0)
-			*error = NULL;
+		(void)!bytes_print(error,
+			"nothing of the origin is known here yet: mount once while it "
+			"can be reached");
 		return CE_ABSENT;
 	}
 	return r ? r : node_get(f->nodes, a.object, a.version, &f->root);
@@ -189,9 +190,8 @@ static int fs_attach(struct fs *f, char **error)
 	if (r)
 		return r;
 	if (fuse_session_mount(f->session, f->mountpoint)) {
-		if (asprintf(error, "the kernel refused to mount on %s: %s", f->mountpoint,
-			    strerror(errno)) < 0)
-			*error = NULL;
+		(void)!bytes_print(error, "the kernel refused to mount on %s: %s", f->mountpoint,
+			strerror(errno));
 		return errno ? -errno : -EIO;
 	}
 	f->attached = true;
@@ -218,8 +218,8 @@ int fs_mount(struct fs *f, char **error)
 	}
 	if (atomic_exchange(&f->mounted, false) && place_unmount(f->mountpoint, true))
 		log_debug("mount: nothing to undo");
-	if (!*error && asprintf(error, "cannot mount on %s: %s", f->mountpoint, error_text(r)) < 0)
-		*error = NULL;
+	if (!*error)
+		(void)!bytes_print(error, "cannot mount on %s: %s", f->mountpoint, error_text(r));
 	return r;
 }
 

@@ -14,6 +14,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/bytes.h"
+
 #define FUSE_DEVICE "/dev/fuse"
 #define FUSERMOUNT "fusermount3"
 #define FUSERMOUNT_PATH "/usr/bin/fusermount3"
@@ -23,12 +25,10 @@ extern char **environ;
 
 static int say(char **error, int code, const char *fmt, const char *path)
 {
-	char *text = NULL;
-
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
-	if (error && asprintf(&text, fmt, path) >= 0)
-		*error = text;
+	if (error)
+		(void)!bytes_print(error, fmt, path);
 #pragma GCC diagnostic pop
 	return code;
 }

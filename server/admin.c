@@ -21,8 +21,7 @@ int server_admin_explain(char **error, int code, const char *what)
 {
 	bool why = !strncmp(what, "cannot", 6);
 
-	if (asprintf(error, "%s%s%s", what, why ? ": " : "", why ? error_text(code) : "") < 0)
-		*error = NULL;
+	(void)!bytes_print(error, "%s%s%s", what, why ? ": " : "", why ? error_text(code) : "");
 	return code;
 }
 
@@ -43,7 +42,7 @@ int server_admin_open_existing(const char *dir, struct store_db **out, char **er
 {
 	_cleanup_free_ char *path = NULL;
 
-	if (asprintf(&path, "%s/" STORE_DB_NAME, dir) < 0)
+	if (bytes_print(&path, "%s/" STORE_DB_NAME, dir))
 		return -ENOMEM;
 	if (access(path, F_OK) < 0)
 		return server_admin_explain(error, -errno, "no server's data are there");
@@ -361,9 +360,9 @@ int server_audit_check(
 	if (r == -ENOENT)
 		return server_admin_explain(
 			error, r, "that head is in an archive: verify the archive with it");
-	if (r == CE_TAMPER && asprintf(error, "the audit log was changed at entry %llu",
-				      (unsigned long long)bad) < 0)
-		*error = NULL;
+	if (r == CE_TAMPER)
+		(void)!bytes_print(
+			error, "the audit log was changed at entry %llu", (unsigned long long)bad);
 	if (r)
 		return r == CE_TAMPER ? r
 				      : server_admin_explain(error, r, "cannot read the audit log");

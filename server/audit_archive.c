@@ -246,9 +246,9 @@ int server_audit_archive_check(
 		return server_admin_explain(error, r, "this is no archive of an audit log");
 	if (!r && !met)
 		r = CE_TAMPER;
-	if (r == CE_TAMPER && asprintf(error, "the archive was changed at entry %llu",
-				      (unsigned long long)(met ? at.n + 1 : before.n)) < 0)
-		*error = NULL;
+	if (r == CE_TAMPER)
+		(void)!bytes_print(error, "the archive was changed at entry %llu",
+			(unsigned long long)(met ? at.n + 1 : before.n));
 	if (r)
 		return r == CE_TAMPER ? r
 				      : server_admin_explain(error, r, "cannot read the archive");

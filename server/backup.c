@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/bytes.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/io.h"
@@ -107,7 +108,7 @@ static int make(struct store_db *db, int dir_fd, const char *part, int part_fd,
 	_cleanup_fd_ int empty = -1;
 	int r;
 
-	if (asprintf(&file, "%s/" STORE_DB_NAME, part) < 0)
+	if (bytes_print(&file, "%s/" STORE_DB_NAME, part))
 		return -ENOMEM;
 	/* SQLite takes an empty file as it is, mode and all. */
 	empty = open(file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
@@ -175,7 +176,7 @@ static int backup(
 
 	if (dir_fd < 0)
 		return -errno;
-	if (asprintf(&part, "%s.part", dest) < 0)
+	if (bytes_print(&part, "%s.part", dest))
 		return -ENOMEM;
 	if (access(dest, F_OK) == 0)
 		return -EEXIST;

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/bytes.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/io.h"
@@ -256,7 +257,7 @@ int server_export_make(const struct export_place *place, struct store_db *db,
 
 	secret_random(random, sizeof(random));
 	bytes_to_hex(random, sizeof(random), name);
-	if (!part || asprintf(&path, "%s/tmp/%s", place->dir, name) < 0)
+	if (!part || bytes_print(&path, "%s/tmp/%s", place->dir, name))
 		return -ENOMEM;
 	r = open_tmp(place, name, &plain, &sealed);
 	if (!r)

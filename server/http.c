@@ -26,6 +26,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 
+#include "base/bytes.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/io.h"
@@ -575,8 +576,7 @@ int server_http_start(struct server *s, uint16_t *port, char **error)
 		return r;
 	s->http->mhd = start_daemon(s, fd);
 	if (!s->http->mhd) {
-		if (asprintf(error, "cannot start serving") < 0)
-			*error = NULL;
+		(void)!bytes_print(error, "cannot start serving");
 		return -EINVAL;
 	}
 	(void)steal_fd(&fd); /* the daemon's now */

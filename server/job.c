@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "base/bytes.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/io.h"
@@ -109,8 +110,8 @@ int server_jobs_grow(struct jobs *jobs, struct job_bytes *b, size_t more, uint64
 
 static int explain(char **error, int code, const char *what)
 {
-	if (!*error && asprintf(error, "the file of jobs: %s", what) < 0)
-		*error = NULL;
+	if (!*error)
+		(void)!bytes_print(error, "the file of jobs: %s", what);
 	return code;
 }
 

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "base/bytes.h"
 #include "base/error.h"
 #include "server/wire.h"
 
@@ -18,8 +19,7 @@ union address {
 
 static int fail(char **error, int code, const char *text)
 {
-	if (asprintf(error, "%s", text) < 0)
-		*error = NULL;
+	(void)!bytes_print(error, "%s", text);
 	return code;
 }
 
@@ -100,8 +100,7 @@ int server_listen_open(
 			"served");
 	r = open_socket(&a, len, &fd);
 	if (r) {
-		if (asprintf(error, "cannot listen there: %s", strerror(-r)) < 0)
-			*error = NULL;
+		(void)!bytes_print(error, "cannot listen there: %s", strerror(-r));
 		return r;
 	}
 	len = sizeof(a);

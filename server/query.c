@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/error.h"
 #include "base/json.h"
 #include "server/query_db.h"
@@ -96,8 +97,7 @@ int server_query_names(struct store_db *db, int64_t store, struct buffer *out)
 
 static int explain(char **error, const char *what)
 {
-	if (asprintf(error, "%s", what) < 0)
-		*error = NULL;
+	(void)!bytes_print(error, "%s", what);
 	return CE_USAGE;
 }
 

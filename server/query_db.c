@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/io.h"
@@ -241,7 +242,7 @@ int server_query_db_open(const struct query_place *place, struct query_db *out)
 
 	*out = (struct query_db){ .dirs = place->dirs };
 	out->until_ms = clock_boot_ms() + QUERY_TIME_MS;
-	if (asprintf(&path, "%s/" STORE_DB_NAME, place->dir) < 0)
+	if (bytes_print(&path, "%s/" STORE_DB_NAME, place->dir))
 		return -ENOMEM;
 	r = server_store_error(sqlite3_open_v2(path, &out->db,
 		SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE, NULL));

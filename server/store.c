@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/bytes.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/secret.h"
@@ -333,7 +334,7 @@ int server_store_open(const char *dir, struct store_db **out)
 	_cleanup_free_ char *path = NULL;
 	int r;
 
-	if (!db || asprintf(&path, "%s/" STORE_DB_NAME, dir) < 0)
+	if (!db || bytes_print(&path, "%s/" STORE_DB_NAME, dir))
 		return -ENOMEM;
 	r = server_store_error(sqlite3_open_v2(path, &db->db,
 		SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX |

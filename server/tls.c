@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/bytes.h"
 #include "base/error.h"
 #include "base/io.h"
 #include "base/secret.h"
@@ -107,10 +108,9 @@ int server_tls_load(struct tls **t, const char *cert, const char *key, char **er
 		}
 	}
 	if (r) {
-		if (asprintf(error, "cannot load the certificate and its key: %s",
-			    r == CE_FORMAT ? "they are not PEM, or do not belong together"
-					   : error_text(r)) < 0)
-			*error = NULL;
+		(void)!bytes_print(error, "cannot load the certificate and its key: %s",
+			r == CE_FORMAT ? "they are not PEM, or do not belong together"
+				       : error_text(r));
 		return r;
 	}
 	pair->older = atomic_load(&(*t)->now);

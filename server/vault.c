@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "crypto/aead.h"
@@ -198,7 +199,7 @@ static int fetch_master(
 {
 	_cleanup_free_ char *own = NULL;
 
-	if (!source && asprintf(&own, "file:%s/" VAULT_KEY_FILE, dir) < 0)
+	if (!source && bytes_print(&own, "file:%s/" VAULT_KEY_FILE, dir))
 		return -ENOMEM;
 	if (source && (!strncmp(source, "passphrase:", 11) || !strncmp(source, "server:", 7))) {
 		*error = strdup("the key source of a server is neither a passphrase nor a server");

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "base/bytes.h"
 #include "base/error.h"
 #include "base/options.h"
 #include "cache/tree.h"
@@ -40,10 +41,9 @@ static bool set_word(struct freshness_rule *r, const char *word)
 
 static int wrong(char **error, const char *text)
 {
-	if (asprintf(error,
-		    "the freshness rule '%.80s' is not STORE: strict, max-age=TIME, max-stale=TIME",
-		    text) < 0)
-		*error = NULL;
+	(void)!bytes_print(error,
+		"the freshness rule '%.80s' is not STORE: strict, max-age=TIME, max-stale=TIME",
+		text);
 	return CE_USAGE;
 }
 

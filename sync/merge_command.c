@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include "base/bytes.h"
 #include "base/child.h"
 #include "base/clock.h"
 #include "base/error.h"
@@ -55,7 +56,7 @@ static int make_env(struct run *run, const char *name)
 	while (environ[n])
 		n++;
 	run->env = calloc(n + 3, sizeof(char *));
-	if (!run->env || asprintf(&run->name, "CACHET_NAME=%s", name) < 0)
+	if (!run->env || bytes_print(&run->name, "CACHET_NAME=%s", name))
 		return -ENOMEM;
 	for (size_t i = 0; i < n; i++)
 		if (strncmp(environ[i], "TMPDIR=", 7) != 0)
