@@ -8,19 +8,29 @@
 
 #include "cache/tree_priv.h"
 
-struct seqs {
+/* The rows in a directory, and whether others may be about a place. */
+struct inside {
 	const char *parent;
 	uint64_t store;
 	uint64_t *seq;
 	size_t n;
+	const struct row_rid *at; /* the place, or NULL */
+	const struct row_filename *name;
+	bool busy;
 };
 
 static int collect_in(void *arg, const struct op_row *op)
 {
-	struct seqs *s = arg;
+	struct inside *s = arg;
 	void *p;
 
-	if (op->store != s->store || strcmp(op->r_parent.text, s->parent))
+	if (op->store != s->store)
+		return 0;
+	if (s->at) /* where a move leaves from is not looked up */
+		s->busy |= op->kind == OP_MOVE || op->kind == OP_SWAP ||
+			   (tree_row_same_name(&op->r_name, s->name) &&
+				   !strcmp(op->r_parent.text, s->at->text));
+	if (strcmp(op->r_parent.text, s->parent))
 		return 0;
 	if (!(s->n & (s->n - 1))) {
 		p = reallocarray(s->seq, s->n ? 2 * s->n : 1, sizeof(*s->seq));
@@ -45,14 +55,49 @@ static int reparent_row(struct volume *v, uint64_t seq, const struct row_rid *pa
 	return op_update(v->db, &op);
 }
 
+static int reparent_all(struct volume *v, const struct inside *s, const struct row_rid *to)
+{
+	int r = 0;
+
+	for (size_t i = 0; !r && i < s->n; i++)
+		r = reparent_row(v, s->seq[i], to);
+	return r;
+}
+
 static int reparent(struct volume *v, uint64_t store, const char *from, const struct row_rid *to)
 {
-	struct seqs s = { .parent = from, .store = store };
+	struct inside s = { .parent = from, .store = store };
 	int r = op_each(v->db, 0, collect_in, &s);
 
-	r = MIN_OF(r, 0);
-	for (size_t i = 0; !r && i < s.n; i++)
-		r = reparent_row(v, s.seq[i], to);
+	r = r < 0 ? r : reparent_all(v, &s, to);
+	free(s.seq);
+	return r;
+}
+
+/*
+ * The directory is made behind the rows of what lies in it, which wait for it. If it waited in turn
+ * for its place, and that for one of them (which leaves the place, say), none would ever go: so it
+ * is made where nobody is, and moves.
+ */
+static int make_dir_again(struct volume *v, struct name_row *n, const struct object_row *o,
+	const char *old, const struct row_rid *parent)
+{
+	const struct row_rid root = { "root" };
+	struct inside s = { .parent = old, .store = n->store, .at = parent, .name = &n->name };
+	struct row_filename apart;
+	int r = op_each(v->db, 0, collect_in, &s);
+
+	if (r >= 0 && s.n && s.busy) {
+		r = fold_row_nowhere(&apart, "new");
+		if (!r)
+			r = fold_make_at(v, n, o, &root, &apart);
+		if (!r)
+			r = fold_move_row(v, n, parent, &n->name);
+	} else if (r >= 0) {
+		r = fold_make_at(v, n, o, parent, &n->name);
+	}
+	if (!r)
+		r = reparent_all(v, &s, &n->rid);
 	free(s.seq);
 	return r;
 }
@@ -67,12 +112,12 @@ int fold_revive(struct volume *v, struct name_row *n, const struct object_row *o
 		r = fold_rows_get(v, n->store, old.text, &rows);
 	if (!r)
 		r = fold_rows_give_up(v, &rows);
-	if (!r && parent.text[0])
-		r = fold_make_at(v, n, o, &parent, &n->name);
-	else if (!r)
+	if (!r && !parent.text[0])
 		fold_forget(n);
-	if (!r && S_ISDIR(o->mode))
-		r = reparent(v, n->store, old.text, &n->rid);
+	else if (!r && S_ISDIR(o->mode))
+		r = make_dir_again(v, n, o, old.text, &parent);
+	else if (!r)
+		r = fold_make_at(v, n, o, &parent, &n->name);
 	if (!r)
 		r = tree_row_own_content(v, o);
 	return r ? r : name_update(v->db, n);
@@ -140,7 +185,5 @@ int fold_aside(struct volume *v, struct name_row *n)
 		fold_row_place(&op, &parent, &n->name);
 		return op.state == OP_REFUSED ? fold_row_renew(v, &op) : op_update(v->db, &op);
 	}
-	fold_row_init(&op, OP_MOVE, n->store, n->rid.text, n->object, &n->etag);
-	fold_row_place(&op, &parent, &n->name);
-	return op_insert(v->db, &op);
+	return fold_move_row(v, n, &parent, &n->name);
 }

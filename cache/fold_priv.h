@@ -55,6 +55,12 @@ int fold_row_double(struct volume *v, struct op_row *op, uint64_t other_object,
 void fold_row_place(
 	struct op_row *op, const struct row_rid *parent, const struct row_filename *name);
 
+/* A name that nobody has, for a record that waits for its place: `.cachet-WHY-…` */
+int fold_row_nowhere(struct row_filename *out, const char *why) MUST_CHECK;
+/* Queues a MOVE. */
+int fold_move_row(struct volume *v, const struct name_row *n, const struct row_rid *parent,
+	const struct row_filename *name) MUST_CHECK;
+
 /* Whether an origin may have such a thing under such a name. */
 bool fold_can_stand(const struct object_row *o, const struct row_filename *name);
 /* The parent's id when a record at that place is seen by an origin, else "". */

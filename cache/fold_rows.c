@@ -236,3 +236,25 @@ void fold_row_place(
 	op->r_parent = *parent;
 	op->r_name = *name;
 }
+
+int fold_row_nowhere(struct row_filename *out, const char *why)
+{
+	char hex[17], text[64];
+	uint8_t random[8];
+	int n;
+
+	secret_random(random, sizeof(random));
+	bytes_to_hex(random, sizeof(random), hex);
+	n = snprintf(text, sizeof(text), ".cachet-%s-%s", why, hex);
+	return row_filename_set(out, text, (size_t)n) ? 0 : -EINVAL;
+}
+
+int fold_move_row(struct volume *v, const struct name_row *n, const struct row_rid *parent,
+	const struct row_filename *name)
+{
+	struct op_row op;
+
+	fold_row_init(&op, OP_MOVE, n->store, n->rid.text, n->object, &n->etag);
+	fold_row_place(&op, parent, name);
+	return op_insert(v->db, &op);
+}

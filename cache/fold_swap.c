@@ -9,8 +9,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "base/bytes.h"
-#include "base/secret.h"
 #include "cache/tree_priv.h"
 
 static int one_step(struct volume *v, const struct name_row *a, const struct name_row *b, bool *out)
@@ -37,32 +35,17 @@ static int swap_row(struct volume *v, const struct name_row *a, const struct nam
 	return fold_row_double(v, &op, b->object, a_parent, &a->name);
 }
 
-static int move_row(struct volume *v, const struct name_row *n, const struct row_rid *parent,
-	const struct row_filename *name)
-{
-	struct op_row op;
-
-	fold_row_init(&op, OP_MOVE, n->store, n->rid.text, n->object, &n->etag);
-	fold_row_place(&op, parent, name);
-	return op_insert(v->db, &op);
-}
-
 static int three_steps(struct volume *v, const struct name_row *a, const struct name_row *b,
 	const struct row_rid *a_parent, const struct row_rid *b_parent)
 {
-	char text[40] = ".cachet-swap-";
 	struct row_filename name;
-	uint8_t random[8];
-	int r;
+	int r = fold_row_nowhere(&name, "swap");
 
-	secret_random(random, sizeof(random));
-	bytes_to_hex(random, sizeof(random), text + strlen(text));
-	if (!row_filename_set(&name, text, strlen(text)))
-		return -EINVAL;
-	r = move_row(v, a, a_parent, &name);
 	if (!r)
-		r = move_row(v, b, a_parent, &a->name);
-	return r ? r : move_row(v, a, b_parent, &b->name);
+		r = fold_move_row(v, a, a_parent, &name);
+	if (!r)
+		r = fold_move_row(v, b, a_parent, &a->name);
+	return r ? r : fold_move_row(v, a, b_parent, &b->name);
 }
 
 /* A record that keeps its place free for the other: never-sent directories around them must stay
@@ -148,5 +131,5 @@ int fold_swap_alone(struct volume *v, const struct op_row *op)
 	if (!parent.text[0] ||
 		(!strcmp(parent.text, n.r_parent.text) && tree_row_same_name(&n.name, &n.r_name)))
 		return 0;
-	return move_row(v, &n, &parent, &n.name);
+	return fold_move_row(v, &n, &parent, &n.name);
 }

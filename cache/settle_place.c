@@ -7,8 +7,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "base/bytes.h"
-#include "base/secret.h"
 #include "cache/settle_priv.h"
 #include "cache/tree_priv.h"
 
@@ -79,15 +77,10 @@ static int make_here(struct settle *s)
 /* It will replace a record by a row behind this one: it waits under a name nobody has. */
 static int make_apart(struct settle *s)
 {
-	char text[48] = ".cachet-new-";
-	uint8_t random[8];
-	int r;
+	int r = fold_row_renew(s->v, &s->op);
 
-	secret_random(random, sizeof(random));
-	bytes_to_hex(random, sizeof(random), text + strlen(text));
-	r = fold_row_renew(s->v, &s->op);
-	if (!r && !row_filename_set(&s->op.r_name, text, strlen(text)))
-		r = -EINVAL;
+	if (!r)
+		r = fold_row_nowhere(&s->op.r_name, "new");
 	return r ? r : op_update(s->v->db, &s->op);
 }
 

@@ -44,7 +44,7 @@ SIZES = (0, 7, 200, 3000, 70000, 300000) * 3 + (1500000,)
 RULES = ("none", "none", "merge", "merge", "merge", "ours", "theirs")
 MEMBERS = ("a", "b", "c", "d")
 WORDS = re.compile(r"\bw\d+\b")
-COPY = re.compile(r"\(conflict (d\d+) ")
+COPY = re.compile(r".\(conflict d\d+ [0-9]{4}-[0-9-]{5} [0-9-]{5}\)(-[0-9]+)?(\.[^/]*)?$")
 
 
 class Violation(Exception):

@@ -570,6 +570,29 @@ static void a_directory_deleted_there_is_made_again_for_unsent_work(void **state
 	om_free(m);
 }
 
+/* c moved into y, another c was made, and the two directories changed places: the one that is gone
+ * there would be made where the file leaves, which waits for the directory. */
+static void a_directory_made_again_waits_for_nobody_who_waits_for_it(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct origin_model *m = om_new(1);
+	uint64_t cursor = 0;
+
+	ok(tf_mkdir(f, "y"));
+	ok(tf_write(f, "c", "file"));
+	om_sync(f, m, &cursor, 10);
+	om_delete(m, om_at(m, "root", "y"), NULL);
+	ok(tf_rename(f, "c", "y/a", 0));
+	ok(tf_write(f, "y/e", "new"));
+	ok(tf_mkdir(f, "c"));
+	ok(tf_rename(f, "y", "c", RENAME_EXCHANGE));
+	om_sync(f, m, &cursor, 10);
+	assert_int_not_equal(tf_at(f, "c/a"), 0);
+	assert_int_not_equal(tf_at(f, "c/e"), 0);
+	om_compare(f, m);
+	om_free(m);
+}
+
 /* A line that loses much is no reason to give up: what counts is that the directory is made again.
  */
 static void many_attempts_do_not_refuse_work_in_a_deleted_directory(void **state)
@@ -772,6 +795,7 @@ int main(void)
 		tf_test(an_old_refusal_does_not_bring_back_what_is_gone),
 		tf_test(a_symlink_in_the_way_waits_for_its_target),
 		tf_test(a_directory_deleted_there_is_made_again_for_unsent_work),
+		tf_test(a_directory_made_again_waits_for_nobody_who_waits_for_it),
 		tf_test(many_attempts_do_not_refuse_work_in_a_deleted_directory),
 		tf_test(a_hard_link_is_fetched_by_the_name_its_etag_belongs_to),
 		tf_test(what_is_in_flight_does_not_overtake_its_directory),
