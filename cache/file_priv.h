@@ -81,6 +81,8 @@ static inline struct blob *file_blob_of(const struct file *f, const struct chunk
 	return e->state == CHUNK_SEALED ? f->blob : f->rows;
 }
 
+_Static_assert(1 << BLOB_SHIFT_DEFAULT == FILE_CHUNK_BYTES, "what stat tells");
+
 static inline unsigned file_shift(const struct file *f)
 {
 	return f->blob ? f->blob->shift : BLOB_SHIFT_DEFAULT;
