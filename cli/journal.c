@@ -140,6 +140,7 @@ static void print_waits(const struct json *w)
 	} table[] = {
 		{ "next", "nothing: it goes with the next request" },
 		{ "answer", "the origin's answer" },
+		{ "link", "the link: `cachet status` says what is wrong with it" },
 		{ "directory", "its directory, which is made by a later change" },
 		{ "refused", "you: the origin refused it; `cachet journal retry` or `drop`" },
 		{ "held", "you: `cachet journal retry`" },

@@ -40,7 +40,8 @@ const struct command command_status = {
 static void print_link(const struct json *o)
 {
 	const char *state = show_string(o, "state"), *error = show_string(o, "last_error");
-	int64_t contact = show_i64(o, "last_contact_ns");
+	int64_t contact = show_i64(o, "last_contact_ns"),
+		paused_s = (show_i64(o, "paused_ms") + 999) / 1000;
 	char age[SHOW_MAX];
 
 	if (!state || !show_bool(o, "mounted")) {
@@ -56,6 +57,9 @@ static void print_link(const struct json *o)
 			show_text(stdout, error);
 		}
 	}
+	if (paused_s)
+		printf("; not asked again for %" PRId64 " s, as it wants it (`cachet sync` does)",
+			paused_s);
 	putchar('\n');
 	if (show_bool(o, "feed_live"))
 		printf("  freshness   live: changes at the origin arrive as they happen\n");

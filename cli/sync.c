@@ -36,9 +36,10 @@ const struct command command_sync = {
 		   "--wait it returns immediately.\n\n"
 		   "Exit codes with --wait: 4 the origin cannot be reached, 5 it refuses the "
 		   "token, 9 changes\n"
-		   "are refused or held (`cachet journal ls`), 10 the time is over. Nothing is "
-		   "lost in any of\n"
-		   "them: unsent changes stay on this disk, sealed.\n",
+		   "are refused or held (`cachet journal ls`), 10 the time is over, or the origin "
+		   "wants not to be\n"
+		   "asked for more than a minute. Nothing is lost in any of them: unsent changes "
+		   "stay on this disk, sealed.\n",
 	.options = options,
 	.run = run,
 };
@@ -50,6 +51,8 @@ static int run(int argc, char **argv)
 	struct args args = { 0 };
 	int r = target_parse(&command_sync, &args, argc, argv, &t);
 
+	if (r == COMMAND_GO && args.timeout_ms && !args.wait)
+		return command_fail(&args.common, EXIT_CODE_USAGE, "--timeout goes with --wait");
 	if (r == COMMAND_GO && args.allow_deletes)
 		r = target_do(&args.common, &t, "allow-deletes", TARGET_DAEMON, NULL);
 	if (r == COMMAND_GO && args.accept_restored)

@@ -11,7 +11,6 @@
 #include "base/error.h"
 #include "cache/about.h"
 #include "cache/file.h"
-#include "base/clock.h"
 #include "cache/outbox.h"
 #include "cache/remote.h"
 #include "cache/space.h"
@@ -63,6 +62,8 @@ static void add_link(struct sync *sync, struct json *o, bool *feed_holds)
 	json_set_u64(o, "fetched_bytes", s.fetched_bytes);
 	json_set_u64(o, "sent_bytes", s.sent_bytes);
 	json_set_u64(o, "requests", s.requests);
+	json_set_i64(o, "paused_ms",
+		s.paused_until_ms ? MAX_OF((int64_t)s.paused_until_ms - clock_boot_ms(), 0) : 0);
 	json_set_bool(o, "origin_full", s.origin_full);
 	json_set_u64(o, "upload_rate", s.upload_rate);
 	json_set_u64(o, "download_rate", s.download_rate);
@@ -233,6 +234,18 @@ int report_journal(struct daemon_state *d, struct json *out)
 	return outbox_each(d->volume, add_operation, json_set_array(out, "operations"));
 }
 
+/* What could go, or is tried again at some time, goes nowhere without one. */
+static bool waits_for_link(const struct daemon_state *d, enum outbox_wait wait)
+{
+	struct sync_status s = { .state = SYNC_OFFLINE };
+
+	if (d->sync)
+		sync_status(d->sync, &s);
+	return s.state != SYNC_ONLINE && s.state != SYNC_DEGRADED &&
+	       (wait == OUTBOX_WAIT_NONE || wait == OUTBOX_WAIT_ANSWER ||
+		       wait == OUTBOX_WAIT_RETRY);
+}
+
 int report_explain(struct daemon_state *d, uint64_t seq, struct json *out)
 {
 	static const char *const why[] = {
@@ -252,7 +265,7 @@ int report_explain(struct daemon_state *d, uint64_t seq, struct json *out)
 	if (r)
 		return r;
 	o = json_set_object(out, "waits");
-	json_set_string(o, "why", why[reason.wait]);
+	json_set_string(o, "why", waits_for_link(d, reason.wait) ? "link" : why[reason.wait]);
 	if (reason.behind)
 		json_set_u64(o, "behind", reason.behind);
 	if (reason.until_ms)

@@ -55,6 +55,7 @@ static void look_at_link(struct ready *c)
 		problem(c, "offline", "the volume is not mounted: nothing is sent or fetched now");
 		return;
 	}
+	sync_poke(c->q->d->sync);
 	if (sync_wait_idle(c->q->d->sync, SETTLE_MS) == 0)
 		c->online = true;
 	sync_status(c->q->d->sync, &s);

@@ -11,6 +11,7 @@
 #define WAIT_SLICE_MAX_MS 30000
 #define PROBE_PAUSE_MIN_MS 100
 #define PROBE_PAUSE_MAX_MS 1000
+#define PAUSE_LONG_MS 60000 /* of a Retry-After: not waited for unless a time was given */
 
 /* What is not said stays. */
 static int take_rate(struct request *q, const char *key, uint64_t *rate)
@@ -69,6 +70,14 @@ int requests_sync_accept_restored(struct request *q)
 	return 0;
 }
 
+static int64_t paused_ms(const struct request *q)
+{
+	struct sync_status s;
+
+	sync_status(q->d->sync, &s);
+	return s.paused_until_ms ? (int64_t)s.paused_until_ms - clock_boot_ms() : 0;
+}
+
 int requests_sync_explain(struct request *q, int r)
 {
 	struct sync_status s;
@@ -87,6 +96,10 @@ int requests_sync_explain(struct request *q, int r)
 	if (r == CE_HELD)
 		return say(
 			q, r, "some changes are refused or held: `cachet journal ls` shows them");
+	if (r == -ETIMEDOUT && paused_ms(q) > PAUSE_LONG_MS)
+		return say(q, r,
+			"the origin wants not to be asked for a while (`cachet status`); what is "
+			"unsent stays here, sealed, and is sent then");
 	if (r == -ETIMEDOUT)
 		return say(q, r,
 			"not everything could be sent in that time; it goes on in the background");
@@ -115,6 +128,8 @@ static int wait_slices(struct request *q, int64_t end_ms)
 			return say(q, -EINTR, "the daemon is ending");
 		r = sync_wait_idle(q->d->sync, (unsigned)MIN_OF(left, slice_ms));
 		slice_ms = MIN_OF(2 * slice_ms, WAIT_SLICE_MAX_MS);
+		if (end_ms == INT64_MAX && paused_ms(q) > PAUSE_LONG_MS)
+			break;
 	} while (r == -ETIMEDOUT && clock_boot_ms() < end_ms && !is_wanted(q));
 	return r;
 }

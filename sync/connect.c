@@ -266,7 +266,7 @@ uint64_t connect_step(struct sync *s, uint64_t now_ms)
 	if (!link_usable(&s->link)) {
 		due = MAX_OF(link_probe_due_ms(&s->link), s->pause_ms);
 		if (due != SYNC_NEVER && s->probing_gen < s->poke_gen)
-			due = now_ms; /* somebody asked since the last probe began */
+			due = s->pause_ms; /* somebody asked since the last probe began */
 		return due <= now_ms ? ask_caps(s) : due;
 	}
 	due = s->connect_ms > s->pause_ms ? s->connect_ms : s->pause_ms;

@@ -120,6 +120,7 @@ void sync_publish(struct sync *s)
 	s->status.feed_live = link_usable(&s->link) && feed_all_live(s);
 	s->merge.quiet = merge_is_quiet(s);
 	s->status.deletes_held = feed_any_held(s);
+	s->status.paused_until_ms = s->pause_ms > sync_now_ms() ? s->pause_ms : 0;
 	s->status.origin_full = s->replay.full && link_usable(&s->link);
 	volume_set_origin_full(s->volume, s->status.origin_full);
 	s->status.fetched_bytes = s->fetch.bytes;
@@ -210,11 +211,12 @@ static void set_rates(struct sync *s, uint64_t upload, uint64_t download)
 	http_set_rates(s->http, upload, download);
 }
 
-static void poke(struct sync *s)
+static void poke(struct sync *s, bool insist)
 {
 	link_poke(&s->link, sync_now_ms());
 	s->connect_ms = 0;
-	s->pause_ms = 0;
+	if (insist)
+		s->pause_ms = 0;
 }
 
 static void accept_old(struct sync *s)
@@ -238,7 +240,7 @@ static void take_asked(struct sync *s)
 	pthread_mutex_lock(&s->lock);
 	asked = s->asked;
 	s->asked.token = NULL;
-	s->asked.offline_set = s->asked.token_set = s->asked.poke = false;
+	s->asked.offline_set = s->asked.token_set = s->asked.poke = s->asked.insist = false;
 	s->asked.was_offline = false;
 	s->asked.allow_deletes = s->asked.accept_restored = s->asked.accept_old = false;
 	s->asked.rates_set = false;
@@ -255,7 +257,7 @@ static void take_asked(struct sync *s)
 	if (asked.rates_set)
 		set_rates(s, asked.upload_rate, asked.download_rate);
 	if (asked.poke)
-		poke(s);
+		poke(s, asked.insist);
 	if (asked.allow_deletes) {
 		feed_allow_deletes(s);
 		s->replay.again = true;
@@ -609,6 +611,16 @@ static int judge_idle(struct sync *s)
 	return c.queued + c.inflight + c.refused + c.held ? CE_HELD : 0;
 }
 
+static void ask_again(struct sync *s, bool insist)
+{
+	pthread_mutex_lock(&s->lock);
+	s->poke_gen++;
+	s->asked.poke = true;
+	s->asked.insist |= insist;
+	pthread_mutex_unlock(&s->lock);
+	http_wake(s->http);
+}
+
 int sync_wait_idle(struct sync *s, unsigned timeout_ms)
 {
 	struct timespec deadline;
@@ -616,7 +628,7 @@ int sync_wait_idle(struct sync *s, unsigned timeout_ms)
 	int r = 0;
 
 	sync_deadline(timeout_ms, &deadline);
-	sync_poke(s);
+	ask_again(s, false);
 	pthread_mutex_lock(&s->lock);
 	gen = s->poke_gen;
 	s->waiters++;
@@ -678,11 +690,7 @@ void sync_set_rates(struct sync *s, uint64_t upload, uint64_t download)
 
 void sync_poke(struct sync *s)
 {
-	pthread_mutex_lock(&s->lock);
-	s->poke_gen++;
-	s->asked.poke = true;
-	pthread_mutex_unlock(&s->lock);
-	http_wake(s->http);
+	ask_again(s, true);
 }
 
 int sync_allow_deletes(struct sync *s)

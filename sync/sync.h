@@ -146,9 +146,9 @@ void sync_set_token(struct sync *s, struct secret *token);
 bool sync_rate_valid(uint64_t rate);
 /* As in the options, from now on. */
 void sync_set_rates(struct sync *s, uint64_t upload, uint64_t download);
-/* Probe, poll and replay now, whatever the timers say. */
+/* Probe, poll and replay now, whatever the timers say, and the origin's Retry-After: a person asks. */
 void sync_poke(struct sync *s);
-/* 0 when nothing is queued or in flight and the feeds are caught up; -ETIMEDOUT; CE_OFFLINE;
+/* Probes, polls and replays, but not before the time of a Retry-After. 0 when nothing is queued or in flight and the feeds are caught up; -ETIMEDOUT; CE_OFFLINE;
  * CE_HELD when only refused or held operations are left. */
 int sync_wait_idle(struct sync *s, unsigned timeout_ms) MUST_CHECK;
 /* A person confirms the deletions the brake holds, those of the feed and those on their way out; what a person holds stays. */
@@ -172,6 +172,7 @@ struct sync_status {
 				  */
 	uint64_t fetched_bytes, sent_bytes, requests;
 	uint64_t upload_rate, download_rate;
+	uint64_t paused_until_ms; /* boot clock: the origin asked not to be asked before; 0 */
 	bool origin_full; /* it has no room (507): writes get EDQUOT until something could be sent */
 };
 void sync_status(struct sync *s, struct sync_status *out);

@@ -191,7 +191,7 @@ struct sync {
 	unsigned waiters;    /* callers inside sync_fetch, sync_wait_… */
 	bool stores_known;
 	struct {
-		bool offline_set, offline, was_offline, token_set, poke, allow_deletes, accept_restored, accept_old,
+		bool offline_set, offline, was_offline, token_set, poke, insist, allow_deletes, accept_restored, accept_old,
 			rates_set;
 		uint64_t upload_rate, download_rate;
 		struct secret *token;

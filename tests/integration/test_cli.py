@@ -467,6 +467,8 @@ def test_sync_wait_held_offline_says_what_ends_it(client):
     client.run("offline")
     (client.mnt / "x").write_bytes(b"x")
     assert "cachet online" in fails(client, OFFLINE, "sync", "--wait")
+    assert "waits for the link" in client.run("journal", "show", "1").stdout
+    assert "--wait" in fails(client, USAGE, "sync", "--timeout", "1s")
 
 
 def test_a_waiting_sync_does_not_hold_up_umount(server, client):

@@ -20,7 +20,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from cli_fixtures import edit_config
-from conftest import is_mounted, kill_and_wait, wait_for
+from conftest import Client, is_mounted, kill_and_wait, wait_for
+from hostile import Hostile
 
 LONG = 120
 PAGE = b"HTTP/1.1 %s\r\nContent-Type: text/html\r\n%sContent-Length: 40\r\nConnection: close\r\n\r\n<html><form action=/login></form></html>"
@@ -271,3 +272,23 @@ def test_much_that_is_unsent_holds_nothing_up(device, front, end):
     else:
         wait_for(lambda: not is_mounted(device.mnt))
         assert device.status()["pending"] >= 1
+
+
+def test_a_long_retry_after_is_said_and_not_waited_for(home):
+    server = Hostile()
+    server.token = "t0ken"
+    c = Client(home, server)
+    try:
+        c.mount()
+        server.misbehave("batch put", "too_many")
+        (c.mnt / "f").write_bytes(b"f")
+        wait_for(lambda: c.status()["paused_ms"] > 2_000_000)
+        r = c.run("sync", "--wait", check=False)
+        assert r.returncode == 10 and "wants not to be asked" in r.stderr
+        assert "not asked again for" in c.run("status").stdout
+        server.behave()
+        c.sync()  # a person asks
+        assert c.status()["paused_ms"] == 0
+    finally:
+        c.close()
+        server.close()

@@ -516,7 +516,7 @@ def asks_nothing(hostile, s, seconds):
     time.sleep(0.3)  # what was under way when the answer came
     seen = len(hostile.seen)
     s("put notes/b more")
-    time.sleep(seconds)
+    assert s(f"idle {int(seconds * 1000)}", fails=True).startswith("-")
     assert hostile.seen[seen:] == []
 
 
