@@ -34,7 +34,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "integration"))
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import server_fixtures  # noqa: E402
-from ledger import Ledger, operations  # noqa: E402
+from ledger import Ledger, asked, operations  # noqa: E402
 from proxy import FAULTS, Proxy  # noqa: E402
 
 ANSWER_S = 60
@@ -486,7 +486,7 @@ class History:
                         f"[{s} {o['op']} {o['id'][:6]} if {o['if_match']} "
                         f"{ {k: v for k, v in o.items() if k in ('parent', 'name', 'swap', 'replaces', 'mode', 'kind')} } -> "
                         f"{ {k: v for k, v in (a.get('problem', a).get('record', a)).items() if k in ('id', 'parent', 'name', 'etag', 'type')} }]"
-                        for o, s, a in operations(e)))
+                        for o, s, a in operations(e, asked(r))))
                 elif "/changes" in r.target and e.body[:13] != b'{"changes":[]':
                     self.say(f"{d.name} feed {e.body.decode()[:3000]}")
             self.say(f"{d.name} conflicts {d('conflicts')} journal {d('journal')}")

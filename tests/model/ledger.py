@@ -37,20 +37,29 @@ def _single(request):
     return op
 
 
-def operations(exchange):
+def asked(request):
+    """The operations that a mutation asks for."""
+    if not request.target.endswith("/batch"):
+        return [_single(request)]
+    ops = json.loads(request.body)["ops"]
+    for op in ops:
+        op.setdefault("if_match", None)
+        if op["op"] == "put":
+            op["text"] = base64.b64decode(op.get("content", ""))
+            op["sha256"] = hashlib.sha256(op["text"]).hexdigest()
+    return ops
+
+
+def operations(exchange, ops):
     """[(operation, status, answer)] of a mutation that was answered."""
     try:
         answer = json.loads(exchange.body)
     except ValueError:
         return []
     if not exchange.request.target.endswith("/batch"):
-        return [(_single(exchange.request), exchange.status, answer)]
+        return [(ops[0], exchange.status, answer)]
     out = []
-    for op, result in zip(json.loads(exchange.request.body)["ops"], answer.get("results", [])):
-        op.setdefault("if_match", None)
-        if op["op"] == "put":
-            op["text"] = base64.b64decode(op.get("content", ""))
-            op["sha256"] = hashlib.sha256(op["text"]).hexdigest()
+    for op, result in zip(ops, answer.get("results", [])):
         out.append((op, result["status"], result.get("record", {}) if "record" in result else result))
         if "record" in result:
             out[-1][2].update({k: result[k] for k in ("replaced", "swapped") if k in result})
@@ -72,10 +81,12 @@ class Ledger:
 
     def read(self, client, exchange):
         if exchange.request.mutates:
-            for op, status, answer in operations(exchange):
+            ops = asked(exchange.request)
+            for op in ops:  # what was sent may stand although nobody heard the answer
                 text = op.pop("text", b"")
                 if text[:1] == b"{":
                     self.texts[op["sha256"]] = text.decode()
+            for op, status, answer in operations(exchange, ops):
                 if 200 <= status < 300:
                     self._applied(client, op, answer)
                 self.conflicts += status in (409, 412)

@@ -18,7 +18,7 @@ that `p.wants(request)` names. `p.partition(how)` cuts the line altogether (how:
     portal      200 and a login page
     hole        nothing comes back for a while
 
-`p.seen` has every request that reached the server, with the answer it gave, whoever heard it: `Exchange` objects in the order
+`p.seen` has every request that reached the server, with the answer it gave, whoever heard it (status 0: none): `Exchange` objects in the order
 of the answers. `p.rewrite`, if set, changes a request before it is passed on: a place to plant bugs in. `seen` then has the request as it
 came, or with `p.tells_rewritten` as it was passed on.
 """
@@ -175,6 +175,7 @@ class Proxy:
     async def _ask(self, request):
         """The server's answer: (bytes, exchange)."""
         sent = self.rewrite(request) if self.rewrite else request
+        exchange = Exchange(sent if self.tells_rewritten else request, 0, [], b"")
         reader, writer = await asyncio.open_connection("127.0.0.1", self.server_port, limit=1 << 24)
         try:
             writer.write(sent.bytes())
@@ -187,10 +188,10 @@ class Proxy:
             status = int(head[0].split(" ")[1])
             bare = request.method == "HEAD" or status in (204, 304)
             body = b"" if bare else await asyncio.wait_for(read_body(reader, head[1], True), LINE_S)
+            exchange.status, exchange.headers, exchange.body = status, head[1], body
         finally:
             writer.transport.abort()
-        exchange = Exchange(sent if self.tells_rewritten else request, status, head[1], body)
-        self.seen.append(exchange)
+            self.seen.append(exchange)
         return self._print(exchange, bare), exchange
 
     @staticmethod
