@@ -59,16 +59,22 @@ static int content_is_there(
 	return tree_row_map_etag(v, &o, "", n->etag.text);
 }
 
-/* It still waits for its place, and the deferred entry that would bring it there is overtaken. */
+/* It still waits for its place, and the deferred entry that would bring it there is overtaken;
+ * unless it is of what somebody did since. */
 static int wait_for_place(struct volume *v, const struct op_row *row,
 	const struct remote_record *rec, struct name_row *n)
 {
 	_cleanup_free_ char *text = NULL;
-	int r = remote_record_print(rec, &text);
+	uint64_t seq = 0;
+	int r = remote_stale_seq(v, row->store, rec->id, &seq);
 
+	if (r && r != -ENOENT)
+		return r;
 	remote_record_unplaced(n);
-	if (!r)
-		r = name_update(v->db, n);
+	r = name_update(v->db, n);
+	if (r || (seq > rec->seq && seq != REMOTE_PARK_SEQ))
+		return r;
+	r = remote_record_print(rec, &text);
 	return r ? r : deferred_put(v->db, row->store, rec->id, DEFERRED_BUSY, rec->parent, text);
 }
 
