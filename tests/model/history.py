@@ -374,10 +374,7 @@ class History:
             out[path] = (r["kind"], "0" if r["kind"] == "symlink" else f"{r['mode']:o}", word)
         return out
 
-    def check(self):
-        seq = self.server_seq()
-        self.collect()
-        tree = self.server_tree()
+    def compare(self, tree):
         for d in self.devices:
             mine = d.tree()
             end = time.monotonic() + AGREE_S
@@ -388,6 +385,12 @@ class History:
             if mine != tree:
                 raise Violation(f"{d.name} has not the server's tree:\n    only here {sorted(set(mine.items()) - set(tree.items()))}"
                                 f"\n    only there {sorted(set(tree.items()) - set(mine.items()))}")
+
+    def check(self):
+        seq = self.server_seq()
+        self.collect()
+        tree = self.server_tree()
+        self.compare(tree)
         contents = {t[2] for t in tree.values()}
         if "TORN" in contents or "UNKNOWN" in contents:
             raise Violation(f"a content that nobody wrote: {tree}")
@@ -411,21 +414,25 @@ class History:
         if len(lost - self.members) > let_go or len(lost & self.members) > let_go * len(MEMBERS):
             raise Violation(f"lost: {sorted(lost)}, rules let {let_go} go; the tree is {tree}")
 
+    @staticmethod
+    def listed_copies(d):
+        """A copy may be in two conflicts."""
+        return sorted({p for kind, p in re.findall(r"\[(\S+) ([^|]*)", d.ok("conflicts"))
+                       if kind != "delete-edit" and COPY.search(p.rsplit("/", 1)[-1])})
+
     def check_conflicts(self, tree):
-        lists = {d.name: d.ok("conflicts") for d in self.devices}
         self.outcomes = [o for d in self.devices for o in re.findall(r"\|([a-z]+)\]", d.ok("settled"))]
         self.merged_only = set(self.outcomes) <= {"merged"}
         copies = sorted(f"{self.store}/{path}" for path in tree if COPY.search(path.rsplit("/", 1)[-1]))
         for d in self.devices:
-            mine = sorted(p for kind, p in re.findall(r"\[(\S+) ([^|]*)", lists[d.name])
-                          if kind != "delete-edit" and COPY.search(p.rsplit("/", 1)[-1]))
+            mine = self.listed_copies(d)
             if mine != copies:
                 raise Violation(f"{d.name} ({d.rule}) lists {mine}, the copies are {copies}: {d.ok('settled')}")
         self.copies = bool(copies)
         if len(self.devices) > 1:
             return
         if self.outcomes:
-            raise Violation(f"a device alone has conflicts: {lists} {self.outcomes}")
+            raise Violation(f"a device alone has conflicts: {self.outcomes}")
         if self.mine is not None and self.mine != tree:
             raise Violation(f"a device alone has not what its user made: {sorted(set(self.mine.items()) ^ set(tree.items()))}")
 
@@ -437,9 +444,10 @@ class History:
         seq, tree = self.server_seq(), self.server_tree()
         if any(COPY.search(path.rsplit("/", 1)[-1]) for path in tree):
             raise Violation(f"{d.name} kept both, and there are copies still: {tree}")
+        self.compare(tree)
         for d in self.devices:
-            if d.tree() != tree or COPY.search(d.ok("conflicts")):
-                raise Violation(f"{d.name} has {d.tree()} {d.ok('conflicts')} after both were kept, the server {tree}")
+            if self.listed_copies(d):
+                raise Violation(f"{d.name} lists {d.ok('conflicts')} after both were kept, the tree is {tree}")
         self.ledger.check(self.final, seq, self.server_kills > 0)
 
     def run(self):
