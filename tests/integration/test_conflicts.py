@@ -3,6 +3,7 @@
 The table of rules (docs/architecture.md) is one history: every row has its own files, `a` changes them and sends, `b` has changed them
 offline and comes back; the history runs once for the module, each row is a test."""
 import json
+import mmap
 import os
 import pathlib
 import shutil
@@ -350,6 +351,28 @@ def test_a_deletion_that_lost_can_be_carried_out(server, make_client):
     b.run("conflicts", "resolve", "--ours", ids["delete-edit"])
     come_back(a, b)
     assert tree(a) == tree(b) == {}
+
+
+def test_dirty_pages_of_a_mapping_meet_a_change(server, make_client):
+    """What a program wrote into its mapping before it heard of another version is kept, and so is that."""
+    a, b = pair(server, make_client, [])
+    (a.mnt / "m").write_bytes(b"base" * 3000)
+    a.sync()
+    b.sync()
+    with open(b.mnt / "m", "r+b") as f, mmap.mmap(f.fileno(), 0) as m:
+        m[:4] = b"mine"
+        (a.mnt / "m").write_bytes(b"there")
+        (a.mnt / "later").write_bytes(b"")
+        wait_for(lambda: (b.mnt / "later").exists())
+        m[8000:8004] = b"more"
+        m.flush()
+    a.sync()
+    b.sync()
+    a.sync()
+    wait_for(lambda: len(tree(a)) == 3 and tree(a) == tree(b))
+    have = tree(a)
+    assert have["m"] == b"there"
+    assert [have[n] for n in copies(have, "m")] == [b"mine" + b"base" * 1999 + b"more" + b"base" * 999]
 
 
 def test_a_rule_that_is_none_is_named(make_client):

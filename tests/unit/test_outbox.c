@@ -5,6 +5,13 @@
 #include "cache/merge.h"
 #include "cache/space.h"
 
+static void chmod_here(struct tree_fixture *f, const char *path, uint32_t mode)
+{
+	struct tree_attr a = tf_attr(f, path), set = { .mode = mode };
+
+	ok(tree_setattr(f->v, a.object, a.version, &set, TREE_SET_MODE, &a));
+}
+
 static void a_child_goes_behind_its_directory(void **state)
 {
 	struct tree_fixture *f = *state;
@@ -593,6 +600,67 @@ static void a_directory_made_again_waits_for_nobody_who_waits_for_it(void **stat
 	om_free(m);
 }
 
+/* The name waits for its place in a directory that was deleted here. Its mode is changed, and while
+ * the answer is on its way the feed brings what another device did since: that is the last word. */
+static void an_answer_does_not_overtake_an_entry_that_waits(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct origin_model *m = om_new(1);
+	struct outbox_answer answer;
+	uint64_t cursor = 0;
+	struct om_record *r, was;
+	struct batch b;
+
+	ok(tf_mkdir(f, "y"));
+	ok(tf_write(f, "c", "first"));
+	om_sync(f, m, &cursor, 10);
+	r = om_at(m, "root", "c");
+	snprintf(r->r.parent, sizeof(r->r.parent), "%s", om_at(m, "root", "y")->r.id);
+	snprintf(r->r.name, sizeof(r->r.name), "a");
+	om_changed(m, r, NULL);
+	chmod_here(f, "c", 0640);
+	ok(tf_rmdir(f, "y"));
+	om_push_once(f, m, 64);
+	next(f, &b);
+	assert_int_equal(b.n, 1);
+	assert_int_equal(b.ops[0].kind, OUTBOX_ATTR);
+	ok(outbox_begin(f->v, b.ops, b.n));
+	r->r.mode = 0640;
+	om_changed(m, r, b.ops[0].key);
+	was = *r;
+	snprintf(r->content, sizeof(r->content), "second");
+	om_changed(m, r, NULL);
+	om_pull(f, m, &cursor, 10);
+	answer = (struct outbox_answer){ b.ops[0].seq, &was.r };
+	ok(outbox_ack(f->v, &answer, 1));
+	done(&b);
+	om_sync(f, m, &cursor, 10);
+	om_compare(f, m);
+	om_free(m);
+}
+
+/* Nothing is lost by it, so it is no conflict: the one that is sent later counts. */
+static void of_two_modes_the_later_counts(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct origin_model *m = om_new(1);
+	struct om_record *r;
+	uint64_t cursor = 0;
+
+	ok(tf_write(f, "a", "text"));
+	om_sync(f, m, &cursor, 10);
+	r = om_at(m, "root", "a");
+	r->r.mode = 0600;
+	om_changed(m, r, NULL);
+	chmod_here(f, "a", 0640);
+	om_sync(f, m, &cursor, 10);
+	assert_int_equal(m->conflicts, 0);
+	assert_int_equal(r->r.mode, 0640);
+	assert_int_equal(tf_attr(f, "a").mode & 07777, 0640);
+	om_compare(f, m);
+	om_free(m);
+}
+
 /* A line that loses much is no reason to give up: what counts is that the directory is made again.
  */
 static void many_attempts_do_not_refuse_work_in_a_deleted_directory(void **state)
@@ -796,6 +864,8 @@ int main(void)
 		tf_test(a_symlink_in_the_way_waits_for_its_target),
 		tf_test(a_directory_deleted_there_is_made_again_for_unsent_work),
 		tf_test(a_directory_made_again_waits_for_nobody_who_waits_for_it),
+		tf_test(an_answer_does_not_overtake_an_entry_that_waits),
+		tf_test(of_two_modes_the_later_counts),
 		tf_test(many_attempts_do_not_refuse_work_in_a_deleted_directory),
 		tf_test(a_hard_link_is_fetched_by_the_name_its_etag_belongs_to),
 		tf_test(what_is_in_flight_does_not_overtake_its_directory),
