@@ -79,6 +79,11 @@ class Pjdfstest:
         return Outcome(name, "bad" if code else "good", passed, failed, out)
 
 
+# fsstress with names alone, mostly of directories that are moved.
+NAMES = " ".join(f"-f {op}" for op in ("write=0", "dwrite=0", "read=0", "dread=0", "truncate=0", "sync=0", "fsync=0", "fdatasync=0",
+                                       "mkdir=8", "rename=12", "rmdir=2", "creat=8"))
+
+
 class Ltp:
     """`./configure --prefix=DIR`, then `make install` at least in lib, runtest, testcases/lib and what is to be run: DIR/runtest and
     DIR/testcases/bin. A test is SCENARIO/TAG. Left out are commands that were not installed, and tests that ask for a device, because what they
@@ -86,7 +91,8 @@ class Ltp:
     skip = ["*/read_all_*", "*/proc01", "*/binfmt_misc*", "*/isofs", "*/squashfs01", "*/quota_remount_test01", "*/swapon*", "*/fs_fill"]
     out = 32
     # No scenario of LTP's runs its fsstress.
-    own = {f"own/fsstress-{seed}": f"fsstress -d $TMPDIR -n 5000 -p 4 -s {seed}" for seed in range(1, 5)}
+    own = {**{f"own/fsstress-{seed}": f"fsstress -d $TMPDIR -n 5000 -p 4 -s {seed}" for seed in range(1, 5)},
+           **{f"own/names-{n}": f"fsstress -d $TMPDIR -n 4000 -p 2 -s {n} " + NAMES for n in range(1, 5)}}
 
     def __init__(self, root):
         self.root = root
