@@ -140,13 +140,23 @@ static int adopt(struct settle *s)
 	return tree_row_map_etag(s->v, &s->object, "", s->current->etag);
 }
 
+static bool is_place(
+	const struct remote_record *rec, const char *parent, const struct row_filename *name)
+{
+	return !strcmp(rec->parent, parent) && name->len == strlen(rec->name) &&
+	       !memcmp(name->bytes, rec->name, name->len);
+}
+
 /* Of those that replace another record only when `all`: the other is deleted nevertheless, as its
  * name was taken here. */
 static int give_up_moves(struct settle *s, bool all)
 {
 	_cleanup_free_ char *path = NULL;
+	struct row_rid parent;
 	int r = settle_path(s, &s->name, &path);
 
+	if (!r)
+		r = tree_row_rid(s->v, s->name.store, s->name.parent, &parent);
 	for (size_t i = 0; !r && i < s->rows.n; i++) {
 		const struct op_row *row = &s->rows.rows[i];
 		bool two = fold_row_is_double(row);
@@ -157,16 +167,16 @@ static int give_up_moves(struct settle *s, bool all)
 		if (!r && two)
 			r = fold_row_delete_other(s->v, row);
 	}
-	return r ? r
-		 : conflict_note(&s->pass, CONFLICT_MOVE, s->name.object, s->name.rid.text, path,
-			   s->current->name);
+	/* Both moved it to one place. */
+	if (r || is_place(s->current, parent.text, &s->name.name))
+		return r;
+	return conflict_note(
+		&s->pass, CONFLICT_MOVE, s->name.object, s->name.rid.text, path, s->current->name);
 }
 
 static bool moved_there(const struct settle *s)
 {
-	return strcmp(s->name.r_parent.text, s->current->parent) ||
-	       s->name.r_name.len != strlen(s->current->name) ||
-	       memcmp(s->name.r_name.bytes, s->current->name, s->name.r_name.len);
+	return !is_place(s->current, s->name.r_parent.text, &s->name.r_name);
 }
 
 /* Everything that is left is sent again, based on the origin's state. */
@@ -221,8 +231,7 @@ static int rebase(struct settle *s, bool changed)
 	if (s->has_put && changed)
 		r = adopt(s);
 	else if (s->has_put)
-		r = merge_base_renamed(
-			s->v, s->name.store, s->name.rid.text, s->current->etag);
+		r = merge_base_renamed(s->v, s->name.store, s->name.rid.text, s->current->etag);
 	if (!r)
 		r = take_attributes(s, changed);
 	if (!r && (impossible || (moved && s->has_move && !s->doubled)))

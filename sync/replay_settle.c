@@ -1,15 +1,16 @@
 /*
  * What an answer means for an operation (FACTS: status codes), and telling the journal.
  *
- *   2xx                        acknowledged, if the record has the content that was sent
- *   412 of a first sending     another version is there: settle
- *   412, 404, 410 of another   perhaps our own earlier sending: what is there is compared with what
- * we wanted; the same = acknowledged 409 place-taken, no-parent settle, with the record that stands
- * there 404, 410 of a DELETE       acknowledged 409 not-empty, loop, not-a-directory  settle with
- * the record as it is, which comes back; without it not-empty is tried a few times, then refused
- * 409 in-progress, 424, 429, 5xx, 507   later, with the same key 401                        left as
- * it is: the link waits for credentials, no attempt is counted 403 and every other 4xx    refused:
- * shown, kept, the rest goes on
+ * - 2xx: acknowledged, if the record has the content that was sent.
+ * - 412: another version is there: settle. Unless it is our own earlier sending: its key says so;
+ *   of a record without a key, a put that was sent before is compared with all that is there.
+ * - 409 place-taken, no-parent: settle, with the record that stands there.
+ * - 409 not-empty, loop, not-a-directory: settle with the record as it is, which comes back;
+ *   without it not-empty is tried a few times, then refused.
+ * - 404, 410 of a DELETE: acknowledged.
+ * - 409 in-progress, 424, 429, 5xx, 507: later, with the same key.
+ * - 401: left as it is: the link waits for credentials, no attempt is counted.
+ * - 403 and every other 4xx: refused: shown, kept, the rest goes on.
  */
 #include "sync/replay_priv.h"
 
@@ -80,22 +81,13 @@ static bool is_ours(struct replay_op *o, const struct remote_record *r)
 
 	if (strcmp(r->id, op->rid))
 		return false;
-	if (r->has_key && !memcmp(r->key, op->key, sizeof(r->key)))
-		return true;
+	if (r->has_key)
+		return !memcmp(r->key, op->key, sizeof(r->key));
 	if (op->kind == OUTBOX_DELETE)
 		return r->deleted;
-	if (r->deleted)
-		return false;
-	switch (op->kind) {
-	case OUTBOX_PUT:
-		return has_content(o, r) && is_there(op, r) && has_attributes(op, r);
-	case OUTBOX_ATTR:
-		return has_attributes(op, r);
-	case OUTBOX_MOVE:
-		return is_there(op, r);
-	default:
-		return false; /* a swap that was done looks like one that was never asked for */
-	}
+	/* A place or a mode says nothing of the rest, which another may have changed. */
+	return op->kind == OUTBOX_PUT && !r->deleted && has_content(o, r) && is_there(op, r) &&
+	       has_attributes(op, r);
 }
 
 static void keep_records(struct replay_op *o, const struct origin_outcome *outcome)

@@ -175,6 +175,31 @@ static void what_replaces_a_record_by_now_is_made_apart(void **state)
 	om_free(m);
 }
 
+/* Both moved it to one place, and the other changed its mode before: no conflict, and the mode
+ * counts. */
+static void a_move_to_where_another_moved_it_takes_the_rest(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct origin_model *m = om_new(1);
+	struct om_record *a = om_make(m, "r", REMOTE_FILE, "root", "a", "A", NULL);
+	uint64_t cursor = 0;
+	struct outbox_op op;
+	bool conflict;
+
+	om_sync(f, m, &cursor, 10);
+	ok(tf_rename(f, "a", "b", 0));
+	snprintf(a->r.name, sizeof(a->r.name), "b");
+	a->r.mode = 0600;
+	om_changed(m, a, NULL);
+	op = begun(f);
+	ok(outbox_settle(f->v, op.seq, &a->r, NULL, &conflict));
+	assert_false(conflict);
+	outbox_op_done(&op);
+	om_sync(f, m, &cursor, 10);
+	assert_int_equal(om_compare(f, m), 1);
+	om_free(m);
+}
+
 /* A rename over a record, and a third stands there: that one keeps its name, ours and the deletion
  * of the other go on by themselves. */
 static void a_rename_over_a_place_that_a_third_took(void **state)
@@ -360,6 +385,7 @@ int main(void)
 		tf_test(what_is_deleted_by_now_is_not_made_elsewhere),
 		tf_test(what_was_renamed_meanwhile_is_made_where_it_is),
 		tf_test(what_replaces_a_record_by_now_is_made_apart),
+		tf_test(a_move_to_where_another_moved_it_takes_the_rest),
 		tf_test(a_rename_over_a_place_that_a_third_took),
 		tf_test(half_of_an_exchange_goes_home),
 		tf_test(an_edit_in_an_exchange_outlives_the_deletion),

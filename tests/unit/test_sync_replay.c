@@ -178,21 +178,31 @@ static void a_412_that_carries_our_key_is_ourselves(void **state)
 	assert_int_equal(judged(&o, CE_CONFLICT, 412, "precondition", &r), REPLAY_SETTLE);
 }
 
-static void a_repeated_move_and_attr_are_compared_with_what_was_wanted(void **state)
+/* Where it is says nothing of its mode, and its mode nothing of where it is. */
+static void a_412_of_a_repeated_move_or_attr_is_settled(void **state)
 {
 	struct replay_op o = { .op = op_of(OUTBOX_MOVE, "f", "root", "n") };
 	struct remote_record r = record_of("f");
 
 	o.op.attempts = 2;
-	assert_int_equal(judged(&o, CE_CONFLICT, 412, "precondition", &r), REPLAY_ACK);
-	snprintf(r.name, sizeof(r.name), "old");
 	assert_int_equal(judged(&o, CE_CONFLICT, 412, "precondition", &r), REPLAY_SETTLE);
 	o.op = op_of(OUTBOX_ATTR, "f", "", "");
 	o.op.attempts = 2;
 	o.op.mode = 0644;
 	o.op.mtime_ns = 7;
-	assert_int_equal(judged(&o, CE_CONFLICT, 412, "precondition", &r), REPLAY_ACK);
-	o.op.mode = 0600;
+	assert_int_equal(judged(&o, CE_CONFLICT, 412, "precondition", &r), REPLAY_SETTLE);
+}
+
+static void a_move_to_where_another_put_it_is_not_ours(void **state)
+{
+	struct replay_op o = { .op = op_of(OUTBOX_MOVE, "f", "root", "n") };
+	struct remote_record r = record_of("f");
+
+	memset(r.key, 5, sizeof(r.key));
+	r.has_key = true;
+	r.mode = 0600;
+	assert_int_equal(judged(&o, CE_CONFLICT, 412, "precondition", &r), REPLAY_SETTLE);
+	o.op.attempts = 2;
 	assert_int_equal(judged(&o, CE_CONFLICT, 412, "precondition", &r), REPLAY_SETTLE);
 }
 
@@ -324,7 +334,8 @@ int main(void)
 		cmocka_unit_test(a_confirmation_of_another_record_does_not_count),
 		cmocka_unit_test(a_first_412_is_a_conflict_and_a_repeated_one_may_be_ourselves),
 		cmocka_unit_test(a_412_that_carries_our_key_is_ourselves),
-		cmocka_unit_test(a_repeated_move_and_attr_are_compared_with_what_was_wanted),
+		cmocka_unit_test(a_412_of_a_repeated_move_or_attr_is_settled),
+		cmocka_unit_test(a_move_to_where_another_put_it_is_not_ours),
 		cmocka_unit_test(a_delete_of_what_is_gone_is_done),
 		cmocka_unit_test(an_edit_of_what_is_gone_is_settled),
 		cmocka_unit_test(credentials_are_not_the_operations_fault),
