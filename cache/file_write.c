@@ -39,11 +39,13 @@ static int must_load(struct file *f, uint64_t idx, uint32_t in, uint32_t n, bool
 }
 
 /* A chunk that was filled from its start to its end in order is left behind by its writer: sealed
- * now, not at the commit. The only one of a small file waits until it is known that it stays so. */
-static int seal_if_passed(struct file *f, struct dirty *d, uint32_t in, uint32_t n)
+ * now, not at the commit. The only one of a small file waits until it is known that it stays so.
+ * One that cannot be sealed stays, as long as the size that the file has by now. */
+static int seal_if_passed(struct file *f, uint64_t idx)
 {
-	d->run = d->run == in ? in + n : UINT32_MAX;
-	return d->run == chunk_bytes(f) && file_is_large(f) ? file_dirty_seal(f, d) : 0;
+	struct dirty *d = file_dirty_find(f, idx);
+
+	return d && d->run == chunk_bytes(f) && file_is_large(f) ? file_dirty_seal(f, d) : 0;
 }
 
 static int write_part(
@@ -65,7 +67,8 @@ static int write_part(
 	if (!file_dirty_grow(d, MAX_OF(in + n, d->len), pot))
 		return -EAGAIN;
 	memcpy(d->buf + in, data, n);
-	return seal_if_passed(f, d, in, n);
+	d->run = d->run == in ? in + n : UINT32_MAX;
+	return 0;
 }
 
 /* *done counts what was taken. */
@@ -84,6 +87,9 @@ static int write_locked(
 			return r;
 		*done += n;
 		f->size = MAX_OF(f->size, at + n);
+		r = seal_if_passed(f, at >> shift);
+		if (r)
+			return r;
 	}
 	return 0;
 }

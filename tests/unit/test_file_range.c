@@ -4,6 +4,8 @@
 
 #include "cache/tree.h"
 
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 
 #define CHUNK 65536u
@@ -347,6 +349,51 @@ static void test_slots_released_first_are_not_reused_early(void **state)
 }
 
 /* Nobody calls commit. */
+/* On a disk that takes no byte more. */
+static int write_on_a_full_disk(struct file *file, const void *buf, size_t len)
+{
+	struct rlimit before, none;
+	int r;
+
+	signal(SIGXFSZ, SIG_IGN);
+	ok(getrlimit(RLIMIT_FSIZE, &before));
+	none = before;
+	none.rlim_cur = 0;
+	ok(setrlimit(RLIMIT_FSIZE, &none));
+	r = file_write(file, buf, len, 0);
+	ok(setrlimit(RLIMIT_FSIZE, &before));
+	return r;
+}
+
+/* It held more than the size said; the next short write never ended. */
+static void test_a_chunk_that_cannot_be_sealed_is_as_long_as_the_file(void **state)
+{
+	uint8_t *buf = malloc(3 * CHUNK);
+	struct content_fixture f;
+	struct file *file;
+	uint64_t object;
+
+	cf_init(&f);
+	object = cf_object(&f);
+	file = cf_file(&f, object);
+	cf_pattern(buf, 3 * CHUNK, 0, 5);
+	ok(file_write(file, buf, 100, 0));
+	ok(file_commit(file));
+	assert_int_equal(write_on_a_full_disk(file, buf, 3 * CHUNK), -EFBIG);
+	assert_int_equal(file_size(file), CHUNK);
+	file_unref(file, true);
+	cf_reopen(&f);
+	file = cf_file(&f, object);
+	assert_true(cf_holds(file, CHUNK, 0, 5));
+	alarm(60);
+	ok(file_write(file, buf, 100, 0));
+	alarm(0);
+	assert_true(cf_holds(file, CHUNK, 0, 5));
+	file_unref(file, true);
+	cf_done(&f);
+	free(buf);
+}
+
 static void test_stray_writes_commit_within_seconds(void **state)
 {
 	struct content_fixture f;
@@ -473,6 +520,7 @@ int main(void)
 		cmocka_unit_test(test_failed_sync_that_lost_data_is_reported),
 		cmocka_unit_test(test_failed_fsync_is_repaired_or_reported),
 		cmocka_unit_test(test_slots_released_first_are_not_reused_early),
+		cmocka_unit_test(test_a_chunk_that_cannot_be_sealed_is_as_long_as_the_file),
 		cmocka_unit_test(test_stray_writes_commit_within_seconds),
 		cmocka_unit_test(test_explicit_times_stand),
 		cmocka_unit_test(test_a_mode_set_while_a_write_waits_leaves_its_mtime),
