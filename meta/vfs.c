@@ -42,7 +42,10 @@ int vfs_judge(struct vfs *v, int opened)
 {
 	if (opened == CE_TAMPER)
 		return vfs_refuse(v);
-	return opened < 0 ? SQLITE_IOERR_READ : SQLITE_OK;
+	if (opened >= 0)
+		return SQLITE_OK;
+	errno = opened == -ENOMEM ? ENOMEM : EIO; /* SQLite asks; an old one may be ENOENT */
+	return SQLITE_IOERR_READ;
 }
 
 /* --- methods of both kinds of file --- */
