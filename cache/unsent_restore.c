@@ -243,7 +243,7 @@ static int blob_row_of(struct unsent_restore *u, const struct model_map *m, uint
 /* Whether all that the map names opens. */
 static int check_chunks(struct unsent_restore *u, const struct model_map *m, uint64_t id, bool *bad)
 {
-	struct blob *b;
+	struct blob *b = NULL;
 	int r = blob_get(u->v, id, &b);
 
 	for (size_t i = 0; i < m->c.n_puts && !r && !*bad; i++) {
@@ -259,8 +259,7 @@ static int check_chunks(struct unsent_restore *u, const struct model_map *m, uin
 		if (*bad)
 			r = 0;
 	}
-	if (!r || *bad)
-		blob_unref(b);
+	blob_unref(b);
 	return r;
 }
 

@@ -297,8 +297,8 @@ int report_conflicts(struct daemon_state *d, bool open_only, struct json *out)
 		d->volume, open_only, add_conflict, json_set_array(out, "conflicts"));
 }
 
-int report_verify(struct daemon_state *d, const struct verify_report *v,
-	const struct verify_at *at, bool done, struct json *out)
+int report_verify(struct daemon_state *d, const struct verify_report *v, const struct verify_at *at,
+	bool done, struct json *out)
 {
 	struct volume_status s;
 	int r = volume_status(d->volume, &s);

@@ -33,8 +33,8 @@ const char *report_kind_name(int kind); /* of enum outbox_kind */
 struct verify_at;
 struct verify_report;
 /* One slice of `verify`. */
-int report_verify(struct daemon_state *d, const struct verify_report *v,
-	const struct verify_at *at, bool done, struct json *out) MUST_CHECK;
+int report_verify(struct daemon_state *d, const struct verify_report *v, const struct verify_at *at,
+	bool done, struct json *out) MUST_CHECK;
 /* `verify`: "bad_id" is 0 when the chain is whole. */
 int report_events(struct daemon_state *d, bool verify, struct json *out) MUST_CHECK;
 int report_conflicts(struct daemon_state *d, bool open_only, struct json *out) MUST_CHECK;

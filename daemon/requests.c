@@ -60,7 +60,8 @@ static int do_events(struct request *q)
 	return report_events(q->d, verify, q->out);
 }
 
-/* One slice of a verification: the caller asks again with what "map" and "chunk" say until "done". */
+/* One slice of a verification: the caller asks again with what "map" and "chunk" say until "done".
+ */
 static int do_verify(struct request *q)
 {
 	struct verify_report report = { 0 };
@@ -87,8 +88,7 @@ static int do_verify(struct request *q)
 			"again; "
 			"it is made anew and unsent work is put back");
 	if (!r)
-		r = verify_slice(
-			q->d->volume, a.object, &at, VERIFY_SLICE_BYTES, &done, &report);
+		r = verify_slice(q->d->volume, a.object, &at, VERIFY_SLICE_BYTES, &done, &report);
 	return r ? r : report_verify(q->d, &report, &at, done, q->out);
 }
 
