@@ -218,6 +218,8 @@ static int content_in_txn(struct txn *t)
 	if (!f->map && !f->size && !f->chunks.n_pending)
 		return 0; /* an empty file needs no map */
 	r = merge_base_keep(f->v, &t->o);
+	if (!r && f->rows) /* I3: once the map's row names another blob, its units look free */
+		r = blob_units_derive(f->rows);
 	if (!r)
 		r = map_in_txn(t);
 	if (!r && !t->synced)

@@ -186,6 +186,35 @@ static void test_units_are_used_again_only_after_the_sync(void **state)
 	cf_done(&f);
 }
 
+/* I3, when the row that names the old units now names another blob, and nothing of the pack was
+ * derived before: they are not free until the sync, and not freed a second time by it. */
+static void test_units_of_a_file_that_moves_out_wait_for_the_sync(void **state)
+{
+	struct content_fixture f;
+	uint64_t a, b, c, slot;
+	struct file *file;
+
+	cf_init(&f);
+	a = cf_make(&f, SMALL, 1);
+	ok(volume_sync(f.v));
+	cf_reopen(&f);
+	slot = first_chunk(&f, a).slot;
+	file = cf_file(&f, a);
+	cf_write(file, 3 * CHUNK, 0, 2);
+	file_lock(file);
+	ok(file_commit_locked(file, true));
+	file_unlock(file);
+	file_unref(file, true);
+	assert_false(is_packed(&f, a));
+	b = cf_make(&f, SMALL, 3);
+	assert_int_not_equal(first_chunk(&f, b).slot, slot);
+	ok(volume_sync(f.v));
+	c = cf_make(&f, SMALL, 4);
+	assert_true(cf_is(&f, b, SMALL, 3));
+	assert_true(cf_is(&f, c, SMALL, 4));
+	cf_done(&f);
+}
+
 static void unlink_object(struct content_fixture *f, uint64_t object)
 {
 	struct object_row o = cf_row(f, object);
@@ -475,6 +504,7 @@ int main(void)
 		cmocka_unit_test(test_an_old_chunk_is_not_served),
 		cmocka_unit_test(test_clean_damage_in_a_pack_heals_and_touches_nothing_else),
 		cmocka_unit_test(test_units_are_used_again_only_after_the_sync),
+		cmocka_unit_test(test_units_of_a_file_that_moves_out_wait_for_the_sync),
 		cmocka_unit_test(test_units_of_a_deleted_file_wait_for_the_sync),
 		cmocka_unit_test(test_a_second_chunk_means_a_blob_of_its_own),
 		cmocka_unit_test(test_enlarging_without_the_first_chunk_fails_whole),
