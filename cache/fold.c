@@ -41,14 +41,6 @@
 #include "cache/tree_priv.h"
 #include "cache/unsent.h"
 
-static void fresh_rid(struct row_rid *rid)
-{
-	uint8_t id[16];
-
-	secret_random(id, sizeof(id));
-	bytes_to_hex(id, sizeof(id), rid->text);
-}
-
 bool fold_can_stand(const struct object_row *o, const struct row_filename *name)
 {
 	return (S_ISREG(o->mode) || S_ISDIR(o->mode) || S_ISLNK(o->mode)) &&
@@ -79,13 +71,21 @@ void fold_forget(struct name_row *n)
 	n->r_name.len = 0;
 }
 
+void fold_fresh(struct name_row *n)
+{
+	uint8_t id[16];
+
+	fold_forget(n);
+	secret_random(id, sizeof(id));
+	bytes_to_hex(id, sizeof(id), n->rid.text);
+}
+
 int fold_make_at(struct volume *v, struct name_row *n, const struct object_row *o,
 	const struct row_rid *parent, const struct row_filename *name)
 {
 	struct op_row op;
 
-	fold_forget(n);
-	fresh_rid(&n->rid);
+	fold_fresh(n);
 	fold_row_init(&op, OP_PUT, n->store, n->rid.text, o->id, NULL);
 	fold_row_place(&op, parent, name);
 	return op_insert(v->db, &op);

@@ -75,27 +75,37 @@ static int reparent(struct volume *v, uint64_t store, const char *from, const st
 }
 
 /*
- * The directory is made behind the rows of what lies in it, which wait for it. If it waited in turn
+ * A directory is made behind the rows of what lies in it, which wait for it. If it waited in turn
  * for its place, and that for one of them (which leaves the place, say), none would ever go: so it
  * is made where nobody is, and moves.
  */
-static int make_dir_again(struct volume *v, struct name_row *n, const struct object_row *o,
-	const char *old, const struct row_rid *parent)
+static int put_again(struct volume *v, const struct name_row *n, const struct inside *s)
 {
 	const struct row_rid root = { "root" };
-	struct inside s = { .parent = old, .store = n->store, .at = parent, .name = &n->name };
 	struct row_filename apart;
-	int r = op_each(v->db, 0, collect_in, &s);
+	struct op_row op;
+	int r;
 
-	if (r >= 0 && s.n && s.busy) {
-		r = fold_row_nowhere(&apart, "new");
-		if (!r)
-			r = fold_make_at(v, n, o, &root, &apart);
-		if (!r)
-			r = fold_move_row(v, n, parent, &n->name);
-	} else if (r >= 0) {
-		r = fold_make_at(v, n, o, parent, &n->name);
-	}
+	fold_row_init(&op, OP_PUT, n->store, n->rid.text, n->object, NULL);
+	fold_row_place(&op, s->at, s->name);
+	if (!s->n || !s->busy)
+		return op_insert(v->db, &op);
+	r = fold_row_nowhere(&apart, "new");
+	if (r)
+		return r;
+	fold_row_place(&op, &root, &apart);
+	r = op_insert(v->db, &op);
+	return r ? r : fold_move_row(v, n, s->at, s->name);
+}
+
+int fold_make_again(struct volume *v, const struct name_row *n, const struct object_row *o,
+	const char *old, const struct row_rid *parent)
+{
+	struct inside s = { .parent = old, .store = n->store, .at = parent, .name = &n->name };
+	int r = S_ISDIR(o->mode) ? op_each(v->db, 0, collect_in, &s) : 0;
+
+	if (r >= 0)
+		r = put_again(v, n, &s);
 	if (!r)
 		r = reparent_all(v, &s, &n->rid);
 	free(s.seq);
@@ -112,12 +122,12 @@ int fold_revive(struct volume *v, struct name_row *n, const struct object_row *o
 		r = fold_rows_get(v, n->store, old.text, &rows);
 	if (!r)
 		r = fold_rows_give_up(v, &rows);
-	if (!r && !parent.text[0])
+	if (!r && !parent.text[0]) {
 		fold_forget(n);
-	else if (!r && S_ISDIR(o->mode))
-		r = make_dir_again(v, n, o, old.text, &parent);
-	else if (!r)
-		r = fold_make_at(v, n, o, &parent, &n->name);
+	} else if (!r) {
+		fold_fresh(n);
+		r = fold_make_again(v, n, o, old.text, &parent);
+	}
 	if (!r)
 		r = tree_row_own_content(v, o);
 	return r ? r : name_update(v->db, n);

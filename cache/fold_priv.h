@@ -83,6 +83,8 @@ int fold_make_at(struct volume *v, struct name_row *n, const struct object_row *
 	const struct row_rid *parent, const struct row_filename *name) MUST_CHECK;
 /* What an origin does not see. */
 void fold_forget(struct name_row *n);
+/* A record of its own, with a new id, that the origin has not seen yet. */
+void fold_fresh(struct name_row *n);
 /* Content of one record. */
 int fold_put_record(struct volume *v, const struct name_row *n) MUST_CHECK;
 
@@ -91,6 +93,10 @@ int fold_put_record(struct volume *v, const struct name_row *n) MUST_CHECK;
  * a new id, and what is queued inside refers to that. Writes the name row.
  */
 int fold_revive(struct volume *v, struct name_row *n, const struct object_row *o) MUST_CHECK;
+/* Record `n`, which has no rows, is made where it stands, behind everything; what is queued inside
+ * of `old`, its former id or its own, goes into it. */
+int fold_make_again(struct volume *v, const struct name_row *n, const struct object_row *o,
+	const char *old, const struct row_rid *parent) MUST_CHECK;
 /* The never-sent directory `n` is record `rid` of the origin: its rows go, what is queued inside
  * refers to that. The name row is the caller's. */
 int fold_adopt(struct volume *v, struct name_row *n, const char *rid) MUST_CHECK;

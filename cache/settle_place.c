@@ -58,7 +58,6 @@ static int adopt(struct settle *s)
 static int make_here(struct settle *s)
 {
 	struct row_rid parent;
-	struct op_row op;
 	int r = tree_row_rid(s->v, s->name.store, s->name.parent, &parent);
 
 	if (!r)
@@ -69,9 +68,7 @@ static int make_here(struct settle *s)
 		fold_forget(&s->name);
 		return name_update(s->v->db, &s->name);
 	}
-	fold_row_init(&op, OP_PUT, s->op.store, s->op.rid.text, s->name.object, NULL);
-	fold_row_place(&op, &parent, &s->name.name);
-	return op_insert(s->v->db, &op);
+	return fold_make_again(s->v, &s->name, &s->object, s->name.rid.text, &parent);
 }
 
 /* It will replace a record by a row behind this one: it waits under a name nobody has. */

@@ -149,6 +149,25 @@ static void what_was_renamed_meanwhile_is_made_where_it_is(void **state)
 	om_free(m);
 }
 
+/* A directory, too; but what stood there goes into it, and each would wait for the other. */
+static void what_goes_into_a_directory_does_not_wait_for_its_place(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct origin_model *m = om_new(1);
+	uint64_t cursor = 0;
+
+	ok(tf_mkdir(f, "x"));
+	om_sync(f, m, &cursor, 10);
+	om_make(m, "s", REMOTE_DIR, "root", "y", "", NULL);
+	ok(tf_mkdir(f, "y"));
+	ok(tf_rename(f, "y", "x", RENAME_EXCHANGE));
+	ok(tf_rename(f, "y", "x/e", 0));
+	om_sync(f, m, &cursor, 20);
+	assert_int_equal(om_compare(f, m), 3);
+	assert_int_not_equal(tf_at(f, "x/e"), 0);
+	om_free(m);
+}
+
 /* Made, and renamed over a record before the answer came: the place it was to be made in is taken.
  */
 static void what_replaces_a_record_by_now_is_made_apart(void **state)
@@ -384,6 +403,7 @@ int main(void)
 		tf_test(an_origin_that_never_knows_the_directory_is_not_asked_for_ever),
 		tf_test(what_is_deleted_by_now_is_not_made_elsewhere),
 		tf_test(what_was_renamed_meanwhile_is_made_where_it_is),
+		tf_test(what_goes_into_a_directory_does_not_wait_for_its_place),
 		tf_test(what_replaces_a_record_by_now_is_made_apart),
 		tf_test(a_move_to_where_another_moved_it_takes_the_rest),
 		tf_test(a_rename_over_a_place_that_a_third_took),
