@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/secret.h"
 #include "cache/packs.h"
 #include "cache/pool.h"
 
@@ -15,7 +16,18 @@ struct dirty *file_dirty_find(struct file *f, uint64_t idx)
 	return d;
 }
 
-/* The content of the chunk's slot, if it has one. */
+/* How much of the chunk the file's size says there is. */
+static uint32_t within_size(const struct file *f, uint64_t idx)
+{
+	uint64_t start = idx << file_shift(f);
+	uint64_t left = f->size > start ? f->size - start : 0;
+
+	return (uint32_t)MIN_OF(left, UINT64_C(1) << file_shift(f));
+}
+
+/* The content of the chunk's slot, if it has one. Earlier versions could leave more in a slot than
+ * the file is long (a seal that failed); it is no content, and who writes set no space aside for
+ * it. */
 static int load_slot(struct file *f, struct dirty *d)
 {
 	struct chunk_entry e;
@@ -24,9 +36,11 @@ static int load_slot(struct file *f, struct dirty *d)
 	if (r || (e.state != CHUNK_ROW && e.state != CHUNK_SEALED))
 		return r;
 	r = blob_open(file_blob_of(f, &e), &e.c, d->buf);
-	if (!r)
-		d->len = e.c.len;
-	return r;
+	if (r)
+		return r;
+	d->len = MIN_OF(e.c.len, within_size(f, d->idx));
+	secret_wipe(d->buf + d->len, e.c.len - d->len);
+	return 0;
 }
 
 int file_dirty_get(struct file *f, uint64_t idx, bool load, struct dirty **out)

@@ -348,7 +348,6 @@ static void test_slots_released_first_are_not_reused_early(void **state)
 	cf_done(&f);
 }
 
-/* Nobody calls commit. */
 /* On a disk that takes no byte more. */
 static int write_on_a_full_disk(struct file *file, const void *buf, size_t len)
 {
@@ -394,6 +393,48 @@ static void test_a_chunk_that_cannot_be_sealed_is_as_long_as_the_file(void **sta
 	free(buf);
 }
 
+/* Says of a file what an earlier version said after a seal that failed: less than its chunk has. */
+static void shorten_rows(struct content_fixture *f, uint64_t object, uint64_t size)
+{
+	struct object_row o = cf_row(f, object);
+	struct content_map m;
+
+	ok(db_begin(f->v->db));
+	ok(content_map_get(f->v->db, o.map, &m));
+	o.size = m.size = size;
+	ok(content_map_update(f->v->db, &m));
+	ok(object_update(f->v->db, &o));
+	ok(db_commit(f->v->db));
+}
+
+static void test_a_chunk_longer_than_its_file_is_cut(void **state)
+{
+	uint8_t want[300] = { 0 }, got[300];
+	struct content_fixture f;
+	struct file *file;
+	uint64_t object;
+	size_t n;
+
+	cf_init(&f);
+	object = cf_make(&f, 3 * CHUNK, 5);
+	cf_reopen(&f);
+	shorten_rows(&f, object, 2 * CHUNK + 100);
+	file = cf_file(&f, object);
+	alarm(60);
+	ok(file_write(file, "x", 1, 2 * CHUNK + 299));
+	alarm(0);
+	ok(file_commit(file));
+	cf_pattern(want, 100, 2 * CHUNK, 5);
+	want[299] = 'x';
+	ok(file_read(file, got, sizeof(got), 2 * CHUNK, &n));
+	assert_int_equal(n, sizeof(got));
+	assert_memory_equal(got, want, sizeof(got));
+	assert_true(cf_holds(file, 2 * CHUNK, 0, 5));
+	file_unref(file, true);
+	cf_done(&f);
+}
+
+/* Nobody calls commit. */
 static void test_stray_writes_commit_within_seconds(void **state)
 {
 	struct content_fixture f;
@@ -521,6 +562,7 @@ int main(void)
 		cmocka_unit_test(test_failed_fsync_is_repaired_or_reported),
 		cmocka_unit_test(test_slots_released_first_are_not_reused_early),
 		cmocka_unit_test(test_a_chunk_that_cannot_be_sealed_is_as_long_as_the_file),
+		cmocka_unit_test(test_a_chunk_longer_than_its_file_is_cut),
 		cmocka_unit_test(test_stray_writes_commit_within_seconds),
 		cmocka_unit_test(test_explicit_times_stand),
 		cmocka_unit_test(test_a_mode_set_while_a_write_waits_leaves_its_mtime),
