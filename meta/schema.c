@@ -129,7 +129,10 @@ static const char tables_3[] =
 
 static const char tables_4[] =
 	"CREATE INDEX name_copy ON name(id) WHERE instr(name, CAST('" NAME_COPY_MARK "' AS BLOB)) > 0;"
-	"CREATE INDEX conflict_open ON conflict(object) WHERE resolved_ns = 0;";
+	"CREATE INDEX conflict_open ON conflict(object) WHERE resolved_ns = 0;"
+	"DROP INDEX map_used;"
+	"CREATE INDEX map_used ON map(used_s)"
+	" WHERE state = 0 AND blob > 0 AND etag IS NOT NULL AND pinned = 0;";
 /* clang-format on */
 
 /* The root belongs to who makes the volume. (The table of statements is prepared after the schema.) */

@@ -70,10 +70,45 @@ static void test_the_cost_is_that_of_what_goes(void **state)
 	cf_done(&f);
 }
 
+/* Used longer ago than all that may go. */
+static void pin_all(struct content_fixture *f)
+{
+	uint64_t ids[FEW + MANY];
+	size_t n;
+	int got;
+
+	db_read(f->v->db);
+	got = content_map_after(f->v->db, 0, ids, ARRAY_SIZE(ids));
+	db_unlock(f->v->db);
+	assert_true(got > 0);
+	ok(db_begin(f->v->db));
+	for (n = 0; n < (size_t)got; n++)
+		ok(content_map_pin(f->v->db, ids[n], true));
+	ok(db_commit(f->v->db));
+}
+
+static void test_pinned_content_costs_nothing(void **state)
+{
+	struct content_fixture f;
+	uint64_t few, many;
+
+	cf_init(&f);
+	make_many(&f, FEW);
+	few = cost(&f);
+	make_many(&f, MANY);
+	pin_all(&f);
+	make_many(&f, FEW);
+	many = cost(&f);
+	assert_true(few > 0);
+	assert_in_range(many, 1, few * 3 / 2);
+	cf_done(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_the_cost_is_that_of_what_goes),
+		cmocka_unit_test(test_pinned_content_costs_nothing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
