@@ -117,15 +117,13 @@ static int take_name(
 	struct talk *t, const char *stage, const char *key, char out[static ENROLL_NAME_MAX + 1])
 {
 	const char *text;
-	size_t len;
+	size_t len = 0;
 
 	if (json_get_string(t->answer, key, &text))
 		return fail(t, CE_FORMAT, stage, "'%s' is missing", key);
-	len = strlen(text);
-	for (size_t i = 0; i < len; i++)
-		if (text[i] <= ' ' || text[i] > '~')
-			len = SIZE_MAX - 1;
-	if (!len || len > ENROLL_NAME_MAX)
+	while (text[len] > ' ' && text[len] <= '~')
+		len++;
+	if (!len || len > ENROLL_NAME_MAX || text[len])
 		return fail(t, CE_FORMAT, stage, "'%s' is not 1 to %d printable characters", key,
 			ENROLL_NAME_MAX);
 	memcpy(out, text, len + 1);
