@@ -227,9 +227,11 @@ static int prepare(const struct volume_create_options *o, int dirfd, char **erro
 
 	if (!faccessat(dirfd, SETUP_MARKER, F_OK, 0)) {
 		r = empty_dir(dirfd, ".", 2);
-		return setup_fail(error, r,
-			"%s: what an earlier, interrupted run left cannot be removed: %s", o->dir,
-			error_text(r));
+		return !r ? 0
+			  : setup_fail(error, r,
+				    "%s: what an earlier, interrupted run left cannot be removed: "
+				    "%s",
+				    o->dir, error_text(r));
 	}
 	r = is_empty(dirfd, &empty);
 	if (!r && !empty)
