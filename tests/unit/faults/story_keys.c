@@ -5,121 +5,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/bytes.h"
 #include "base/error.h"
-#include "base/json.h"
 #include "base/macros.h"
-#include "cache/enrolment.h"
 #include "cache/rekey.h"
 #include "crypto/bundle.h"
-#include "crypto/enroll.h"
-#include "crypto/kdf.h"
 
-/* --- a server in a few lines: a KEK follows from its number --- */
+#include "../enrol_server.h"
 
-#define DEVICES 65536
-
-static struct {
-	uint8_t pub[DEVICES][ENROLL_POINT_LEN];
-	unsigned devices, kek;
-	struct secret *seed;
-	uint8_t key[ENROLL_SERVER_KEY_LEN];
-} server;
-
-static int answer_upsert(const struct json *in, struct json *out)
-{
-	unsigned n = server.devices++ % DEVICES;
-	uint8_t digest[KDF_SHA256_LEN];
-	char dkid[24], hex[2 * KDF_SHA256_LEN + 1];
-	int r = json_get_bytes(in, "dk_pub", server.pub[n], ENROLL_POINT_LEN);
-
-	if (!r)
-		r = kdf_sha256(server.pub[n], ENROLL_POINT_LEN, digest);
-	if (r)
-		return r;
-	bytes_to_hex(digest, sizeof(digest), hex);
-	snprintf(dkid, sizeof(dkid), "dk-%u", n);
-	json_set_string(out, "dkid", dkid);
-	json_set_bytes(out, "serverKey", server.key, sizeof(server.key));
-	json_set_string(out, "dk_pub_sha256", hex);
-	return 0;
-}
-
-static int wrap(unsigned device, unsigned number, struct enroll_wrapped *w)
-{
-	_cleanup_secret_ struct secret *kek = NULL;
-	int r = secret_new(ENROLL_KEK_LEN, &kek);
-
-	if (r)
-		return r;
-	memset(secret_bytes(kek), (int)(number % 251 + 1), ENROLL_KEK_LEN);
-	return enroll_wrap(server.pub[device], kek, w);
-}
-
-static int answer_kek(const char *dkid, const struct json *in, struct json *out)
-{
-	uint8_t nonce[ENROLL_NONCE_MAX], digest[KDF_SHA256_LEN], signature[ENROLL_SIGNATURE_LEN];
-	char kid[24], current[24];
-	struct enroll_statement s = { .label = ENROLL_LABEL_KEK,
-		.dkid = dkid,
-		.kid = kid,
-		.nonce = nonce,
-		.nonce_len = sizeof(nonce),
-		.ct_sha256 = digest };
-	unsigned number = server.kek;
-	struct enroll_wrapped w;
-	const char *prefer;
-	int r = json_get_bytes(in, "nonce", nonce, sizeof(nonce));
-
-	if (!r && !json_get_string(in, "preferKid", &prefer))
-		number = (unsigned)atoi(prefer + 4);
-	snprintf(kid, sizeof(kid), "kek-%u", number);
-	snprintf(current, sizeof(current), "kek-%u", server.kek);
-	if (!r)
-		r = wrap((unsigned)atoi(dkid + 3), number, &w);
-	if (!r)
-		r = kdf_sha256(w.ct, sizeof(w.ct), digest);
-	if (!r)
-		r = enroll_sign(server.seed, &s, signature);
-	if (r)
-		return r;
-	json_set_string(out, "kid", kid);
-	json_set_string(out, "currentKid", current);
-	enroll_wrapped_write(json_set_object(out, "wrappedKEK"), &w);
-	json_set_i64(out, "offline_ttl", 3600);
-	json_set_bytes(out, "signature", signature, sizeof(signature));
-	return 0;
-}
-
-static int post(
-	void *arg, const struct enrolment_post *p, int *status, struct json **answer, char **error)
-{
-	_cleanup_json_ struct json *in = NULL, *out = json_new_object();
-	char dkid[24] = "", verb[16] = "";
-	int r = out ? json_parse(p->body, strlen(p->body), &in) : -ENOMEM;
-
-	if (!r && sscanf(p->path, "/v1/devices/%23[^/]/%15s", dkid, verb) == 2) {
-		server.kek += !strcmp(verb, "rotate");
-		r = answer_kek(dkid, in, out);
-	} else if (!r) {
-		r = answer_upsert(in, out);
-	}
-	if (r)
-		return -EHOSTUNREACH;
-	*status = 200;
-	*answer = steal_ptr(&out);
-	return 0;
-}
-
-static const struct enrolment_link server_link = { .post = post };
+/* --- enrolment --- */
 
 static void prepare_enrolment(struct told *t)
 {
-	if (!server.seed) {
-		assert_int_equal(enroll_sign_make(&server.seed), 0);
-		assert_int_equal(enroll_sign_public(server.seed, server.key), 0);
-	}
-	t->link = &server_link;
+	enrol_server_start();
+	t->link = &enrol_server_link;
 	snprintf(t->source, sizeof(t->source), "server:file:%s/live/key", t->top);
 }
 
@@ -134,10 +32,10 @@ static int tell_enrolment(struct told *t)
 	}
 	TRY(told_store(t));
 	TRY(told_put(t, 0, 300, true));
-	r = volume_renew_keys(t->v, &server_link, true, &error);
+	r = volume_renew_keys(t->v, &enrol_server_link, true, &error);
 	free(error);
 	TRY(r);
-	r = volume_check_device(t->v, &server_link, &error);
+	r = volume_check_device(t->v, &enrol_server_link, &error);
 	free(error);
 	TRY(r);
 	return told_put(t, 1, 300, true);
