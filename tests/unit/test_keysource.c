@@ -1,6 +1,10 @@
 /* The driver of commands is compiled here with a time limit that a test can wait for. */
 #define LIMIT_MS 500
 #include "crypto/keysource_command.c" /* NOLINT */
+/* And that of the desktop's key ring, with its helper where a test puts one. */
+static char helper_dir[256];
+#define LIBEXEC_DIR helper_dir
+#include "crypto/keysource_secret_service.c" /* NOLINT */
 
 #include "crypto/keysource.h"
 
@@ -458,9 +462,9 @@ static void without_a_terminal_nothing_is_asked(void **state)
 
 		setsid();
 		unit_exit(keysource_create("passphrase:", &kek, &params, &error) == CE_USAGE &&
-					strstr(error, "fd=N")
-				? 0
-				: 1);
+					  strstr(error, "fd=N")
+				  ? 0
+				  : 1);
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_int_equal(status, 0);
@@ -565,6 +569,69 @@ static void a_credential_is_never_outside_the_directory(void **state)
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
+/* --- the desktop's key ring --- */
+
+/* A helper that is the shell: asked to `verb`, it runs the file of that name. (A temporary
+ * directory may not let programs run.) */
+static void put_helper(struct unit_dir *d, const char *verb, const char *does)
+{
+	int fd;
+
+	strcpy(helper_dir, d->path);
+	(void)unlinkat(d->fd, HELPER, 0);
+	assert_int_equal(symlinkat("/bin/sh", d->fd, HELPER), 0);
+	assert_int_equal(chdir(d->path), 0);
+	fd = openat(d->fd, verb, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	assert_int_equal(write(fd, does, strlen(does)), (int)strlen(does));
+	close(fd);
+}
+
+static void the_key_ring_is_asked_by_the_name_of_the_key(void **state)
+{
+	struct unit_dir *d = *state;
+	struct secret *made;
+	struct json *params;
+	char *error;
+
+	put_helper(d, "get", "[ \"$1\" = 'a b' ] && printf %s " HEX);
+	assert_gives_count("secret-service:a b");
+	put_helper(d, "make", "[ \"$1\" = 'c d' ] && printf %s " HEX);
+	assert_int_equal(keysource_create("secret-service:c d", &made, &params, &error), 0);
+	assert_int_equal(secret_len(made), 32);
+	assert_null(params);
+	secret_free(made);
+	assert_int_equal(chdir("/"), 0);
+}
+
+static void a_key_ring_that_gives_no_key_is_one_clear_sentence(void **state)
+{
+	static const struct {
+		const char *does;
+		int code;
+		const char *says;
+	} rows[] = {
+		{ "exit 2", -ENOENT, "there is no key 'x'" },
+		{ "exit 3", CE_USAGE, "no secret service" },
+		{ "exit 4", CE_USAGE, "does not take the key 'x'" },
+		{ "exit 9", CE_USAGE, "failed (status" },
+		{ "kill -9 $$", CE_USAGE, "failed (status" },
+		{ "echo nothing", CE_USAGE, "64 hexadecimal" },
+		{ "printf %s " HEX "00", CE_USAGE, "64 hexadecimal" },
+		{ "printf %2000s x; exit 0", CE_USAGE, "64 hexadecimal" },
+		{ "printf %s " HEX "; exit 2", -ENOENT, "there is no key 'x'" },
+		{ "sleep 1000", -ETIMEDOUT, "in time" },
+	};
+	struct unit_dir *d = *state;
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		put_helper(d, "get", rows[i].does);
+		assert_refused("secret-service:x", rows[i].code, rows[i].says);
+	}
+	unlinkat(d->fd, HELPER, 0);
+	assert_refused("secret-service:x", CE_USAGE, "built without");
+	assert_int_equal(chdir("/"), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -593,6 +660,8 @@ int main(void)
 		cmocka_unit_test(a_source_that_makes_no_key_makes_none),
 		TEST(a_credential_is_a_private_file_of_the_directory),
 		TEST(a_credential_is_never_outside_the_directory),
+		TEST(the_key_ring_is_asked_by_the_name_of_the_key),
+		TEST(a_key_ring_that_gives_no_key_is_one_clear_sentence),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
