@@ -26,8 +26,9 @@
  * Where a rule does not apply, a row is appended: always right, only longer.
  *
  * Rule 2 needs one thing more. A record that left a never-sent directory by an appended MOVE is
- * still made inside it, so the directory's rows must stay: its PUT is marked (other_rid) and the
- * deletion of the directory is appended.
+ * still made inside it, and a directory that moved into one and was deleted there still goes there,
+ * so the directory's rows must stay: its PUT is marked (other_rid) and its deletion is appended,
+ * which marks the directory it is made in.
  */
 #include "cache/fold_priv.h"
 
@@ -208,6 +209,28 @@ static void place_before(
 	}
 }
 
+int fold_mark_parents(struct volume *v, const struct fold_rows *rows)
+{
+	int r = 0;
+
+	for (size_t i = 0; !r && i < rows->n; i++) {
+		_cleanup_rows_ struct fold_rows of_parent = { 0 };
+
+		if (!rows->rows[i].r_name.len || !strcmp(rows->rows[i].r_parent.text, "root"))
+			continue;
+		r = fold_rows_get(v, rows->rows[i].store, rows->rows[i].r_parent.text, &of_parent);
+		for (size_t k = 0; !r && k < of_parent.n; k++) {
+			struct op_row *op = &of_parent.rows[k];
+
+			if (!fold_row_is_make(op) || op->other_rid.text[0])
+				continue;
+			op->other_rid = rows->rows[i].rid;
+			r = op_update(v->db, op);
+		}
+	}
+	return r;
+}
+
 static int append_delete(struct volume *v, const struct name_row *n, const struct object_row *o,
 	const struct fold_rows *rows, bool moved)
 {
@@ -222,6 +245,8 @@ static int append_delete(struct volume *v, const struct name_row *n, const struc
 		if (!r)
 			fold_row_place(&op, &parent, &n->name);
 	}
+	if (!r)
+		r = fold_mark_parents(v, rows);
 	return r ? r : op_insert(v->db, &op);
 }
 

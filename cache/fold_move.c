@@ -187,35 +187,11 @@ static int replace_move(struct volume *v, const struct name_row *n, const struct
 	return op_update(v->db, &op);
 }
 
-/* Directories that were never sent and in which the rows of this record still make or move it: see
- * the top. */
-static int mark_parents(struct volume *v, const struct fold_rows *rows)
-{
-	int r = 0;
-
-	for (size_t i = 0; !r && i < rows->n; i++) {
-		_cleanup_rows_ struct fold_rows of_parent = { 0 };
-
-		if (!rows->rows[i].r_name.len || !strcmp(rows->rows[i].r_parent.text, "root"))
-			continue;
-		r = fold_rows_get(v, rows->rows[i].store, rows->rows[i].r_parent.text, &of_parent);
-		for (size_t k = 0; !r && k < of_parent.n; k++) {
-			struct op_row *op = &of_parent.rows[k];
-
-			if (!fold_row_is_make(op) || op->other_rid.text[0])
-				continue;
-			op->other_rid = rows->rows[i].rid;
-			r = op_update(v->db, op);
-		}
-	}
-	return r;
-}
-
 static int append_move(struct volume *v, const struct name_row *n, const struct row_rid *parent,
 	const struct row_filename *name, const struct name_row *over, const struct fold_rows *rows)
 {
 	struct op_row op;
-	int r = mark_parents(v, rows);
+	int r = fold_mark_parents(v, rows);
 
 	if (r)
 		return r;

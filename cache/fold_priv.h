@@ -76,6 +76,9 @@ struct fold_summary {
 void fold_summarize(const struct fold_rows *rows, struct fold_summary *s);
 bool fold_never_sent(const struct name_row *n, const struct fold_summary *s);
 int fold_rows_delete(struct volume *v, const struct fold_rows *rows) MUST_CHECK;
+/* Directories that were never sent and in which these rows make or move their record: they must
+ * stay when they are deleted (rule 2). */
+int fold_mark_parents(struct volume *v, const struct fold_rows *rows) MUST_CHECK;
 
 /* Queues PUT `n` as a new record at its place; its id is drawn, its origin columns are cleared. The
  * row of n is the caller's to write. */

@@ -9,7 +9,8 @@
  * - m:STORE, moves of directories: one after the other, whether one makes a loop depends on the
  *   others;
  * - s:STORE, as one of many; alone, when the place a record leaves is not known any more. While
- * such a row waits for a directory that is made further on, the row that makes it may pass.
+ * such a row waits, itself or behind another, for a directory that is made further on, the row that
+ * makes it may pass.
  *
  * A row goes when no earlier one is in its way. A row that makes a directory holds d:RID alone but
  * does not wait for it: a directory that the origin lost is made again by a row behind those of
@@ -33,7 +34,14 @@
 #define ROWS_MAX 20000
 #define BACKOFF_MAX_MS (2 * 3600 * 1000LL) /* no wait is longer, unless the clock was set back */
 
-enum { HELD_SHARED = 1, HELD_ALONE = 2, PARENT_READY = 4, PARENT_UNMADE = 8, MAKERS_PASS = 16 };
+enum {
+	HELD_SHARED = 1,
+	HELD_ALONE = 2,
+	PARENT_READY = 4,
+	PARENT_UNMADE = 8,
+	MAKERS_PASS = 16,
+	BEHIND_UNMADE = 32
+};
 
 struct slot {
 	uint64_t hash; /* 0 = free */
@@ -69,7 +77,8 @@ struct walk {
 	/* of the row at hand */
 	struct want wants[WANTS_MAX];
 	size_t n_wants;
-	bool blocked, unmade; /* unmade: its directory is made by a row further on */
+	/* unmade: its directory, or that of a row it waits for, is made by a row further on */
+	bool blocked, unmade;
 	int after;
 	uint64_t behind; /* the row that is in its way, if one is */
 	/* outbox_explain: nothing is taken */
@@ -196,9 +205,12 @@ static int want_move(struct walk *w, const struct op_row *row)
 			return r ? r : want_place(w, row, &shadow.r_parent, &shadow.r_name);
 	}
 	r = name_by_rid(w->v->db, row->store, row->rid.text, &n);
+	/* Nor is it known whether it is a directory. */
 	if (r == -ENOENT) {
-		if (!is_stopped(row))
+		if (!is_stopped(row)) {
 			want(w, key('s', row->store, "", NULL), true, false);
+			want(w, key('m', row->store, "", NULL), true, true);
+		}
 		return 0;
 	}
 	if (!r)
@@ -267,6 +279,7 @@ static void look(struct walk *w, const struct op_row *row)
 		if (!s->hash || !q->wait || (awaited && s->flags & MAKERS_PASS))
 			continue;
 		if (s->flags & HELD_ALONE || (q->alone && s->flags & HELD_SHARED)) {
+			w->unmade |= (s->flags & BEHIND_UNMADE) != 0;
 			wait_for(w, row, q, s);
 			w->behind = w->behind ? w->behind : s->seq;
 		}
@@ -287,6 +300,8 @@ static void hold(struct walk *w, const struct op_row *row, int index)
 
 			s->flags = (uint8_t)((s->flags & ~MAKERS_PASS) | (pass ? MAKERS_PASS : 0));
 		}
+		if (w->unmade && w->blocked)
+			s->flags |= BEHIND_UNMADE;
 		if (w->wants[i].alone || !(s->flags & HELD_ALONE))
 			s->seq = row->seq;
 		s->flags |= w->wants[i].alone ? HELD_ALONE : HELD_SHARED;

@@ -226,6 +226,28 @@ static inline void local_op(struct tree_fixture *f, struct origin_model *m, stru
 	free(w);
 }
 
+/* Only directories, made and moved into each other, swapped and removed: an order that is not kept
+ * shows as a loop, or as a directory that is not empty. */
+static inline void local_dir_op(struct tree_fixture *f, struct origin_model *m)
+{
+	struct walk *w = walk_all(f);
+	char from[1100], to[1100];
+	uint64_t what = om_rand(m) % 8;
+
+	some_entry(m, w, from);
+	some_place(m, w, to);
+	if (what < 2)
+		tf_mkdir(f, to);
+	else if (what < 4)
+		tf_rmdir(f, from);
+	else
+		local_rename(f, m, from, to, NULL);
+	if (getenv("CACHET_TEST_VERBOSE"))
+		print_message(
+			"op %d %s -> %s; journal %s\n", (int)what, from, to, tf_journal(f));
+	free(w);
+}
+
 /* nlink of every object is the number of its names; of directories 2 and one for each directory
  * inside. */
 static inline void check_links(struct tree_fixture *f)

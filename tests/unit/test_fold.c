@@ -265,6 +265,28 @@ static void a_directory_that_something_left_is_still_made(void **state)
 	om_free(m);
 }
 
+/* The moved one still goes there before it is deleted: both new ones are made for it. */
+static void directories_that_something_moved_into_are_still_made(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct origin_model *m = om_new(1);
+	uint64_t cursor = 0;
+
+	ok(tf_mkdir(f, "old"));
+	om_sync(f, m, &cursor, 10);
+	ok(tf_mkdir(f, "new"));
+	ok(tf_mkdir(f, "new/er"));
+	ok(tf_rename(f, "old", "new/er/old", 0));
+	ok(tf_rmdir(f, "new/er/old"));
+	ok(tf_rmdir(f, "new/er"));
+	ok(tf_rmdir(f, "new"));
+	assert_journal(f, "PUT+:new PUT+:er MOVE:old DELETE DELETE DELETE");
+	om_sync(f, m, &cursor, 10);
+	assert_int_equal(m->conflicts, 0);
+	om_compare(f, m);
+	om_free(m);
+}
+
 static void a_local_store_has_no_journal(void **state)
 {
 	struct tree_fixture *f = *state;
@@ -310,6 +332,7 @@ int main(void)
 		tf_test(an_exchange_is_one_swap),
 		tf_test(a_hard_link_is_a_record_of_its_own),
 		tf_test(a_directory_that_something_left_is_still_made),
+		tf_test(directories_that_something_moved_into_are_still_made),
 		tf_test(a_local_store_has_no_journal),
 		tf_test(the_journal_survives_reopening),
 	};

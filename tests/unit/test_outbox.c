@@ -83,6 +83,27 @@ static void a_directory_is_deleted_after_what_was_in_it(void **state)
 	om_free(m);
 }
 
+/* Else it would be moved into its own child, which is still to leave it. */
+static void a_directory_that_is_gone_here_moves_behind_the_others(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct origin_model *m = om_new(1);
+	uint64_t cursor = 0;
+
+	ok(tf_mkdir(f, "x"));
+	ok(tf_mkdir(f, "b"));
+	ok(tf_mkdir(f, "b/a"));
+	om_sync(f, m, &cursor, 10);
+	ok(tf_rename(f, "x", "y", 0));
+	ok(tf_rename(f, "b/a", "a", 0));
+	ok(tf_rename(f, "b", "a/b", 0));
+	ok(tf_rmdir(f, "a/b"));
+	om_sync(f, m, &cursor, 10);
+	assert_int_equal(m->conflicts, 0);
+	om_compare(f, m);
+	om_free(m);
+}
+
 static void a_refused_operation_stops_only_what_depends_on_it(void **state)
 {
 	struct tree_fixture *f = *state;
@@ -842,6 +863,7 @@ int main(void)
 		tf_test(a_child_goes_behind_its_directory),
 		tf_test(a_place_is_filled_after_it_was_left),
 		tf_test(a_directory_is_deleted_after_what_was_in_it),
+		tf_test(a_directory_that_is_gone_here_moves_behind_the_others),
 		tf_test(a_refused_operation_stops_only_what_depends_on_it),
 		tf_test(a_refused_write_is_tried_again_with_the_next_one),
 		tf_test(a_held_operation_stops_only_what_depends_on_it),
