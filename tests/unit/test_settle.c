@@ -168,6 +168,32 @@ static void what_goes_into_a_directory_does_not_wait_for_its_place(void **state)
 	om_free(m);
 }
 
+/* What was to be made in it has left it and is gone: nobody knows what it leaves, and all that
+ * comes later waits; but not the directory. */
+static void a_directory_does_not_wait_for_what_waits_for_it(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct origin_model *m = om_new(1);
+	struct om_record *standing = om_make(m, "s", REMOTE_FILE, "root", "n", "theirs", NULL);
+	uint64_t cursor = 0, wait;
+	struct outbox_op ops[4];
+	bool conflict;
+	size_t n;
+
+	ok(tf_mkdir(f, "n"));
+	ok(tf_mkdir(f, "n/b"));
+	ok(outbox_next(f->v, NOW, 0, ops, ARRAY_SIZE(ops), &n, &wait));
+	assert_int_equal(n, 2);
+	ok(outbox_begin(f->v, ops, n));
+	ok(tf_rename(f, "n/b", "b", 0));
+	ok(tf_rmdir(f, "b"));
+	ok(tf_rename(f, "n", "m", 0));
+	ok(outbox_settle(f->v, ops[0].seq, NULL, &standing->r, &conflict));
+	om_sync(f, m, &cursor, 10);
+	assert_int_equal(om_compare(f, m), 2);
+	om_free(m);
+}
+
 /* Made, and renamed over a record before the answer came: the place it was to be made in is taken.
  */
 static void what_replaces_a_record_by_now_is_made_apart(void **state)
@@ -404,6 +430,7 @@ int main(void)
 		tf_test(what_is_deleted_by_now_is_not_made_elsewhere),
 		tf_test(what_was_renamed_meanwhile_is_made_where_it_is),
 		tf_test(what_goes_into_a_directory_does_not_wait_for_its_place),
+		tf_test(a_directory_does_not_wait_for_what_waits_for_it),
 		tf_test(what_replaces_a_record_by_now_is_made_apart),
 		tf_test(a_move_to_where_another_moved_it_takes_the_rest),
 		tf_test(a_rename_over_a_place_that_a_third_took),
