@@ -121,7 +121,7 @@ static int use_lease(struct enrolment *e, struct keyring *k, int code, char **er
 			"%s%s the offline lease %s: connect once to open the volume",
 			why ? why : "there is no contact with the server", why ? ";" : ", and",
 			e->device->lease.held ? "is over" : "does not exist");
-		return code ? code : CE_LOCKED;
+		return code;
 	}
 	r = device_lease_open(e->device, e->local, &kek);
 	if (!r)

@@ -1,116 +1,13 @@
 /* Goal: a server can refuse, lie or fall silent at any message; what follows is what its signed
  * word allows, and a volume that opened keeps opening. */
-#include "content_fixture.h"
+#include "enrol_fixture.h"
 
-#include "enrol_server.h"
-
-#include "base/io.h"
-#include "cache/enrolment_priv.h"
-
-#define SIZE 5000u
 /* Bytes of zeros in base64, and a name that is too long. */
 #define A_21 "AAAAAAAAAAAAAAAAAAAAA"
 #define ZEROS_32 "\"" A_21 A_21 "A=\""
 #define ZEROS_48 "\"" A_21 A_21 A_21 "A\""
 #define ZEROS_64 "\"" A_21 A_21 A_21 A_21 "AA==\""
 #define NAME_129 "\"" A_21 A_21 A_21 A_21 A_21 A_21 "AAA\""
-
-struct fixture {
-	struct content_fixture f;
-	uint64_t object;
-};
-
-static int try_open(struct fixture *x, const struct enrolment_link *link, char **error)
-{
-	const struct volume_options o = {
-		.dir = x->f.dir, .key_source = x->f.source, .host = "test", .link = link
-	};
-
-	*error = NULL;
-	return volume_open(&o, &x->f.v, error);
-}
-
-static void reopen(struct fixture *x, const struct enrolment_link *link)
-{
-	char *error;
-
-	if (x->f.v)
-		cf_close(&x->f);
-	ok(try_open(x, link, &error));
-	assert_true(cf_is(&x->f, x->object, SIZE, 7));
-}
-
-/* The code, the words, and no volume. */
-static void refuses_to_open(
-	struct fixture *x, const struct enrolment_link *link, int code, const char *words)
-{
-	_cleanup_free_ char *error = NULL;
-
-	if (x->f.v)
-		cf_close(&x->f);
-	assert_int_equal(try_open(x, link, &error), code);
-	assert_null(x->f.v);
-	if (!error || !strstr(error, words))
-		fail_msg("no \"%s\": %s", words, error ? error : "no word");
-}
-
-static int create(struct fixture *x, const struct enrolment_link *link, char **error)
-{
-	const struct volume_create_options o = { .dir = x->f.dir,
-		.key_source = x->f.source,
-		.origin = "https://records.example/",
-		.link = link };
-
-	*error = NULL;
-	return volume_create(&o, error);
-}
-
-static void be_honest(void)
-{
-	struct secret *seed = enrol_server.seed;
-	uint8_t key[ENROLL_SERVER_KEY_LEN];
-
-	memcpy(key, enrol_server.key, sizeof(key));
-	memset(&enrol_server, 0, sizeof(enrol_server));
-	memcpy(enrol_server.key, key, sizeof(key));
-	enrol_server.seed = seed;
-}
-
-static int setup_paths(void **state)
-{
-	struct fixture *x = calloc(1, sizeof(*x));
-
-	enrol_server_start();
-	be_honest();
-	cf_paths(&x->f);
-	snprintf(x->f.source, sizeof(x->f.source), "server:file:%s", x->f.key);
-	*state = x;
-	return 0;
-}
-
-static int setup(void **state)
-{
-	struct fixture *x;
-	char *error;
-
-	setup_paths(state);
-	x = *state;
-	ok(create(x, &enrol_server_link, &error));
-	ok(try_open(x, &enrol_server_link, &error));
-	cf_store(&x->f);
-	x->object = cf_make(&x->f, SIZE, 7);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	struct fixture *x = *state;
-
-	cf_done(&x->f);
-	free(x);
-	be_honest();
-	return 0;
-}
 
 /* --- spoiled answers --- */
 
@@ -158,22 +55,6 @@ static void spoil(struct json **answer)
 		return;
 	inner = with_member(old, now->key, v);
 	replace(answer, now->in, inner);
-}
-
-/* Asks for the key of an open volume. */
-static int renew(struct fixture *x, bool rotate, char **error)
-{
-	*error = NULL;
-	return volume_renew_keys(x->f.v, &enrol_server_link, rotate, error);
-}
-
-/* Frees the words. */
-static void expect(int got, char **error, int code, const char *words)
-{
-	if (got != code || !*error || !strstr(*error, words))
-		fail_msg("%d, not %d \"%s\": %s", got, code, words, *error ? *error : "no word");
-	free(*error);
-	*error = NULL;
 }
 
 static void an_answer_that_is_spoiled_changes_nothing(void **state)
@@ -449,6 +330,26 @@ static void what_only_this_device_has_comes_back_with_its_enrolment(void **state
 	assert_memory_equal(secret_cbytes(x->f.v->enrolment->device->token), "another token", 13);
 }
 
+/* Nobody committed it yet. */
+static void what_is_written_when_the_revocation_comes_is_kept(void **state)
+{
+	struct fixture *x = *state;
+	struct file *file = cf_file(&x->f, x->object);
+	char *error;
+
+	stay_local(x);
+	cf_write(file, SIZE, 0, 9);
+	be_revoking();
+	expect(renew(x, false, &error), &error, CE_REVOKED, "revoked this device");
+	file_unref(file, true);
+	cf_close(&x->f);
+	enrol_server.status = 0;
+	enrol_server.type = NULL;
+	ok(enrol(x, NULL, &error));
+	ok(try_open(x, &enrol_server_link, &error));
+	assert_true(cf_is(&x->f, x->object, SIZE, 9));
+}
+
 static void a_device_revoked_while_closed_keeps_no_lease(void **state)
 {
 	struct fixture *x = *state;
@@ -544,152 +445,6 @@ static void one_at_a_time_talks_to_the_server(void **state)
 	assert_true(secret_equal(x->f.v->enrolment->device->token, token));
 }
 
-/* --- rotation --- */
-
-static void a_rotation_met_at_the_open_is_followed(void **state)
-{
-	struct volume_keys_status s;
-	struct fixture *x = *state;
-
-	cf_close(&x->f);
-	enrol_server.kek = 4;
-	reopen(x, &enrol_server_link);
-	volume_keys_status(x->f.v, &s);
-	assert_string_equal(s.kid, "kek-4");
-	assert_int_equal(s.rotation, 1);
-	reopen(x, NULL);
-}
-
-static void a_forgotten_key_is_taken_from_the_lease_while_there_is_one(void **state)
-{
-	struct volume_keys_status s;
-	struct fixture *x = *state;
-	char *error;
-
-	enrol_server.forgot = true;
-	cf_close(&x->f);
-	enrol_server.kek = 3;
-	reopen(x, &enrol_server_link);
-	volume_keys_status(x->f.v, &s);
-	assert_string_equal(s.kid, "kek-3");
-	enrol_server.no_lease = true;
-	ok(renew(x, false, &error));
-	enrol_server.kek = 4;
-	refuses_to_open(x, &enrol_server_link, CE_GONE, "does not have the key");
-	enrol_server.kek = 3;
-	reopen(x, &enrol_server_link);
-}
-
-/* True, signed, and not what was asked for. */
-static void a_server_that_gives_another_key_than_asked_for_is_refused(void **state)
-{
-	_cleanup_(enrol_wire_kek_done) struct enrol_wire_kek got = { 0 };
-	struct fixture *x = *state;
-	char *error = NULL;
-
-	expect(enrol_wire_ask(x->f.v->enrolment->device, &enrol_server_link, ENROL_WIRE_KEK,
-		       "kek-00", &got, &error),
-		&error, CE_TAMPER, "another key than the one asked for");
-	assert_null(got.kek);
-}
-
-static void another_key_under_the_same_name_opens_nothing(void **state)
-{
-	struct fixture *x = *state;
-	char *error;
-
-	enrol_server.other = true;
-	assert_int_equal(renew(x, false, &error), CE_WRONG_KEY);
-	free(error);
-	refuses_to_open(x, &enrol_server_link, CE_WRONG_KEY, "nothing was changed");
-	enrol_server.other = false;
-	reopen(x, &enrol_server_link);
-}
-
-static void copy(struct fixture *x, const char *from, const char *to)
-{
-	char a[200], b[200], buf[20000];
-	ssize_t n;
-	int fd;
-
-	snprintf(a, sizeof(a), "%s/%s", x->f.dir, from);
-	snprintf(b, sizeof(b), "%s/%s", x->f.dir, to);
-	fd = open(a, O_RDONLY);
-	n = read(fd, buf, sizeof(buf));
-	assert_true(n > 0 && n < (ssize_t)sizeof(buf));
-	close(fd);
-	fd = open(b, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-	assert_int_equal(write(fd, buf, (size_t)n), n);
-	close(fd);
-}
-
-static void an_old_copy_of_the_keyring_is_noticed(void **state)
-{
-	struct fixture *x = *state;
-	char *error;
-
-	copy(x, KEYRING_FILE, "old");
-	ok(renew(x, true, &error));
-	cf_close(&x->f);
-	copy(x, KEYRING_FILE, "new");
-	copy(x, "old", KEYRING_FILE);
-	refuses_to_open(x, NULL, CE_TAMPER, "older copy");
-	copy(x, "new", KEYRING_FILE);
-	reopen(x, NULL);
-}
-
-/* --- the lease --- */
-
-static void without_a_lease_it_opens_only_with_the_server(void **state)
-{
-	struct fixture *x = *state;
-	char *error;
-
-	enrol_server.no_lease = true;
-	ok(renew(x, false, &error));
-	assert_true(volume_lease_left_s(x->f.v) == INT64_MAX);
-	refuses_to_open(x, NULL, CE_LOCKED, "there is no contact");
-	enrol_server.silent = -ETIMEDOUT;
-	refuses_to_open(x, &enrol_server_link, -ETIMEDOUT, "does not exist");
-	enrol_server.silent = CE_PROTOCOL;
-	refuses_to_open(x, &enrol_server_link, CE_PROTOCOL, "does not exist");
-	enrol_server.silent = 0;
-	reopen(x, &enrol_server_link);
-}
-
-/* Two hours pass for the volume; then the clock is set back. */
-static void a_clock_that_is_set_back_does_not_lengthen_a_lease(void **state)
-{
-	struct fixture *x = *state;
-
-	assert_in_range(volume_lease_left_s(x->f.v), 1, 3600);
-	x->f.v->enrolment->base_s += 7200;
-	assert_int_equal(volume_lease_left_s(x->f.v), 0);
-	refuses_to_open(x, NULL, CE_LOCKED, "the clock was set back");
-	reopen(x, &enrol_server_link);
-	refuses_to_open(x, NULL, CE_LOCKED, "connect once");
-}
-
-static void the_next_contact_is_before_half_of_the_lease(void **state)
-{
-	struct fixture *x = *state;
-	struct enrolment *e = x->f.v->enrolment;
-	int64_t contact = e->contact_s;
-	char *error;
-
-	assert_int_equal(volume_renew_keys_at_s(x->f.v), contact + 1800);
-	e->device->expires_at_s = contact + 60;
-	assert_int_equal(volume_renew_keys_at_s(x->f.v), contact + 60);
-	e->device->expires_at_s = contact - 60; /* over: not again and again */
-	assert_int_equal(volume_renew_keys_at_s(x->f.v), contact + 5);
-	enrol_server.silent = CE_OFFLINE;
-	assert_int_equal(renew(x, false, &error), CE_OFFLINE);
-	free(error);
-	assert_true(volume_renew_keys_at_s(x->f.v) >= contact + 60);
-	reopen(x, NULL);
-	assert_int_equal(volume_renew_keys_at_s(x->f.v), 0); /* no contact since it was opened */
-}
-
 /* --- volumes without a server --- */
 
 static void a_volume_without_a_server_has_none_to_ask(void **state)
@@ -740,9 +495,6 @@ static void keys_are_told_with_the_names_of_their_stores(void **state)
 	assert_false(volume_needs_server("file:x"));
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-#define TEST_NEW(f) cmocka_unit_test_setup_teardown(f, setup_paths, teardown)
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -756,19 +508,12 @@ int main(void)
 		TEST(an_untrusted_machine_stays_locked_and_untouched),
 		TEST(a_revoked_device_asks_no_more_and_has_nothing_left),
 		TEST(what_only_this_device_has_comes_back_with_its_enrolment),
+		TEST(what_is_written_when_the_revocation_comes_is_kept),
 		TEST(a_device_revoked_while_closed_keeps_no_lease),
 		TEST_NEW(a_spoiled_enrolment_makes_no_volume),
 		TEST(a_server_with_another_signing_key_is_another_server),
 		TEST(another_device_secret_opens_nothing_and_changes_nothing),
 		TEST(one_at_a_time_talks_to_the_server),
-		TEST(a_rotation_met_at_the_open_is_followed),
-		TEST(a_forgotten_key_is_taken_from_the_lease_while_there_is_one),
-		TEST(a_server_that_gives_another_key_than_asked_for_is_refused),
-		TEST(another_key_under_the_same_name_opens_nothing),
-		TEST(an_old_copy_of_the_keyring_is_noticed),
-		TEST(without_a_lease_it_opens_only_with_the_server),
-		TEST(a_clock_that_is_set_back_does_not_lengthen_a_lease),
-		TEST(the_next_contact_is_before_half_of_the_lease),
 		TEST_NEW(a_volume_without_a_server_has_none_to_ask),
 		TEST(keys_are_told_with_the_names_of_their_stores),
 	};
