@@ -19,8 +19,9 @@
  * Of the keys only 64-bit hashes are kept: two that collide make one row wait for another without
  * need, no more.
  *
- * Cost: rows up to the last one returned. When something is returned or on its way, the walk ends
- * after ROWS_MAX rows, for there will be another.
+ * Cost: rows up to the last one returned; of those behind a row that holds s:STORE alone little.
+ * When something is returned or on its way, the walk ends after ROWS_MAX rows, for there will be
+ * another.
  */
 #include "cache/outbox_priv.h"
 
@@ -415,6 +416,14 @@ static int explain_row(struct walk *w, const struct op_row *row)
 	return 0;
 }
 
+/* Nothing behind can go in this store, not even what makes a directory. */
+static bool is_shut(struct walk *w, const struct op_row *row)
+{
+	const struct slot *s = probe(&w->table, key('s', row->store, "", NULL));
+
+	return s->hash && s->flags & HELD_ALONE && !(s->flags & MAKERS_PASS);
+}
+
 static int walk_row(void *arg, const struct op_row *row)
 {
 	struct walk *w = arg;
@@ -430,6 +439,8 @@ static int walk_row(void *arg, const struct op_row *row)
 		w->more = true;
 		return 1;
 	}
+	if (is_shut(w, row))
+		return 0;
 	r = look_at(w, row);
 	if (r)
 		return r;
