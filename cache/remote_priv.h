@@ -139,6 +139,9 @@ int queries_step_aside(
 /* A new object and its name; n has place and origin columns. */
 int remote_update_insert(
 	struct remote_pass *p, const struct remote_record *rec, struct name_row *n) MUST_CHECK;
+/* The content of `n` is that of the state `etag`, too. */
+int remote_update_kept(struct volume *v, const struct object_row *o, const struct name_row *n,
+	const char *etag) MUST_CHECK;
 /* Attributes and content of `n`'s object become the record's; n->object may change. */
 int remote_update_object(
 	struct remote_pass *p, const struct remote_record *rec, struct name_row *n) MUST_CHECK;

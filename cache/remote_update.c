@@ -8,8 +8,8 @@
 
 #include "cache/tree_priv.h"
 
-static int new_map(struct volume *v, const struct remote_record *rec, uint64_t object,
-	bool pinned, uint64_t *out)
+static int new_map(struct volume *v, const struct remote_record *rec, uint64_t object, bool pinned,
+	uint64_t *out)
 {
 	struct content_map m = { .object = object,
 		.size = rec->size,
@@ -145,6 +145,20 @@ static int replace_content(struct remote_pass *p, const struct remote_record *re
 	return 0;
 }
 
+/* Of a name that waits for its place the ETag says only that; its content's is that of its map. */
+int remote_update_kept(
+	struct volume *v, const struct object_row *o, const struct name_row *n, const char *etag)
+{
+	struct content_map m = { .id = 0 };
+	int r = 0;
+
+	if (!remote_record_is_unplaced(n))
+		return tree_row_map_etag(v, o, n->etag.text, etag);
+	if (S_ISREG(o->mode) && o->map && o->nlink == 1)
+		r = content_map_get(v->db, o->map, &m);
+	return r || !m.etag.text[0] ? r : tree_row_map_etag(v, o, m.etag.text, etag);
+}
+
 int remote_update_object(struct remote_pass *p, const struct remote_record *rec, struct name_row *n)
 {
 	const uint32_t mode = remote_record_mode(rec);
@@ -167,7 +181,7 @@ int remote_update_object(struct remote_pass *p, const struct remote_record *rec,
 	if (!same)
 		r = replace_content(p, rec, n, &o);
 	else
-		r = tree_row_map_etag(p->v, &o, n->etag.text, rec->etag);
+		r = remote_update_kept(p->v, &o, n, rec->etag);
 	if (r || (same && o.mode == mode && o.mtime_ns == rec->mtime_ns))
 		return r;
 	o.mode = mode;

@@ -208,7 +208,7 @@ static int take_attributes(struct settle *s, bool changed)
 	if (s->has_put)
 		return 0;
 	if (s->has_attr && !changed)
-		return tree_row_map_etag(s->v, &s->object, s->name.etag.text, s->current->etag);
+		return remote_update_kept(s->v, &s->object, &s->name, s->current->etag);
 	r = remote_update_object(&s->pass, s->current, &s->name);
 	if (r || !s->has_attr)
 		return r;

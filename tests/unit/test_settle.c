@@ -194,6 +194,32 @@ static void a_directory_does_not_wait_for_what_waits_for_it(void **state)
 	om_free(m);
 }
 
+/* It waits for its place while another changes its mode: its content can still be fetched. */
+static void the_content_of_what_waits_for_its_place_follows_its_record(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct origin_model *m = om_new(1);
+	struct om_record *g = om_make(m, "g", REMOTE_FILE, "root", "g", "A", NULL);
+	uint64_t cursor = 0;
+	struct outbox_op op;
+	bool conflict;
+
+	om_sync(f, m, &cursor, 10);
+	ok(tf_write(f, "g", "ours"));
+	op = begun(f);
+	om_make(m, "n", REMOTE_DIR, "root", "n", NULL, NULL);
+	snprintf(g->r.parent, sizeof(g->r.parent), "n");
+	snprintf(g->content, sizeof(g->content), "theirs");
+	om_changed(m, g, NULL);
+	ok(outbox_settle(f->v, op.seq, &g->r, NULL, &conflict));
+	outbox_op_done(&op);
+	g->r.mode = 0600;
+	om_changed(m, g, NULL);
+	om_sync(f, m, &cursor, 10);
+	assert_int_equal(om_compare(f, m), 3);
+	om_free(m);
+}
+
 /* Made, and renamed over a record before the answer came: the place it was to be made in is taken.
  */
 static void what_replaces_a_record_by_now_is_made_apart(void **state)
@@ -431,6 +457,7 @@ int main(void)
 		tf_test(what_was_renamed_meanwhile_is_made_where_it_is),
 		tf_test(what_goes_into_a_directory_does_not_wait_for_its_place),
 		tf_test(a_directory_does_not_wait_for_what_waits_for_it),
+		tf_test(the_content_of_what_waits_for_its_place_follows_its_record),
 		tf_test(what_replaces_a_record_by_now_is_made_apart),
 		tf_test(a_move_to_where_another_moved_it_takes_the_rest),
 		tf_test(a_rename_over_a_place_that_a_third_took),
