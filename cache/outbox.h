@@ -71,6 +71,8 @@ struct outbox_room {
 	uint64_t above;
 	size_t left;
 };
+/* The one that `op` needs: of a list as below; NULL: it carries no long content. */
+struct outbox_room *outbox_room_of(struct outbox_room *rooms, const struct outbox_op *op);
 /* As outbox_next, with no more long contents than there is room for: those behind them are not held up. Entries from the
  * longest on, the last with `above` 0 (which is none). */
 int outbox_next_within(struct volume *v, int64_t now_wall_ms, unsigned debounce_ms, struct outbox_room *rooms,

@@ -325,15 +325,23 @@ static int64_t due_in(const struct walk *w, const struct op_row *row)
 	return 0;
 }
 
-static bool take_room(struct outbox_room *room, const struct outbox_op *op)
+struct outbox_room *outbox_room_of(struct outbox_room *rooms, const struct outbox_op *op)
 {
-	while (room && room->above && op->size <= room->above)
-		room++;
-	if (!room || !room->above)
-		return true;
-	if (!room->left)
+	if (op->kind != OUTBOX_PUT || op->node_kind != REMOTE_FILE)
+		return NULL;
+	while (rooms->above && op->size <= rooms->above)
+		rooms++;
+	return rooms->above ? rooms : NULL;
+}
+
+static bool take_room(struct outbox_room *rooms, const struct outbox_op *op)
+{
+	struct outbox_room *room = rooms ? outbox_room_of(rooms, op) : NULL;
+
+	if (room && !room->left)
 		return false;
-	room->left--;
+	if (room)
+		room->left--;
 	return true;
 }
 

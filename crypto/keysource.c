@@ -107,9 +107,9 @@ int keysource_check(const char *spec, char **error)
 
 int keysource_create(const char *spec, struct secret **kek, struct json **params, char **error)
 {
-	const struct driver *driver;
+	const struct driver *driver = NULL;
 	struct json *made = NULL;
-	const char *arg;
+	const char *arg = NULL;
 	int r = parse(spec, &driver, &arg, error);
 
 	if (!r)
@@ -126,8 +126,8 @@ int keysource_create(const char *spec, struct secret **kek, struct json **params
 
 int keysource_fetch(const char *spec, const struct json *params, struct secret **kek, char **error)
 {
-	const struct driver *driver;
-	const char *arg;
+	const struct driver *driver = NULL;
+	const char *arg = NULL;
 	int r = parse(spec, &driver, &arg, error);
 
 	return r ? r : driver->fetch(arg, params, kek, error);

@@ -145,7 +145,6 @@ static bool any_fresh_delete(const struct outbox_op *ops, size_t n)
 static int next(struct replay_pick *p, struct outbox_op *ops, size_t max, size_t *n)
 {
 	const int64_t now_ms = clock_wall_ns() / NS_PER_MS;
-
 	struct outbox_room rooms[ARRAY_SIZE(p->rooms)];
 
 	memcpy(rooms, p->rooms, sizeof(rooms));
@@ -356,22 +355,17 @@ static int note_flying(struct replay_pick *p)
 	return 0;
 }
 
-static struct outbox_room *room_of(struct replay_pick *p, const struct replay_op *o)
-{
-	struct outbox_room *room = p->rooms;
-
-	while (room->above && (!replay_is_large(&o->op) || o->op.size <= room->above))
-		room++;
-	return room;
-}
-
 /* The journal hands out those that are being sent as well: they take no room from others. */
 static void make_room(struct replay_pick *p)
 {
 	p->rooms[0] = (struct outbox_room){ REPLAY_SOON_THROUGH_BYTES, UPLOADS_WAITING_MAX };
 	p->rooms[1] = (struct outbox_room){ REPLAY_LARGE_BYTES, UPLOADS_WAITING_MAX };
-	for (struct replay_send *send = p->s->replay.sends; send; send = send->next)
-		room_of(p, send->ops[0])->left++;
+	for (struct replay_send *send = p->s->replay.sends; send; send = send->next) {
+		struct outbox_room *room = outbox_room_of(p->rooms, &send->ops[0]->op);
+
+		if (room)
+			room->left++;
+	}
 }
 
 /* Their contents are to be loaded, nothing is picked. */

@@ -1,8 +1,6 @@
 /* Goal: what a server's answer makes of keyring, device and lease is there whole, on the disk and
  * in memory, or not at all (cache/enrolment_adopt.c). */
 #include <errno.h>
-#include <signal.h>
-#include <sys/resource.h>
 
 #include "base/error.h"
 #include "base/io.h"
@@ -99,16 +97,10 @@ static void a_rotation_is_on_the_disk_and_in_memory(void **state)
 /* A disk that takes no byte more. */
 static int adopt_on_a_full_disk(struct fixture *f)
 {
-	struct rlimit before, none;
-	int r;
+	const struct rlimit before = unit_disk_fill();
+	int r = enrolment_adopt(&f->e, f->keyring, &f->second, f->dir.fd);
 
-	signal(SIGXFSZ, SIG_IGN);
-	assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
-	none = before;
-	none.rlim_cur = 0;
-	assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
-	r = enrolment_adopt(&f->e, f->keyring, &f->second, f->dir.fd);
-	assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+	unit_disk_free(before);
 	return r;
 }
 

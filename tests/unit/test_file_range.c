@@ -3,9 +3,8 @@
 #include "content_fixture.h"
 
 #include "cache/tree.h"
+#include "unit.h"
 
-#include <signal.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 
 #define CHUNK 65536u
@@ -351,16 +350,10 @@ static void test_slots_released_first_are_not_reused_early(void **state)
 /* On a disk that takes no byte more. */
 static int write_on_a_full_disk(struct file *file, const void *buf, size_t len)
 {
-	struct rlimit before, none;
-	int r;
+	const struct rlimit before = unit_disk_fill();
+	int r = file_write(file, buf, len, 0);
 
-	signal(SIGXFSZ, SIG_IGN);
-	ok(getrlimit(RLIMIT_FSIZE, &before));
-	none = before;
-	none.rlim_cur = 0;
-	ok(setrlimit(RLIMIT_FSIZE, &none));
-	r = file_write(file, buf, len, 0);
-	ok(setrlimit(RLIMIT_FSIZE, &before));
+	unit_disk_free(before);
 	return r;
 }
 

@@ -377,6 +377,21 @@ static void a_long_journal_is_explained_too(void **state)
 	assert_int_equal(why(f, seq_of(f, "d/n999")).behind, dir);
 }
 
+static void only_a_long_content_needs_room(void **state)
+{
+	struct outbox_room rooms[] = { { 9, 1 }, { 4, 1 }, { 0, 0 } };
+	struct outbox_op op = { .kind = OUTBOX_PUT, .node_kind = REMOTE_FILE, .size = 10 };
+
+	assert_ptr_equal(outbox_room_of(rooms, &op), &rooms[0]);
+	op.size = 9;
+	assert_ptr_equal(outbox_room_of(rooms, &op), &rooms[1]);
+	op.size = 4;
+	assert_null(outbox_room_of(rooms, &op));
+	op.size = 10;
+	op.kind = OUTBOX_MOVE;
+	assert_null(outbox_room_of(rooms, &op));
+}
+
 /* What there is no room for waits, and holds up only what is about the same record. */
 static void long_contents_have_their_room(void **state)
 {
@@ -422,6 +437,7 @@ int main(void)
 		tf_test(what_waits_behind_another_names_it),
 		tf_test(the_brake_is_named),
 		tf_test(a_long_journal_is_explained_too),
+		tf_test(only_a_long_content_needs_room),
 		tf_test(long_contents_have_their_room),
 	};
 

@@ -3,8 +3,6 @@
 #include "cache/passphrase.h"
 
 #include <errno.h>
-#include <signal.h>
-#include <sys/resource.h>
 
 #include "base/error.h"
 #include "base/io.h"
@@ -258,16 +256,10 @@ static void the_new_passphrase_opens_the_same_keys(void **state)
 
 static int change_on_a_full_disk(const struct fixture *f, char **error)
 {
-	struct rlimit before, none;
-	int r;
+	const struct rlimit before = unit_disk_fill();
+	int r = change(f, "old\nnew\n", error);
 
-	signal(SIGXFSZ, SIG_IGN);
-	assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
-	none = before;
-	none.rlim_cur = 0;
-	assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
-	r = change(f, "old\nnew\n", error);
-	assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+	unit_disk_free(before);
 	return r;
 }
 

@@ -21,6 +21,17 @@ static struct outbox_op begun(struct tree_fixture *f)
 	return op;
 }
 
+/* Whether the origin's answer to it was a conflict. */
+static bool settled(struct tree_fixture *f, struct outbox_op *op,
+	const struct remote_record *current, const struct remote_record *standing)
+{
+	bool conflict;
+
+	ok(outbox_settle(f->v, op->seq, current, standing, &conflict));
+	outbox_op_done(op);
+	return conflict;
+}
+
 static struct outbox_counts counts(struct tree_fixture *f)
 {
 	struct outbox_counts c;
@@ -112,14 +123,11 @@ static void what_is_deleted_by_now_is_not_made_elsewhere(void **state)
 	struct om_record *standing = om_make(m, "s", REMOTE_FILE, "root", "a", "theirs", NULL);
 	uint64_t cursor = 0;
 	struct outbox_op op;
-	bool conflict;
 
 	ok(tf_write(f, "a", "ours"));
 	op = begun(f);
 	ok(tf_unlink(f, "a"));
-	ok(outbox_settle(f->v, op.seq, NULL, &standing->r, &conflict));
-	assert_false(conflict);
-	outbox_op_done(&op);
+	assert_false(settled(f, &op, NULL, &standing->r));
 	om_sync(f, m, &cursor, 10);
 	assert_int_equal(om_compare(f, m), 1);
 	assert_string_equal(om_at(m, "root", "a")->content, "theirs");
@@ -135,14 +143,11 @@ static void what_was_renamed_meanwhile_is_made_where_it_is(void **state)
 	struct om_record *standing = om_make(m, "s", REMOTE_FILE, "root", "a", "theirs", NULL);
 	uint64_t cursor = 0;
 	struct outbox_op op;
-	bool conflict;
 
 	ok(tf_write(f, "a", "ours"));
 	op = begun(f);
 	ok(tf_rename(f, "a", "b", 0));
-	ok(outbox_settle(f->v, op.seq, NULL, &standing->r, &conflict));
-	assert_false(conflict);
-	outbox_op_done(&op);
+	assert_false(settled(f, &op, NULL, &standing->r));
 	om_sync(f, m, &cursor, 10);
 	assert_int_equal(om_compare(f, m), 2);
 	assert_string_equal(om_at(m, "root", "b")->content, "ours");
@@ -202,7 +207,6 @@ static void the_content_of_what_waits_for_its_place_follows_its_record(void **st
 	struct om_record *g = om_make(m, "g", REMOTE_FILE, "root", "g", "A", NULL);
 	uint64_t cursor = 0;
 	struct outbox_op op;
-	bool conflict;
 
 	om_sync(f, m, &cursor, 10);
 	ok(tf_write(f, "g", "ours"));
@@ -211,8 +215,7 @@ static void the_content_of_what_waits_for_its_place_follows_its_record(void **st
 	snprintf(g->r.parent, sizeof(g->r.parent), "n");
 	snprintf(g->content, sizeof(g->content), "theirs");
 	om_changed(m, g, NULL);
-	ok(outbox_settle(f->v, op.seq, &g->r, NULL, &conflict));
-	outbox_op_done(&op);
+	(void)settled(f, &op, &g->r, NULL);
 	g->r.mode = 0600;
 	om_changed(m, g, NULL);
 	om_sync(f, m, &cursor, 10);
@@ -229,7 +232,6 @@ static void what_replaces_a_record_by_now_is_made_apart(void **state)
 	struct om_record *standing;
 	uint64_t cursor = 0;
 	struct outbox_op op;
-	bool conflict;
 
 	ok(tf_mkdir(f, "over"));
 	om_sync(f, m, &cursor, 10);
@@ -237,8 +239,7 @@ static void what_replaces_a_record_by_now_is_made_apart(void **state)
 	op = begun(f);
 	standing = om_make(m, "s", REMOTE_FILE, "root", "new", "theirs", NULL);
 	ok(tf_rename(f, "new", "over", 0));
-	ok(outbox_settle(f->v, op.seq, NULL, &standing->r, &conflict));
-	outbox_op_done(&op);
+	(void)settled(f, &op, NULL, &standing->r);
 	om_sync(f, m, &cursor, 10);
 	assert_int_equal(om_compare(f, m), 2);
 	assert_int_equal(om_at(m, "root", "over")->r.kind, REMOTE_DIR);
@@ -255,7 +256,6 @@ static void a_move_to_where_another_moved_it_takes_the_rest(void **state)
 	struct om_record *a = om_make(m, "r", REMOTE_FILE, "root", "a", "A", NULL);
 	uint64_t cursor = 0;
 	struct outbox_op op;
-	bool conflict;
 
 	om_sync(f, m, &cursor, 10);
 	ok(tf_rename(f, "a", "b", 0));
@@ -263,9 +263,7 @@ static void a_move_to_where_another_moved_it_takes_the_rest(void **state)
 	a->r.mode = 0600;
 	om_changed(m, a, NULL);
 	op = begun(f);
-	ok(outbox_settle(f->v, op.seq, &a->r, NULL, &conflict));
-	assert_false(conflict);
-	outbox_op_done(&op);
+	assert_false(settled(f, &op, &a->r, NULL));
 	om_sync(f, m, &cursor, 10);
 	assert_int_equal(om_compare(f, m), 1);
 	om_free(m);
@@ -280,7 +278,6 @@ static void a_rename_over_a_place_that_a_third_took(void **state)
 	struct om_record *b, *third;
 	uint64_t cursor = 0;
 	struct outbox_op op;
-	bool conflict;
 
 	ok(tf_write(f, "a", "A"));
 	ok(tf_write(f, "b", "B"));
@@ -294,8 +291,7 @@ static void a_rename_over_a_place_that_a_third_took(void **state)
 	third = om_make(m, "third", REMOTE_FILE, "root", "e", "third", NULL);
 	op = begun(f);
 	assert_int_equal(op.kind, OUTBOX_MOVE);
-	ok(outbox_settle(f->v, op.seq, NULL, &third->r, &conflict));
-	outbox_op_done(&op);
+	(void)settled(f, &op, NULL, &third->r);
 	om_sync(f, m, &cursor, 10);
 	om_compare(f, m);
 	assert_string_equal(om_at(m, "root", "e")->content, "third");

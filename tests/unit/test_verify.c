@@ -5,9 +5,8 @@
  */
 #include "content_fixture.h"
 
-#include <sys/resource.h>
-
 #include "cache/verify.h"
+#include "unit.h"
 
 #define CHUNK 65536u
 #define SIZE (3 * CHUNK + 5000)
@@ -229,19 +228,18 @@ static void slices_go_on_where_the_last_one_ended(void **state)
  * unsent: verify ends with the reason, and does it the next time. */
 static void a_healing_that_fails_is_no_damage_to_unsent_content(void **state)
 {
-	const struct rlimit none = { 0, RLIM_INFINITY }, all = { RLIM_INFINITY, RLIM_INFINITY };
 	struct content_fixture *f = *state;
 	uint64_t object = make_clean(f, 1);
 	struct verify_report r = { 0 };
 	struct verify_at at = { 0 };
+	struct rlimit before;
 	bool over;
 	int failed;
 
 	damage(f, object);
-	signal(SIGXFSZ, SIG_IGN);
-	ok(setrlimit(RLIMIT_FSIZE, &none));
+	before = unit_disk_fill();
 	failed = verify_slice(f->v, 0, &at, UINT64_MAX, &over, &r);
-	ok(setrlimit(RLIMIT_FSIZE, &all));
+	unit_disk_free(before);
 	assert_true(failed && failed != CE_TAMPER);
 	assert_int_equal(r.damaged + r.healed, 0);
 	r = verify(f, 0);

@@ -1,4 +1,5 @@
-/* What unit tests of several folders need: cmocka with its headers, hex, a directory. */
+/* What unit tests of several folders need: cmocka with its headers, hex, a directory, a full disk.
+ */
 #ifndef CACHET_TESTS_UNIT_H
 #define CACHET_TESTS_UNIT_H
 
@@ -11,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -73,6 +76,24 @@ static inline void unit_dir_done(struct unit_dir *d)
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_int_equal(status, 0);
+}
+
+/* Between these two no file of this process takes a byte more; returns what the other one wants. */
+static inline struct rlimit unit_disk_fill(void)
+{
+	struct rlimit before, none;
+
+	signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+	none = before;
+	none.rlim_cur = 0;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
+	return before;
+}
+
+static inline void unit_disk_free(struct rlimit before)
+{
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
 }
 
 #endif
