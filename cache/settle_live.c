@@ -179,6 +179,24 @@ static bool moved_there(const struct settle *s)
 	return !is_place(s->current, s->name.r_parent.text, &s->name.r_name);
 }
 
+/* The record is where the move was to bring it, whoever did it: ours was done and its answer lost,
+ * or another had the same wish. What we did since goes on from there. */
+static int take_arrival(struct settle *s, bool *arrived)
+{
+	if (s->op.kind != OP_MOVE || fold_row_is_double(&s->op) ||
+		!is_place(s->current, s->op.r_parent.text, &s->op.r_name))
+		return 0;
+	*arrived = true;
+	s->has_move = false;
+	for (size_t i = 0; i < s->rows.n; i++) {
+		const struct op_row *row = &s->rows.rows[i];
+
+		s->has_move |=
+			row->kind == OP_MOVE && row->seq != s->op.seq && !fold_row_is_double(row);
+	}
+	return fold_row_delete(s->v, &s->op);
+}
+
 /* Everything that is left is sent again, based on the origin's state. */
 static int requeue(struct settle *s)
 {
@@ -223,14 +241,17 @@ static int rebase(struct settle *s, bool changed)
 	 * directory). */
 	const bool impossible =
 		s->op.kind == OP_MOVE && !strcmp(s->op.base_etag.text, s->current->etag);
-	const bool moved = moved_there(s);
+	bool arrived = false, moved;
 	int r = 0;
 
 	if (changed && !s->has_put && filetab_busy(s->v, s->object.id))
 		return settle_later(s);
-	if (s->has_put && changed)
+	if (!impossible)
+		r = take_arrival(s, &arrived);
+	moved = !arrived && moved_there(s);
+	if (!r && s->has_put && changed)
 		r = adopt(s);
-	else if (s->has_put)
+	else if (!r && s->has_put)
 		r = merge_base_renamed(s->v, s->name.store, s->name.rid.text, s->current->etag);
 	if (!r)
 		r = take_attributes(s, changed);

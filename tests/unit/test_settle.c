@@ -269,6 +269,34 @@ static void a_move_to_where_another_moved_it_takes_the_rest(void **state)
 	om_free(m);
 }
 
+/* Our move was done and its answer lost, the origin has forgotten its key, another changed the mode,
+ * and here it was renamed on: that is no conflict of two moves, and the last name counts. */
+static void a_move_whose_answer_was_lost_does_not_undo_the_next(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct origin_model *m = om_new(1);
+	struct om_record *a = om_make(m, "r", REMOTE_FILE, "root", "a", "A", NULL);
+	uint64_t cursor = 0;
+	struct outbox_op op;
+	bool conflict;
+
+	om_sync(f, m, &cursor, 10);
+	ok(tf_rename(f, "a", "b", 0));
+	op = begun(f);
+	snprintf(a->r.name, sizeof(a->r.name), "b");
+	om_changed(m, a, op.key);
+	a->r.mode = 0600;
+	om_changed(m, a, NULL);
+	ok(tf_rename(f, "b", "c", 0));
+	ok(outbox_settle(f->v, op.seq, &a->r, NULL, &conflict));
+	assert_false(conflict);
+	outbox_op_done(&op);
+	om_sync(f, m, &cursor, 10);
+	assert_int_equal(om_compare(f, m), 1);
+	assert_non_null(om_at(m, "root", "c"));
+	om_free(m);
+}
+
 /* A rename over a record, and a third stands there: that one keeps its name, ours and the deletion
  * of the other go on by themselves. */
 static void a_rename_over_a_place_that_a_third_took(void **state)
@@ -456,6 +484,7 @@ int main(void)
 		tf_test(the_content_of_what_waits_for_its_place_follows_its_record),
 		tf_test(what_replaces_a_record_by_now_is_made_apart),
 		tf_test(a_move_to_where_another_moved_it_takes_the_rest),
+		tf_test(a_move_whose_answer_was_lost_does_not_undo_the_next),
 		tf_test(a_rename_over_a_place_that_a_third_took),
 		tf_test(half_of_an_exchange_goes_home),
 		tf_test(an_edit_in_an_exchange_outlives_the_deletion),
