@@ -217,7 +217,7 @@ static void page_taken(struct feed *f, const struct feed_job *k)
 	if (k->page.queries)
 		f->s->want_stores = true;
 	if (k->report.deferred || k->end_report.deferred)
-		f->s->deferred = true;
+		f->s->deferred.any = true;
 	if (k->page.n || k->end_only)
 		atomic_store(&f->s->names_changed, true);
 }

@@ -26,6 +26,7 @@ struct merge_run {
 	struct worker_job job;
 	struct sync *s;
 	uint64_t noted; /* before it began */
+	uint64_t gen;   /* all else was through then, as asked for; 0: it was not */
 	bool later;     /* some could not be looked at yet */
 	bool took;      /* the journal has something new */
 };
@@ -161,36 +162,43 @@ static void done(struct worker_job *j, bool dropped)
 	struct sync *s = run->s;
 
 	s->merge.running = false;
+	s->merge.later = run->later;
 	s->merge.due_ms = run->later ? sync_now_ms() + AGAIN_MS : SYNC_NEVER;
 	pthread_mutex_lock(&s->lock);
 	s->merge.ran = true;
 	s->merge.seen = run->noted;
-	if (run->took)
-		s->replay.quiet_gen = 0; /* whoever waits waits for this, too */
 	pthread_mutex_unlock(&s->lock);
-	s->replay.again = s->replay.again || run->took;
+	if (run->took)
+		sync_moved_on(s);
+	else
+		sync_calm(s, &s->merge.calm_gen, run->gen);
 	free(run);
 }
 
 uint64_t merge_step(struct sync *s, uint64_t now_ms)
 {
-	const uint64_t noted = merge_noted(s->volume);
+	const uint64_t noted = merge_noted(s->volume), gen = sync_through_gen(s);
+	const bool fresh = !s->merge.ran || noted != s->merge.seen;
 	struct merge_run *run;
 
 	if (s->merge.running)
 		return SYNC_NEVER;
-	if (s->merge.due_ms > now_ms && noted == s->merge.seen)
+	if (!fresh && !s->merge.later)
+		sync_calm(s, &s->merge.calm_gen, gen);
+	if (!fresh && s->merge.due_ms > now_ms && s->merge.calm_gen >= gen)
 		return s->merge.due_ms;
 	run = calloc(1, sizeof(*run));
 	if (!run)
 		return now_ms + AGAIN_MS;
-	*run = (struct merge_run){ .job = { .work = work, .done = done }, .s = s, .noted = noted };
+	*run = (struct merge_run){
+		.job = { .work = work, .done = done }, .s = s, .noted = noted, .gen = gen
+	};
 	s->merge.running = true;
 	worker_run(s->merge.worker, &run->job);
 	return SYNC_NEVER;
 }
 
-/* What waits for a writer or the network is not waited for. */
+/* What waits for a writer is tried when all else is through, and then waited for no longer. */
 bool merge_is_quiet(const struct sync *s)
 {
 	return s->merge.ran && !s->merge.running;

@@ -279,7 +279,7 @@ static void settle_done(struct worker_job *j, bool dropped)
 	struct replay_send *send =
 		(struct replay_send *)((char *)j - offsetof(struct replay_send, job));
 
-	send->s->deferred = true; /* entries of the feed may have waited for these operations */
+	send->s->deferred.any = true; /* entries of the feed may have waited for these operations */
 	if (!dropped && send->settle_error)
 		sync_note(send->s, send->settle_error, error_text(send->settle_error));
 	replay_send_over(send);

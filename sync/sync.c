@@ -17,7 +17,6 @@
 #include "sync/sync_priv.h"
 
 #define PARALLEL_DEFAULT 8
-#define DEFERRED_EVERY_MS 2000
 #define HURRY_EVERY_MS 500
 
 static const char *const state_names[] = {
@@ -65,7 +64,7 @@ void sync_judge(struct sync *s, const struct origin_result *r)
 	case CE_OFFLINE:
 	case CE_PROTOCOL:
 		s->check_identity = true;
-		s->deferred = true; /* what the last process left */
+		s->deferred.any = true; /* what the last process left */
 		lost = link_fault(&s->link, sync_now_ms(), r->code, r->text);
 		break;
 	case CE_AUTH:
@@ -119,6 +118,7 @@ void sync_publish(struct sync *s)
 		f->live = link_usable(&s->link) && f->call && f->waiting;
 	s->status.feed_live = link_usable(&s->link) && feed_all_live(s);
 	s->merge.quiet = merge_is_quiet(s);
+	s->deferred.quiet = deferred_is_quiet(s);
 	s->status.deletes_held = feed_any_held(s);
 	s->status.paused_until_ms = s->pause_ms > sync_now_ms() ? s->pause_ms : 0;
 	s->status.origin_full = s->replay.full && link_usable(&s->link);
@@ -128,54 +128,6 @@ void sync_publish(struct sync *s)
 	s->status.requests = counts.requests;
 	pthread_cond_broadcast(&s->changed);
 	pthread_mutex_unlock(&s->lock);
-}
-
-/* --- entries that wait for their object to be free --- */
-
-struct sync_deferred {
-	struct worker_job job;
-	struct sync *s;
-	struct remote_report report;
-	int r;
-};
-
-static void deferred_work(struct worker_job *j)
-{
-	struct sync_deferred *d = (struct sync_deferred *)j;
-
-	d->r = remote_retry_deferred(d->s->volume, &d->report);
-}
-
-static void deferred_done(struct worker_job *j, bool dropped)
-{
-	struct sync_deferred *d = (struct sync_deferred *)j;
-	struct sync *s = d->s;
-
-	s->deferred_job = NULL;
-	s->deferred = d->r || d->report.deferred > 0;
-	if (d->report.applied)
-		atomic_store(&s->names_changed, true);
-	free(d);
-}
-
-static uint64_t deferred_step(struct sync *s, uint64_t now_ms)
-{
-	struct sync_deferred *d;
-
-	if (!s->deferred || s->deferred_job)
-		return SYNC_NEVER;
-	if (s->deferred_ms > now_ms)
-		return s->deferred_ms;
-	s->deferred_ms = now_ms + DEFERRED_EVERY_MS;
-	d = calloc(1, sizeof(*d));
-	if (!d)
-		return s->deferred_ms;
-	d->job.work = deferred_work;
-	d->job.done = deferred_done;
-	d->s = s;
-	s->deferred_job = d;
-	worker_run(s->index, &d->job);
-	return SYNC_NEVER;
 }
 
 /* --- the loop --- */
@@ -314,7 +266,7 @@ static uint64_t take_changes(struct sync *s, uint64_t now_ms)
 	atomic_store(&s->outbox_changed, false);
 	s->burst_ms = 0;
 	s->replay.again = true;
-	s->deferred_ms = 0;
+	s->deferred.due_ms = 0;
 	return SYNC_NEVER;
 }
 
@@ -415,7 +367,7 @@ int sync_new(struct sync_options *o, struct sync **out, char **error)
 		s->status.state = s->link.state;
 		s->status.rolled_back_volume = volume_is_old(o->volume);
 		s->check_identity = true;
-		s->deferred = true; /* what the last process left */
+		s->deferred.any = true; /* what the last process left */
 		replay_init(s);
 		s->on_keys = o->on_keys;
 		s->on_keys_arg = o->on_keys_arg;
@@ -580,14 +532,37 @@ int sync_wait_listed(struct sync *s, unsigned deadline_ms, struct sync_cancel *c
 	return r == -ETIMEDOUT ? CE_OFFLINE : r;
 }
 
-/* Lock held: have all feeds and the journal been through since `gen` was asked for? */
+uint64_t sync_through_gen(const struct sync *s)
+{
+	uint64_t gen = s->stores_known ? s->replay.quiet_gen : 0;
+
+	for (const struct feed *f = s->feeds; f; f = f->next)
+		gen = MIN_OF(gen, f->seen_gen);
+	return gen;
+}
+
+void sync_calm(struct sync *s, uint64_t *calm_gen, uint64_t gen)
+{
+	if (*calm_gen == gen)
+		return;
+	pthread_mutex_lock(&s->lock);
+	*calm_gen = sync_through_gen(s) >= gen ? gen : 0;
+	pthread_mutex_unlock(&s->lock);
+}
+
+void sync_moved_on(struct sync *s)
+{
+	pthread_mutex_lock(&s->lock);
+	s->replay.quiet_gen = s->deferred.calm_gen = s->merge.calm_gen = 0;
+	pthread_mutex_unlock(&s->lock);
+	s->replay.again = true;
+}
+
+/* Lock held: is nothing left to do of what was there when `gen` was asked for? */
 static bool is_idle(const struct sync *s, uint64_t gen)
 {
-	const struct feed *f = s->feeds;
-
-	while (f && f->seen_gen >= gen)
-		f = f->next;
-	return !f && s->stores_known && s->replay.quiet_gen >= gen && s->merge.quiet &&
+	return sync_through_gen(s) >= gen && s->deferred.quiet && s->deferred.calm_gen >= gen &&
+	       s->merge.quiet && s->merge.calm_gen >= gen &&
 	       merge_noted(s->volume) == s->merge.seen;
 }
 

@@ -148,8 +148,9 @@ bool sync_rate_valid(uint64_t rate);
 void sync_set_rates(struct sync *s, uint64_t upload, uint64_t download);
 /* Probe, poll and replay now, whatever the timers say, and the origin's Retry-After: a person asks. */
 void sync_poke(struct sync *s);
-/* Probes, polls and replays, but not before the time of a Retry-After. 0 when nothing is queued or in flight and the feeds are caught up; -ETIMEDOUT; CE_OFFLINE;
- * CE_HELD when only refused or held operations are left. */
+/* Probes, polls and replays, but not before the time of a Retry-After. 0 when nothing is queued or
+ * in flight, the feeds are caught up, and entries and conflicts that had to wait were tried once
+ * more after that; -ETIMEDOUT; CE_OFFLINE; CE_HELD when only refused or held operations are left. */
 int sync_wait_idle(struct sync *s, unsigned timeout_ms) MUST_CHECK;
 /* A person confirms the deletions the brake holds, those of the feed and those on their way out; what a person holds stays. */
 int sync_allow_deletes(struct sync *s) MUST_CHECK;

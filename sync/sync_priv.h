@@ -150,9 +150,13 @@ struct sync {
 	bool abandon;       /* the link became unusable */
 	bool hurry_feeds;   /* poll at once: a call showed that there is news */
 	uint64_t hurry_ms;
-	bool deferred; /* entries of a feed wait for an object to be free */
-	struct sync_deferred *deferred_job;
-	uint64_t deferred_ms;
+	struct {
+		bool any; /* entries of a feed wait for an object to be free */
+		struct deferred_run *run;
+		uint64_t due_ms, left;
+		bool quiet;        /* none is being tried; under lock */
+		uint64_t calm_gen; /* as merge.calm_gen */
+	} deferred;
 	struct feed *feeds; /* written under lock, by the loop only */
 	struct replay replay;
 	struct fetch fetch;
@@ -171,6 +175,10 @@ struct sync {
 		bool running, ran;
 		bool quiet; /* all that was noted has been looked at; under lock */
 		uint64_t seen; /* merge_noted() when the last run began; written under lock */
+		/* Of poke_gen: all else was through, and what still waited has been tried since.
+		 * Written under lock. */
+		uint64_t calm_gen;
+		bool later; /* the last run left some for another time */
 		uint64_t due_ms;
 		uint64_t *left; /* numbers of conflicts that stay two files; the run's while it runs */
 		size_t n_left;
@@ -221,6 +229,18 @@ void sync_left(struct sync *s);
 void sync_deadline(unsigned ms, struct timespec *out);
 /* Publishes the status and wakes whoever waits. */
 void sync_publish(struct sync *s);
+
+/* The latest poke_gen that all feeds and the journal have been through since. Loop, or lock held. */
+uint64_t sync_through_gen(const struct sync *s);
+/* What still waited has been tried since `gen` was through: *calm_gen, which is written under lock,
+ * says so if that is still true. */
+void sync_calm(struct sync *s, uint64_t *calm_gen, uint64_t gen);
+/* Something that waited was done: whoever waits for quiet waits for what comes of it, too. */
+void sync_moved_on(struct sync *s);
+
+/* --- deferred.c: entries that wait for their object to be free --- */
+uint64_t deferred_step(struct sync *s, uint64_t now_ms);
+bool deferred_is_quiet(const struct sync *s);
 
 /* --- connect.c: identity, stores --- */
 int connect_load(struct sync *s) MUST_CHECK;

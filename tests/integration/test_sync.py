@@ -1,4 +1,5 @@
 """sync/ against the reference server and against hostile ones, without a mount (tests/tools/sync_shell)."""
+import asyncio
 import json
 import os
 import pathlib
@@ -11,7 +12,9 @@ import time
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "model"))
 from hostile import Hostile  # noqa: E402
+from proxy import Proxy  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -300,6 +303,72 @@ def test_a_conflict_keeps_both_sides(server, shell):
         assert names.count("conflict") == 1
         assert s("text notes/x") == "ours"
     assert "edit-edit" in b("conflicts")
+
+
+def test_who_waits_for_quiet_waits_for_a_merge_that_the_line_put_off(server, shell, monkeypatch):
+    a = shell(server.url, server.token, "a")
+    a("listed 60000")
+    a('put notes/j.json {"a":"1"}')
+    a("idle 60000")
+    monkeypatch.setenv("CACHET_SHELL_MERGE", "merge")
+    line = Proxy(server.port).start()
+    b = shell(f"http://127.0.0.1:{line.port}", server.token, "b")
+    b("listed 60000")
+    assert b("text notes/j.json") == '{"a":"1"}'
+    b("offline")
+    b('put notes/j.json {"a":"1","b":"2"}')
+    a('put notes/j.json {"a":"1","c":"3"}')
+    a("idle 60000")
+    line.wants = lambda request: "/get" in request.target or (request.method == "GET" and "/records/" in request.target)
+    line.next_faults = ["drop"] * 1000
+    b("online")
+    b.until(lambda _: "conflict" in b("ls notes") and line.hits.get("drop", 0) > 2)
+    line.heal()
+    end = time.time() + 60
+    while b("idle 60000", fails=True).startswith("-"):
+        assert time.time() < end, (b.status(), b("journal"))
+    assert b("ls notes") == "j.json"
+    assert json.loads(b("text notes/j.json")) == {"a": "1", "b": "2", "c": "3"}
+    line.stop()
+
+
+class LateFeed(Proxy):
+    """Holds the feed's requests back while `held`, and answers to changes for a while."""
+    held = False
+
+    def _draw(self, request):
+        if "/changes" in request.target and self.held:
+            return "hold"
+        return "slow" if request.mutates and self.held else None
+
+    async def _hold(self, request, writer):
+        while self.held:
+            await asyncio.sleep(0.01)
+        return await self._pass(request, writer)
+
+
+def test_who_waits_for_quiet_waits_for_what_waited_for_an_answer(server, shell):
+    """The feed tells what another made of our change before the answer to ours is there."""
+    a = shell(server.url, server.token, "a")
+    a("listed 60000")
+    a("put notes/x base")
+    a("idle 60000")
+    line = LateFeed(server.port).start()
+    line.random.random, line.slow_s = lambda: 1, 1.5
+    b = shell(f"http://127.0.0.1:{line.port}", server.token, "b")
+    b("idle 60000")
+    line.held = True
+    b("poke")
+    b.until(lambda _: line.hits.get("hold"))
+    b("put notes/x new")
+    b("poke")
+    a.until(lambda _: a("text notes/x") == "new")
+    a("chmod notes/x 600")
+    a("idle 60000")
+    line.held = False
+    b("idle 60000")
+    assert b("tree notes").split("\t")[-2] == "600"
+    line.stop()
 
 
 def test_reads_fail_at_once_when_the_server_is_away_and_work_again(server, shell):

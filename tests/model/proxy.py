@@ -18,6 +18,8 @@ that `p.wants(request)` names. `p.partition(how)` cuts the line altogether (how:
     portal      200 and a login page
     hole        nothing comes back for a while
 
+`p.latency` is how many seconds each request and each answer may take on the way, beside all that.
+
 `p.seen` has every request that reached the server, with the answer it gave, whoever heard it (status 0: none): `Exchange` objects in the order
 of the answers. `p.rewrite`, if set, changes a request before it is passed on: a place to plant bugs in. `seen` then has the request as it
 came, or with `p.tells_rewritten` as it was passed on.
@@ -98,6 +100,8 @@ class Proxy:
         self.wants = lambda request: True
         self.rewrite, self.tells_rewritten = None, False
         self.cut = None
+        self.latency = 0
+        self.slow_s = 0.2
         self.hits = {}
         self.tasks = set()
         self.waiting = None  # of `swap`
@@ -175,6 +179,7 @@ class Proxy:
     async def _ask(self, request):
         """The server's answer: (bytes, exchange)."""
         sent = self.rewrite(request) if self.rewrite else request
+        await self._travel()
         exchange = Exchange(sent if self.tells_rewritten else request, 0, [], b"")
         reader, writer = await asyncio.open_connection("127.0.0.1", self.server_port, limit=1 << 24)
         try:
@@ -192,7 +197,12 @@ class Proxy:
         finally:
             writer.transport.abort()
             self.seen.append(exchange)
+        await self._travel()
         return self._print(exchange, bare), exchange
+
+    async def _travel(self):
+        if self.latency:
+            await asyncio.sleep(self.random.random() ** 4 * self.latency)
 
     @staticmethod
     def _print(e, bare):
@@ -232,7 +242,7 @@ class Proxy:
 
     async def _slow(self, request, writer):
         data, _ = await self._ask(request)
-        await asyncio.sleep(self.random.random() * 0.2)
+        await asyncio.sleep(self.random.random() * self.slow_s)
         writer.write(data)
         await writer.drain()
         return True
