@@ -26,9 +26,11 @@ import random
 import re
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "integration"))
@@ -40,6 +42,10 @@ from proxy import FAULTS, Proxy  # noqa: E402
 ANSWER_S = 60
 SETTLE_S = 15
 AGREE_S = 5
+SLOWER = 4  # times as patient with a slow history
+LATENCIES_S = (0, 0.02, 0.1, 0.3)
+STUTTERS = ((2000, 20000), (200, 3000), (20, 300))  # one unlock in so many sleeps, up to so many microseconds
+PAUSE_S = 0.4
 SIZES = (0, 7, 200, 3000, 70000, 300000) * 3 + (1500000,)
 RULES = ("none", "none", "merge", "merge", "merge", "ours", "theirs")
 MEMBERS = ("a", "b", "c", "d")
@@ -57,6 +63,8 @@ class Device:
         self.proxy = Proxy(history.server.port, history.random.random()).start()
         if history.rewrite:
             self.proxy.rewrite, self.proxy.tells_rewritten = history.rewrite
+        if history.slow:
+            self.proxy.latency = history.slow.choice(LATENCIES_S)
         self.rule = history.random.choice(RULES)
         self.dir = history.dir / self.name
         self.log = open(history.dir / (self.name + ".log"), "ab")
@@ -67,6 +75,10 @@ class Device:
         env = dict(os.environ, CACHET_SHELL_HOST=self.name, CACHET_SHELL_DEBOUNCE_MS="10", CACHET_SHELL_PROBE_MS="200")
         if self.rule != "none":
             env["CACHET_SHELL_MERGE"] = self.rule
+        if self.h.slow:
+            one_in, max_us = self.h.slow.choice(STUTTERS)
+            env["LD_PRELOAD"] = self.h.tools + "/stutter.so"
+            env["CACHET_STUTTER"] = f"{self.h.slow.getrandbits(32)} {one_in} {max_us}"
         self.p = subprocess.Popen([self.h.tools + "/sync_shell", str(self.dir), f"http://127.0.0.1:{self.proxy.port}",
                                    self.h.server.token], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, env=env)
         self.rest = b""
@@ -126,10 +138,31 @@ class Device:
         return new
 
 
+class Pauses(threading.Thread):
+    """Devices that stand still now and then, as on a busy machine."""
+
+    def __init__(self, history):
+        super().__init__(daemon=True)
+        self.h, self.random, self.over = history, random.Random(history.slow.random()), threading.Event()
+
+    def run(self):
+        while not self.over.wait(self.random.random() * 0.1):
+            p = self.random.choice(self.h.devices).p
+            p.send_signal(signal.SIGSTOP)
+            self.over.wait(self.random.random() ** 3 * PAUSE_S)
+            p.send_signal(signal.SIGCONT)
+
+    def stop(self):
+        self.over.set()
+        self.join()
+
+
 class History:
-    def __init__(self, seed, devices, steps, directory, tools, plant=None, verbose=False):
+    def __init__(self, seed, devices, steps, directory, tools, plant=None, verbose=False, slow=False):
         self.seed, self.steps, self.tools, self.verbose = seed, steps, tools, verbose
         self.random = random.Random(seed)
+        self.slow = random.Random(f"slow {seed}") if slow else None
+        self.pauses, self.patience = None, SLOWER if slow else 1
         self.dir = pathlib.Path(directory)
         self.store = "main"
         make, told = PLANTS[plant] if plant else (None, False)
@@ -152,6 +185,9 @@ class History:
         except BaseException:
             self.close()
             raise
+        if self.slow:
+            self.pauses = Pauses(self)
+            self.pauses.start()
 
     def say(self, text):
         if self.verbose:
@@ -308,7 +344,7 @@ class History:
     # --- the end ---
 
     def settle(self):
-        end = time.monotonic() + SETTLE_S
+        end = time.monotonic() + SETTLE_S * self.patience
         for d in self.devices:
             d.proxy.heal()
         quiet = 0
@@ -331,7 +367,7 @@ class History:
 
     def whole_tree(self, d):
         """With the contents that have to be fetched."""
-        end = time.monotonic() + SETTLE_S
+        end = time.monotonic() + SETTLE_S * self.patience
         while True:
             tree = d.tree()
             if all(" " not in word or word[0] == "{" for _, _, word in tree.values()) or time.monotonic() > end:
@@ -377,7 +413,7 @@ class History:
     def compare(self, tree):
         for d in self.devices:
             mine = d.tree()
-            end = time.monotonic() + AGREE_S
+            end = time.monotonic() + AGREE_S * self.patience
             while mine != tree and time.monotonic() < end:  # entries that waited for a file that was open
                 d("poke")
                 time.sleep(0.1)
@@ -500,6 +536,8 @@ class History:
             self.say(f"{d.name} conflicts {d('conflicts')} journal {d('journal')}")
 
     def close(self):
+        if self.pauses:
+            self.pauses.stop()
         for d in self.devices:
             if d.p.poll() is None:
                 d.kill()
@@ -549,13 +587,13 @@ def _forget_keys():
 PLANTS = {"if-match": (lambda: _drop_if_match, False), "key": (_forget_keys, True), "key-seen": (_forget_keys, False)}
 
 
-def run_one(seed, devices, steps, tools, plant=None, verbose=False):
+def run_one(seed, devices, steps, tools, plant=None, verbose=False, slow=False):
     """(what was violated or None, the history)"""
     directory = tempfile.mkdtemp(prefix="cachet-model-")
     h = None
     try:
         (pathlib.Path(directory) / "server").mkdir()
-        h = History(seed, devices, steps, directory, tools, plant, verbose)
+        h = History(seed, devices, steps, directory, tools, plant, verbose, slow)
         h.run()
         return None, h
     except Violation as e:
