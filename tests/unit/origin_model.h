@@ -389,15 +389,13 @@ static inline bool om_take(struct tree_fixture *f, struct origin_model *m,
 	return true;
 }
 
-/* One operation, over a bad line. False when it must be tried again. */
-static inline bool om_deliver(
-	struct tree_fixture *f, struct origin_model *m, const struct outbox_op *op)
+/* One operation with its content, over a bad line. False when it must be tried again. */
+static inline bool om_deliver_content(struct tree_fixture *f, struct origin_model *m,
+	const struct outbox_op *op, const char *content)
 {
 	const bool bad = om_rand(m) % 100 < m->lossy;
-	char content[OM_CONTENT];
 	struct om_answer a;
 
-	om_content(f, op, content);
 	if (bad && om_rand(m) % 2) {
 		ok(outbox_retry(f->v, op->seq, 0, 0, "lost"));
 		return false;
@@ -417,6 +415,15 @@ static inline bool om_deliver(
 		return false;
 	}
 	return om_take(f, m, op, &a);
+}
+
+static inline bool om_deliver(
+	struct tree_fixture *f, struct origin_model *m, const struct outbox_op *op)
+{
+	char content[OM_CONTENT];
+
+	om_content(f, op, content);
+	return om_deliver_content(f, m, op, content);
 }
 
 static inline bool om_is_held(const struct origin_model *m, uint64_t seq)
@@ -440,10 +447,12 @@ static inline void om_arrive(struct tree_fixture *f, struct origin_model *m, boo
 	}
 }
 
-/* One round; the number of operations it tried. */
+/* One round; the number of operations it tried. Contents are read when they are begun: what becomes
+ * of an earlier one may end a later one's snapshot. */
 static inline size_t om_push_once(struct tree_fixture *f, struct origin_model *m, size_t max)
 {
 	static int64_t later; /* each round an hour after the last: whatever waits is due */
+	char content[64][OM_CONTENT];
 	struct outbox_op ops[64];
 	bool failed[64] = { false };
 	uint64_t wait;
@@ -453,11 +462,14 @@ static inline size_t om_push_once(struct tree_fixture *f, struct origin_model *m
 	ok(outbox_next(f->v, clock_wall_ns() / NS_PER_MS + later, 0, ops,
 		MIN_OF(max, ARRAY_SIZE(ops)), &n, &wait));
 	ok(outbox_begin(f->v, ops, n));
+	for (size_t i = 0; i < n; i++)
+		if (ops[i].seq)
+			om_content(f, &ops[i], content[i]);
 	for (size_t i = 0; i < n; i++) {
 		failed[i] = !ops[i].seq || om_is_held(m, ops[i].seq) ||
 			    (ops[i].after >= 0 && failed[ops[i].after]);
 		if (!failed[i])
-			failed[i] = !om_deliver(f, m, &ops[i]);
+			failed[i] = !om_deliver_content(f, m, &ops[i], content[i]);
 		outbox_op_done(&ops[i]);
 	}
 	return n;
