@@ -1,13 +1,20 @@
 #include "cache/file_reader.h"
 
 #include <errno.h>
+#include <string.h>
 
+#include "base/bytes.h"
+#include "base/error.h"
+#include "cache/file_priv.h"
 #include "crypto/kdf.h"
 
 struct file_reader {
 	struct file *f;
 	struct kdf_sha256 *hash; /* NULL after an error, and when it was taken */
 	uint64_t off;
+	bool ahead;
+	struct kdf_sha256 *seals;       /* of how the chunks are sealed that were read ahead */
+	uint8_t first[CONTENT_TAG_LEN]; /* the tag of the first, for a quick no */
 };
 
 int file_reader_new(struct file *f, struct file_reader **out)
@@ -29,11 +36,28 @@ int file_reader_new(struct file *f, struct file_reader **out)
 	return 0;
 }
 
+int file_reader_new_ahead(struct file *f, struct file_reader **out)
+{
+	struct file_reader *r;
+	int e = file_reader_new(f, &r);
+
+	if (e)
+		return e;
+	r->ahead = true;
+	e = kdf_sha256_new(&r->seals);
+	if (e)
+		file_reader_free(r);
+	else
+		*out = r;
+	return e;
+}
+
 void file_reader_free(struct file_reader *r)
 {
 	if (!r)
 		return;
 	kdf_sha256_free(r->hash);
+	kdf_sha256_free(r->seals);
 	file_unref(r->f, false);
 	free(r);
 }
@@ -41,14 +65,171 @@ void file_reader_free(struct file_reader *r)
 int file_reader_rewind(struct file_reader *r)
 {
 	kdf_sha256_free(steal_ptr(&r->hash));
+	kdf_sha256_free(steal_ptr(&r->seals));
 	r->off = 0;
+	if (r->ahead && kdf_sha256_new(&r->seals))
+		return -ENOMEM;
 	return kdf_sha256_new(&r->hash);
+}
+
+uint64_t file_reader_offset(const struct file_reader *r)
+{
+	return r->off;
+}
+
+/* --- ahead --- */
+
+/* The file's lock is held. -EAGAIN: it is not settled. */
+static int settled_chunk(struct file *f, uint64_t idx, struct chunk_entry *e)
+{
+	int r;
+
+	if (file_shift(f) != BLOB_SHIFT_DEFAULT || file_dirty_find(f, idx))
+		return -EAGAIN;
+	r = chunkmap_get(&f->chunks, idx, e);
+	if (r)
+		return r;
+	return (e->state == CHUNK_ROW || e->state == CHUNK_SEALED) && e->c.len == FILE_CHUNK_BYTES
+		       ? 0
+		       : -EAGAIN;
+}
+
+static int note_seal(struct kdf_sha256 *seals, const struct content_chunk *c)
+{
+	uint8_t text[8 + sizeof(c->nonce) + sizeof(c->tag)];
+
+	store_le64(text, c->idx);
+	memcpy(text + 8, c->nonce, sizeof(c->nonce));
+	memcpy(text + 8 + sizeof(c->nonce), c->tag, sizeof(c->tag));
+	return kdf_sha256_update(seals, text, sizeof(text));
+}
+
+/* The chunk at `off`; under the lock by itself, so that a writer is never kept waiting for more. */
+static int read_chunk(struct file_reader *r, uint8_t *buf, uint64_t off)
+{
+	struct chunk_entry e;
+	int rc;
+
+	pthread_rwlock_rdlock(&r->f->lock);
+	rc = settled_chunk(r->f, off / FILE_CHUNK_BYTES, &e);
+	if (!rc)
+		rc = blob_open(file_blob_of(r->f, &e), &e.c, buf);
+	pthread_rwlock_unlock(&r->f->lock);
+	if (!rc && !off)
+		memcpy(r->first, e.c.tag, sizeof(r->first));
+	return rc ? rc : note_seal(r->seals, &e.c);
+}
+
+static int read_ahead(struct file_reader *r, uint8_t *buf, size_t len)
+{
+	int rc = len % FILE_CHUNK_BYTES || !r->seals ? -EINVAL : 0;
+
+	for (size_t done = 0; !rc && done < len; done += FILE_CHUNK_BYTES)
+		rc = read_chunk(r, buf + done, r->off + done);
+	return rc == -EAGAIN ? CE_STALE : rc;
+}
+
+int file_reader_settled(struct file_reader *r, uint64_t max, uint64_t *end)
+{
+	uint64_t idx = r->off / FILE_CHUNK_BYTES, last = idx + max / FILE_CHUNK_BYTES;
+	struct chunk_entry e;
+	int rc = 0;
+
+	pthread_rwlock_rdlock(&r->f->lock);
+	if (idx)
+		rc = settled_chunk(r->f, 0, &e);
+	if (idx && (rc == -EAGAIN || (!rc && memcmp(e.c.tag, r->first, sizeof(r->first)) != 0)))
+		rc = CE_STALE;
+	while (!rc && idx < last) {
+		rc = settled_chunk(r->f, idx, &e);
+		idx += !rc;
+	}
+	pthread_rwlock_unlock(&r->f->lock);
+	if (rc && rc != -EAGAIN)
+		return rc;
+	*end = idx * FILE_CHUNK_BYTES;
+	return 0;
+}
+
+void file_reader_start_sync(struct file_reader *r)
+{
+	struct blob *b;
+
+	pthread_rwlock_rdlock(&r->f->lock);
+	b = r->f->blob ? blob_ref(r->f->blob) : NULL;
+	pthread_rwlock_unlock(&r->f->lock);
+	if (b)
+		blob_sync_start(b);
+	blob_unref(b);
+}
+
+/* The snapshot's lock is held. */
+static int note_all(const struct file_reader *r, struct file *snapshot, struct kdf_sha256 *seals)
+{
+	struct chunk_entry e;
+	int rc = 0;
+
+	for (uint64_t off = 0; !rc && off < r->off; off += FILE_CHUNK_BYTES) {
+		rc = settled_chunk(snapshot, off / FILE_CHUNK_BYTES, &e);
+		if (rc == -EAGAIN ||
+			(!rc && !off && memcmp(e.c.tag, r->first, sizeof(r->first)) != 0))
+			return CE_STALE;
+		if (!rc)
+			rc = note_seal(seals, &e.c);
+	}
+	return rc;
+}
+
+static int compare(const struct file_reader *r, struct file *snapshot)
+{
+	uint8_t read[KDF_SHA256_LEN], committed[KDF_SHA256_LEN];
+	struct kdf_sha256 *seals;
+	int rc = r->seals ? kdf_sha256_peek(r->seals, read) : -EINVAL;
+
+	if (!rc)
+		rc = kdf_sha256_new(&seals);
+	if (rc)
+		return rc;
+	pthread_rwlock_rdlock(&snapshot->lock);
+	rc = note_all(r, snapshot, seals);
+	pthread_rwlock_unlock(&snapshot->lock);
+	if (rc)
+		kdf_sha256_free(seals);
+	else
+		rc = kdf_sha256_final(seals, committed);
+	return rc ? rc : memcmp(read, committed, sizeof(read)) ? CE_STALE : 0;
+}
+
+int file_reader_follow(struct file_reader *r, struct file *snapshot)
+{
+	int rc = compare(r, snapshot);
+
+	if (rc)
+		return rc;
+	file_unref(r->f, false);
+	r->f = snapshot;
+	r->ahead = false;
+	return 0;
+}
+
+/* --- */
+
+static int read_some(struct file_reader *r, void *buf, size_t len, size_t *got)
+{
+	int e;
+
+	if (!r->ahead)
+		return file_read(r->f, buf, len, r->off, got);
+	e = read_ahead(r, buf, len);
+	if (!e)
+		*got = len;
+	return e;
 }
 
 int file_reader_next(struct file_reader *r, void *buf, size_t len, size_t *got)
 {
 	size_t n = 0;
-	int e = r->hash ? file_read(r->f, buf, len, r->off, &n) : -EINVAL;
+	int e = r->hash ? read_some(r, buf, len, &n) : -EINVAL;
 
 	if (!e)
 		e = kdf_sha256_update(r->hash, buf, n);
@@ -64,4 +245,9 @@ int file_reader_next(struct file_reader *r, void *buf, size_t len, size_t *got)
 int file_reader_sha256(struct file_reader *r, uint8_t out[static 32])
 {
 	return r->hash ? kdf_sha256_final(steal_ptr(&r->hash), out) : -EINVAL;
+}
+
+int file_reader_peek_sha256(const struct file_reader *r, uint8_t out[static 32])
+{
+	return r->hash ? kdf_sha256_peek(r->hash, out) : -EINVAL;
 }

@@ -101,12 +101,18 @@ static int may_write(const struct file *f)
 	return f->whole ? 0 : -EBUSY;
 }
 
+static bool has_grown(uint64_t from, uint64_t to)
+{
+	return to / FILE_GROWTH_BYTES > from / FILE_GROWTH_BYTES;
+}
+
 /* One try with the lock taken once; -EAGAIN when the file grew meanwhile and more must be set
  * aside. */
 static int write_once(struct file *f, const uint8_t *data, size_t len, uint64_t off, size_t *done)
 {
-	uint64_t pot;
+	uint64_t pot, size;
 	size_t before = *done;
+	bool grown;
 	int r;
 
 	pthread_rwlock_rdlock(&f->lock);
@@ -118,6 +124,7 @@ static int write_once(struct file *f, const uint8_t *data, size_t len, uint64_t 
 	if (r)
 		return r;
 	pthread_rwlock_wrlock(&f->lock);
+	size = f->size;
 	r = may_write(f);
 	if (!r && off + len > chunk_bytes(f) && !file_is_large(f)) {
 		r = file_dirty_enlarge(f, &pot);
@@ -130,8 +137,11 @@ static int write_once(struct file *f, const uint8_t *data, size_t len, uint64_t 
 		file_mark(f);
 	if (!r && atomic_load(&f->v->dirty_bytes) > FILE_DIRTY_MAX_BYTES)
 		r = file_dirty_seal_all(f);
+	grown = has_grown(size, f->size);
 	pthread_rwlock_unlock(&f->lock);
 	space_release(f->v, pot);
+	if (grown)
+		volume_tell_growth(f->v, f->store, f->object, f->version);
 	return r;
 }
 

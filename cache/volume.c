@@ -531,6 +531,22 @@ void volume_tell_outbox(struct volume *v)
 	pthread_mutex_unlock(&v->observer_lock);
 }
 
+void volume_on_growth(struct volume *v, volume_growth_fn *fn, void *arg)
+{
+	pthread_mutex_lock(&v->observer_lock);
+	v->on_growth = fn;
+	v->on_growth_arg = arg;
+	pthread_mutex_unlock(&v->observer_lock);
+}
+
+void volume_tell_growth(struct volume *v, uint64_t store, uint64_t object, uint64_t version)
+{
+	pthread_mutex_lock(&v->observer_lock);
+	if (v->on_growth)
+		v->on_growth(v->on_growth_arg, store, object, version);
+	pthread_mutex_unlock(&v->observer_lock);
+}
+
 struct count {
 	struct volume *v;
 	uint64_t sum;

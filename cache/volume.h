@@ -124,6 +124,10 @@ void volume_observe(struct volume *v, enum volume_observer who, volume_change_fn
 /* Called when the outbox or the deferred entries have something new that is not the sender's own doing (outbox_ack, outbox_settle). Must not block. */
 void volume_on_outbox(struct volume *v, void (*fn)(void *arg), void *arg);
 
+/* Called when a write has brought the size of a file past a multiple of FILE_GROWTH_BYTES (cache/file.h). Must not block. */
+typedef void volume_growth_fn(void *arg, uint64_t store, uint64_t object, uint64_t version);
+void volume_on_growth(struct volume *v, volume_growth_fn *fn, void *arg);
+
 #define VOLUME_SETTING_MAX 256
 
 /* Small named texts of the sync code (key "sync.…"), kept in the index. get: -ENOENT when never set. As durable as a commit. */

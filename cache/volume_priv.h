@@ -106,13 +106,15 @@ struct volume {
 	bool index_key_is_old; /* the index is still sealed under it; the opener's, then rekey.c's */
 	uint64_t rekey_age_s;  /* older keys are replaced by themselves; 0 = never */
 
-	pthread_mutex_t observer_lock; /* leaf: guards what follows, to on_outbox_arg, while they are called or changed */
+	pthread_mutex_t observer_lock; /* leaf: guards what follows, to on_growth_arg, while they are called or changed */
 	struct {
 		volume_change_fn *fn;
 		void *arg;
 	} observers[VOLUME_OBSERVERS];
 	void (*on_outbox)(void *arg);
 	void *on_outbox_arg;
+	volume_growth_fn *on_growth;
+	void *on_growth_arg;
 
 	atomic_uint_fast64_t rolled_back, damaged;
 	atomic_uint_fast64_t old_seq; /* an old copy: the origin saw this operation of it; 0 = it is not */
@@ -130,6 +132,7 @@ struct volume {
 /* --- volume.c --- */
 void volume_tell(struct volume *v, const struct volume_change *changes, size_t n);
 void volume_tell_outbox(struct volume *v);
+void volume_tell_growth(struct volume *v, uint64_t store, uint64_t object, uint64_t version);
 
 /* --- setting.c --- */
 /* A file may become `size` bytes long: 0; -EFBIG beyond what the origin takes; -EDQUOT while it has no room. */

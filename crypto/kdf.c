@@ -175,6 +175,20 @@ int kdf_sha256_update(struct kdf_sha256 *h, const void *data, size_t len)
 	return -EIO;
 }
 
+int kdf_sha256_peek(const struct kdf_sha256 *h, uint8_t out[static KDF_SHA256_LEN])
+{
+	struct kdf_sha256 *copy;
+	int r = kdf_sha256_new(&copy);
+
+	if (r)
+		return r;
+	if (EVP_MD_CTX_copy_ex(copy->ctx, h->ctx) == 1)
+		return kdf_sha256_final(copy, out);
+	ERR_clear_error();
+	kdf_sha256_free(copy);
+	return -EIO;
+}
+
 int kdf_sha256_final(struct kdf_sha256 *h, uint8_t out[static KDF_SHA256_LEN])
 {
 	uint8_t digest[EVP_MAX_MD_SIZE];

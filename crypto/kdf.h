@@ -48,10 +48,11 @@ int kdf_hkdf_sha256(const uint8_t *ikm, size_t ikm_len, const uint8_t *salt, siz
 int kdf_argon2id(const char *passphrase, size_t len, const uint8_t salt[static 16],
 	uint32_t opslimit, uint32_t memlimit_kib, uint8_t out[static KDF_KEY_LEN]) MUST_CHECK;
 
-/* SHA-256, streaming. kdf_sha256_free is NULL-safe; final frees. */
+/* SHA-256, streaming. kdf_sha256_free is NULL-safe; final frees. _peek: of what came so far; more may come. */
 struct kdf_sha256;
 int kdf_sha256_new(struct kdf_sha256 **out) MUST_CHECK;
 int kdf_sha256_update(struct kdf_sha256 *h, const void *data, size_t len) MUST_CHECK;
+int kdf_sha256_peek(const struct kdf_sha256 *h, uint8_t out[static KDF_SHA256_LEN]) MUST_CHECK;
 int kdf_sha256_final(struct kdf_sha256 *h, uint8_t out[static KDF_SHA256_LEN]) MUST_CHECK;
 void kdf_sha256_free(struct kdf_sha256 *h);
 int kdf_sha256(const void *data, size_t len, uint8_t out[static KDF_SHA256_LEN]) MUST_CHECK;

@@ -27,6 +27,7 @@ static const char *const header_names[HEADER_COUNT] = {
 	[HEADER_IF_UNMODIFIED_SINCE] = "If-Unmodified-Since",
 	[HEADER_RANGE] = "Range",
 	[HEADER_TRANSFER_ENCODING] = "Transfer-Encoding",
+	[HEADER_AHEAD] = "Cachet-Ahead",
 	[HEADER_DEVICE] = "Cachet-Device",
 	[HEADER_KIND] = "Cachet-Kind",
 	[HEADER_MODE] = "Cachet-Mode",

@@ -17,8 +17,14 @@ void server_write_put(struct request *r);
 void server_write_patch(struct request *r);
 void server_write_delete(struct request *r);
 void server_write_answer(struct request *r);
-/* How much of a PUT's body has come; {id} is its idempotency key. */
-void server_write_upload(struct request *r);
+
+/* upload_http.c; {id} is a key. */
+/* Of a PUT whose header is in `c`: its body goes into r->upload when it can be cut off, or goes on. */
+void server_upload_accept(struct request *r, struct change *c);
+void server_upload_get(struct request *r);
+void server_upload_part_begin(struct request *r);
+void server_upload_part(struct request *r);
+void server_upload_drop(struct request *r);
 
 void server_batch_finish(struct request *r);
 void server_batch_answer(struct request *r);

@@ -89,7 +89,7 @@ void server_read_capabilities(struct request *r)
 			"\"cachet " CACHET_VERSION "\",\"time_ns\":\"%lld\",\"last_seq\":%llu,"
 						   "\"idempotency_days\":%d,\"limits\":{"
 			"\"max_record_bytes\":%llu,\"max_request_bytes\":%llu,\"max_batch\":%d,"
-			"\"max_wait_s\":%d,\"upload_keep_s\":%d}",
+			"\"max_wait_s\":%d,\"upload_keep_s\":%d,\"upload_ahead\":1}",
 			s->instance, s->epoch, (long long)clock_wall_ns(),
 			(unsigned long long)news.last_seq, (int)s->keys_kept_days,
 			(unsigned long long)s->max_record_bytes,

@@ -4,6 +4,7 @@
 #define ADMIN "/v1/admin/"
 #define DEVICE "/v1/devices/{id}/"
 #define RECORD "/v1/stores/{s}/records/{id}"
+#define UPLOAD "/v1/stores/{s}/uploads/{id}"
 
 /* The whole protocol. HEAD goes with GET. */
 const struct route server_routes[] = {
@@ -18,8 +19,10 @@ const struct route server_routes[] = {
 		server_write_patch, server_write_answer },
 	{ "DELETE", RECORD, ROUTE_STORE | ROUTE_WRITE, BODY_NONE, server_write_begin,
 		server_write_delete, server_write_answer },
-	{ "GET", "/v1/stores/{s}/uploads/{id}", ROUTE_STORE | ROUTE_WRITE, BODY_NONE, NULL,
-		server_write_upload, NULL },
+	{ "GET", UPLOAD, ROUTE_STORE | ROUTE_WRITE, BODY_NONE, NULL, server_upload_get, NULL },
+	{ "PUT", UPLOAD, ROUTE_STORE | ROUTE_WRITE, BODY_CONTENT, server_upload_part_begin,
+		server_upload_part, NULL },
+	{ "DELETE", UPLOAD, ROUTE_STORE | ROUTE_WRITE, BODY_NONE, NULL, server_upload_drop, NULL },
 	{ "POST", "/v1/stores/{s}/batch", ROUTE_STORE | ROUTE_WRITE, BODY_JSON, NULL,
 		server_batch_finish, server_batch_answer },
 	{ "POST", "/v1/stores/{s}/get", ROUTE_STORE, BODY_JSON, NULL, server_read_many, NULL },

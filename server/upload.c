@@ -171,6 +171,42 @@ int server_upload_resume(struct uploads *all, const struct upload_name *name, ui
 	return r;
 }
 
+/* The upload's lock is held. */
+static bool has(struct upload *u, uint64_t offset, const uint8_t *sha256)
+{
+	uint8_t digest[KDF_SHA256_LEN];
+
+	return u->body.len == offset && u->body.hash && !kdf_sha256_peek(u->body.hash, digest) &&
+	       !memcmp(digest, sha256, sizeof(digest));
+}
+
+int server_upload_adopt(struct uploads *all, const struct upload_name *ahead,
+	const uint8_t sha256[static KDF_SHA256_LEN], const struct upload_name *name,
+	uint64_t offset, struct upload_use *out)
+{
+	struct upload *u, **old;
+	int r = -ENOENT;
+
+	pthread_mutex_lock(&all->lock);
+	u = *find(all, ahead);
+	if (u) {
+		pthread_mutex_lock(&u->lock);
+		if (has(u, offset, sha256)) {
+			*out = take_over(u);
+			u->uses++;
+			r = 0;
+		}
+		pthread_mutex_unlock(&u->lock);
+	}
+	old = find(all, name);
+	if (!r && *old && *old != u)
+		unlist(old);
+	if (!r)
+		u->name = *name;
+	pthread_mutex_unlock(&all->lock);
+	return r;
+}
+
 int server_upload_offset(struct uploads *all, const struct upload_name *name, uint64_t *offset)
 {
 	struct upload *u;
@@ -212,6 +248,31 @@ int server_upload_write(struct upload_use *use, const void *data, size_t len)
 	}
 	pthread_mutex_unlock(&u->lock);
 	return r;
+}
+
+int server_upload_pause(struct upload_use *use, uint64_t *offset)
+{
+	struct upload *u = use->upload;
+	int r = -ESTALE;
+
+	pthread_mutex_lock(&u->lock);
+	if (u->turn == use->turn) {
+		*offset = u->body.len;
+		r = 0;
+	}
+	pthread_mutex_unlock(&u->lock);
+	return r;
+}
+
+void server_upload_forget(struct uploads *all, const struct upload_name *name)
+{
+	struct upload **at;
+
+	pthread_mutex_lock(&all->lock);
+	at = find(all, name);
+	if (*at)
+		unlist(at);
+	pthread_mutex_unlock(&all->lock);
 }
 
 int server_upload_take(struct uploads *all, struct upload_use *use, struct body *out)

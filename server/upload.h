@@ -1,13 +1,18 @@
 /*
  * Bodies of PUTs that can be cut off and go on.
  *
- *     server_upload_begin or server_upload_resume → server_upload_write ... → server_upload_take
+ *     server_upload_begin, _resume or _adopt → server_upload_write ... → server_upload_take or _pause
  *     server_upload_done, on every path
  *
  * The body of a large PUT belongs to its account, store and idempotency key, not to its connection:
  * when that ends, what has come is kept, and the same PUT with its offset goes on there. Who asks
  * for the offset, or goes on, ends what an older connection may still be sending: the answer holds
  * until the next request.
+ *
+ * A body can also come ahead of its PUT, under a key of its own, in one request or several (each begun
+ * or resumed, written and paused). The PUT then adopts it: from there on it is the PUT's, under the
+ * idempotency key, and can be cut off like any. It names the digest of what is there, so that what is
+ * published is what the sender committed, whatever was sent before.
  *
  * Kept for UPLOAD_KEEP_MS since its last byte, UPLOADS_PER_ACCOUNT of an account (the one that was
  * silent longest goes); on the disk in tmp/, so a restart of the server forgets them. Nothing that
@@ -56,12 +61,20 @@ int server_upload_begin(struct uploads *all, const struct upload_name *name, str
 /* -ENOENT unless there is one with exactly `offset` bytes. */
 int server_upload_resume(struct uploads *all, const struct upload_name *name, uint64_t offset,
 	struct upload_use *out) MUST_CHECK;
+/* What came under `ahead` is `name`'s now. -ENOENT unless it has exactly `offset` bytes with this digest. */
+int server_upload_adopt(struct uploads *all, const struct upload_name *ahead,
+	const uint8_t sha256[static KDF_SHA256_LEN], const struct upload_name *name, uint64_t offset,
+	struct upload_use *out) MUST_CHECK;
 /* How much has come; -ENOENT. */
 int server_upload_offset(
 	struct uploads *all, const struct upload_name *name, uint64_t *offset) MUST_CHECK;
 
 /* As server_body_write; -ESTALE when another request goes on with it. */
 int server_upload_write(struct upload_use *use, const void *data, size_t len) MUST_CHECK;
+/* So far for now: how much there is. -ESTALE as above. */
+int server_upload_pause(struct upload_use *use, uint64_t *offset) MUST_CHECK;
+/* It will not be wanted. */
+void server_upload_forget(struct uploads *all, const struct upload_name *name);
 /* All has come: the body moves to `out`, and the upload is gone. -ESTALE as above. */
 int server_upload_take(struct uploads *all, struct upload_use *use, struct body *out) MUST_CHECK;
 /* The request is over; what was not taken stays for the next. */

@@ -106,55 +106,6 @@ static void take_attributes(struct request *r, struct change *c)
 		bad(r, "cachet-mtime-ns is a decimal number");
 }
 
-static struct upload_name upload_name(const struct request *r, const uint8_t *key)
-{
-	struct upload_name name = { .account = r->access.account, .store = r->store.n };
-
-	memcpy(name.key, key, sizeof(name.key));
-	return name;
-}
-
-/* The body of a large PUT is kept when the connection ends before it does; with an offset it goes
- * on where it was. */
-static void take_upload(struct request *r, struct change *c)
-{
-	const char *text = r->headers[HEADER_OFFSET], *length = r->headers[HEADER_CONTENT_LENGTH];
-	struct upload_name name = upload_name(r, c->key);
-	uint64_t offset = 0, rest = 0;
-	int rc = 0;
-
-	if (text && (server_wire_u64(text, &offset) || !length))
-		bad(r, "cachet-offset is a decimal number, and needs content-length");
-	if (r->answer.status || c->refused || !length || server_wire_u64(length, &rest))
-		return;
-	if (offset)
-		rc = server_upload_resume(r->s->uploads, &name, offset, &r->upload);
-	else if (rest >= UPLOAD_MIN_BYTES)
-		rc = server_upload_begin(r->s->uploads, &name, &c->body, &r->upload);
-	if (rc == -ENOENT)
-		server_http_refuse(r, PROBLEM_NO_UPLOAD, NULL);
-	else if (rc)
-		server_http_fail(r, rc);
-}
-
-void server_write_upload(struct request *r)
-{
-	struct upload_name name;
-	uint8_t key[WIRE_KEY_LEN];
-	uint64_t offset = 0;
-
-	if (bytes_from_hex(r->id, key, sizeof(key))) {
-		bad(r, "an upload is named by its idempotency key, 32 hex digits");
-		return;
-	}
-	name = upload_name(r, key);
-	if (server_upload_offset(r->s->uploads, &name, &offset))
-		server_http_refuse(r, PROBLEM_NO_SUCH, NULL);
-	else
-		server_http_json(r, buffer_printf(&r->answer.text, "{\"offset\":%llu}",
-					    (unsigned long long)offset));
-}
-
 void server_write_begin(struct request *r)
 {
 	struct change *c = &r->change;
@@ -176,7 +127,7 @@ void server_write_begin(struct request *r)
 	server_change_check(c);
 	if (c->refused)
 		server_http_refuse(r, c->refused, c->detail);
-	take_upload(r, c);
+	server_upload_accept(r, c);
 }
 
 static void submit(struct request *r)

@@ -54,6 +54,7 @@ struct origin_caps {
 	char device_kid[129], device_state[32]; /* "" when this device is not enrolled */
 	uint64_t max_record_bytes, max_request_bytes, max_batch, max_wait_s;
 	bool keeps_uploads; /* a PUT that was cut off can go on */
+	bool takes_ahead;   /* put_part */
 };
 typedef void origin_caps_fn(
 	void *arg, const struct origin_result *r, const struct origin_caps *caps);
@@ -116,6 +117,18 @@ struct origin_job {
 	const char *result_of; /* a job's id: then nothing else counts */
 };
 
+/* Content that comes before the operation that it is of. */
+struct origin_ahead {
+	uint8_t key[16];
+	uint8_t sha256[32]; /* put: of all that was sent */
+};
+/* Of it, from `off` to `end`. */
+struct origin_part {
+	const char *store;
+	const struct origin_ahead *ahead;
+	uint64_t off, end;
+};
+
 struct origin_range {
 	const char *store, *rid, *etag;
 	uint64_t off, len, size; /* size of the whole */
@@ -164,12 +177,19 @@ struct origin_ops {
 	/* A rid with '?' is such an address. `sink` gets exactly range->len bytes before fn's code is 0. */
 	int (*get)(struct origin *o, const struct origin_range *range, http_sink_fn *sink,
 		origin_done_fn *fn, void *arg, struct origin_call **out) MUST_CHECK;
-	/* How much of an earlier, unfinished put of this operation the origin has; CE_GONE: nothing. NULL: it keeps none. */
-	int (*put_offset)(struct origin *o, const struct outbox_op *op, origin_offset_fn *fn,
+	/* How much the origin has of an unfinished put of the operation with that key, or of parts; CE_GONE: nothing. NULL: it keeps none. */
+	int (*put_offset)(struct origin *o, const char *store, const uint8_t key[static 16], origin_offset_fn *fn,
 		void *arg, struct origin_call **out) MUST_CHECK;
-	/* Content from `source` (op->size bytes), or NULL: none, or op->target. From `offset`, which put_offset said, or 0. */
-	int (*put)(struct origin *o, const struct outbox_op *op, uint64_t offset, http_source_fn *source,
-		origin_outcome_fn *fn, void *arg, struct origin_call **out) MUST_CHECK;
+	/* Content from `source` (op->size bytes), or NULL: none, or op->target. From `offset`, which put_offset said, or what
+	 * was sent ahead, or 0. */
+	int (*put)(struct origin *o, const struct outbox_op *op, uint64_t offset, const struct origin_ahead *ahead,
+		http_source_fn *source, origin_outcome_fn *fn, void *arg, struct origin_call **out) MUST_CHECK;
+	/* A part of content ahead of its put; fn: how much of it is there. Nobody sees any of it until a put names it. */
+	int (*put_part)(struct origin *o, const struct origin_part *part, http_source_fn *source,
+		origin_offset_fn *fn, void *arg, struct origin_call **out) MUST_CHECK;
+	/* There will be no put. */
+	int (*drop_parts)(struct origin *o, const char *store, const struct origin_ahead *ahead,
+		origin_offset_fn *fn, void *arg, struct origin_call **out) MUST_CHECK;
 	int (*patch)(struct origin *o, const struct outbox_op *op, origin_outcome_fn *fn, void *arg,
 		struct origin_call **out) MUST_CHECK;
 	int (*remove)(struct origin *o, const struct outbox_op *op, origin_outcome_fn *fn,

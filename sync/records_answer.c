@@ -198,7 +198,7 @@ int records_answer_caps(const struct json *in, struct origin_caps *out)
 {
 	struct origin_caps c = { 0 };
 	const struct json *limits;
-	uint64_t version, keep_s;
+	uint64_t version, keep_s, ahead;
 
 	if (json_get_u64(in, "protocol", &version) || version != 1 ||
 		get_id(in, "instance", c.instance) || get_id(in, "epoch", c.epoch) ||
@@ -211,6 +211,7 @@ int records_answer_caps(const struct json *in, struct origin_caps *out)
 		return CE_PROTOCOL;
 	/* Optional: a server that keeps none gets each content whole again. */
 	c.keeps_uploads = !json_get_u64(limits, "upload_keep_s", &keep_s) && keep_s;
+	c.takes_ahead = !json_get_u64(limits, "upload_ahead", &ahead) && ahead;
 	take_device(in, &c);
 	*out = c;
 	return 0;

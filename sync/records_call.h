@@ -48,7 +48,7 @@ struct origin_call {
 /* A request in the making: texts that live until http_start has copied them. */
 struct records_request {
 	struct buffer path;
-	char headers[12][1024]; /* a name of 255 bytes takes 765 */
+	char headers[14][1024]; /* a name of 255 bytes takes 765 */
 	size_t headers_n;
 	struct http_call call; /* its body is the request's */
 	struct origin_call *origin_call;
@@ -97,10 +97,15 @@ int records_read_query(struct origin *o, const char *store, const char *address,
 	origin_answer_fn *fn, void *arg, struct origin_call **out) MUST_CHECK;
 int records_send_job(struct origin *o, const struct origin_job *job, origin_answer_fn *fn,
 	void *arg, struct origin_call **out) MUST_CHECK;
-int records_send_put_offset(struct origin *o, const struct outbox_op *op, origin_offset_fn *fn,
-	void *arg, struct origin_call **out) MUST_CHECK;
-int records_send_put(struct origin *o, const struct outbox_op *op, uint64_t offset, http_source_fn *source,
-	origin_outcome_fn *fn, void *arg, struct origin_call **out) MUST_CHECK;
+int records_send_put_offset(struct origin *o, const char *store, const uint8_t key[static 16],
+	origin_offset_fn *fn, void *arg, struct origin_call **out) MUST_CHECK;
+int records_send_put(struct origin *o, const struct outbox_op *op, uint64_t offset,
+	const struct origin_ahead *ahead, http_source_fn *source, origin_outcome_fn *fn, void *arg,
+	struct origin_call **out) MUST_CHECK;
+int records_send_put_part(struct origin *o, const struct origin_part *part, http_source_fn *source,
+	origin_offset_fn *fn, void *arg, struct origin_call **out) MUST_CHECK;
+int records_send_drop_parts(struct origin *o, const char *store, const struct origin_ahead *ahead,
+	origin_offset_fn *fn, void *arg, struct origin_call **out) MUST_CHECK;
 int records_send_patch(struct origin *o, const struct outbox_op *op, origin_outcome_fn *fn,
 	void *arg, struct origin_call **out) MUST_CHECK;
 int records_send_remove(struct origin *o, const struct outbox_op *op, origin_outcome_fn *fn,

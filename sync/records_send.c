@@ -149,24 +149,76 @@ static void offset_done(void *arg, const struct http_answer *a)
 	c->put_offset(c->arg, &r, offset);
 }
 
-int records_send_put_offset(struct origin *o, const struct outbox_op *op, origin_offset_fn *fn,
-	void *arg, struct origin_call **out)
+static int begin_upload(struct records_request *q, struct origin *o, const char *method,
+	const char *store, const uint8_t key[static 16], void *arg)
+{
+	char hex[2 * 16 + 1];
+	int r = records_call_begin(q, o, method, store, arg, &q->origin_call);
+
+	if (r)
+		return r;
+	bytes_to_hex(key, 16, hex);
+	records_call_path(q, "/uploads/");
+	records_call_path(q, hex);
+	return 0;
+}
+
+int records_send_put_offset(struct origin *o, const char *store, const uint8_t key[static 16],
+	origin_offset_fn *fn, void *arg, struct origin_call **out)
 {
 	_cleanup_records_request_ struct records_request q = { 0 };
-	char key[2 * sizeof(op->key) + 1];
-	int r = records_call_begin(&q, o, "GET", op->store_name, arg, &q.origin_call);
+	int r = begin_upload(&q, o, "GET", store, key, arg);
 
 	if (r)
 		return r;
 	q.origin_call->put_offset = fn;
-	bytes_to_hex(op->key, sizeof(op->key), key);
-	records_call_path(&q, "/uploads/");
-	records_call_path(&q, key);
 	return records_call_submit(&q, offset_done, RECORDS_RECORD_MAX_BYTES, 0, out);
 }
 
+int records_send_put_part(struct origin *o, const struct origin_part *part, http_source_fn *source,
+	origin_offset_fn *fn, void *arg, struct origin_call **out)
+{
+	_cleanup_records_request_ struct records_request q = { 0 };
+	int r = begin_upload(&q, o, "PUT", part->store, part->ahead->key, arg);
+
+	if (r)
+		return r;
+	q.origin_call->put_offset = fn;
+	q.origin_call->mutation = true;
+	q.origin_call->source = source;
+	q.origin_call->off = part->off;
+	if (part->off)
+		records_call_header(&q, "Cachet-Offset: %" PRIu64, part->off);
+	q.call.source = put_source;
+	q.call.source_len = part->end - part->off;
+	return records_call_submit(&q, offset_done, RECORDS_RECORD_MAX_BYTES, 0, out);
+}
+
+int records_send_drop_parts(struct origin *o, const char *store, const struct origin_ahead *ahead,
+	origin_offset_fn *fn, void *arg, struct origin_call **out)
+{
+	_cleanup_records_request_ struct records_request q = { 0 };
+	int r = begin_upload(&q, o, "DELETE", store, ahead->key, arg);
+
+	if (r)
+		return r;
+	q.origin_call->put_offset = fn;
+	q.origin_call->mutation = true;
+	return records_call_submit(&q, offset_done, RECORDS_RECORD_MAX_BYTES, 0, out);
+}
+
+static void add_ahead(struct records_request *q, const struct origin_ahead *ahead)
+{
+	char key[2 * sizeof(ahead->key) + 1], sha256[2 * sizeof(ahead->sha256) + 1];
+
+	bytes_to_hex(ahead->key, sizeof(ahead->key), key);
+	bytes_to_hex(ahead->sha256, sizeof(ahead->sha256), sha256);
+	records_call_header(q, "Cachet-Ahead: %s %s", key, sha256);
+}
+
 int records_send_put(struct origin *o, const struct outbox_op *op, uint64_t offset,
-	http_source_fn *source, origin_outcome_fn *fn, void *arg, struct origin_call **out)
+	const struct origin_ahead *ahead, http_source_fn *source, origin_outcome_fn *fn, void *arg,
+	struct origin_call **out)
 {
 	_cleanup_records_request_ struct records_request q = { 0 };
 	int r = begin_mutation(&q, o, "PUT", op, fn, arg);
@@ -178,6 +230,8 @@ int records_send_put(struct origin *o, const struct outbox_op *op, uint64_t offs
 	add_put_headers(&q, op);
 	if (offset)
 		records_call_header(&q, "Cachet-Offset: %" PRIu64, offset);
+	if (ahead)
+		add_ahead(&q, ahead);
 	q.call.source = source ? put_source : no_source;
 	q.call.source_len = source ? op->size - offset : 0;
 	return submit_mutation(&q, out);

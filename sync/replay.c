@@ -240,8 +240,8 @@ static int start_put(struct replay_send *send)
 				 : o->op.size && o->content ? small_source
 							    : NULL;
 
-	return origin->ops->put(
-		origin, &o->op, o->from, source, on_outcome, send, &send->call);
+	return origin->ops->put(origin, &o->op, o->from, o->has_ahead ? &o->ahead : NULL, source,
+		on_outcome, send, &send->call);
 }
 
 /* It was counted already. */
@@ -265,18 +265,36 @@ static void resume_large(void *arg)
 		put_failed(send, r);
 }
 
-static int start_large(struct replay_send *send, uint64_t from)
+/* Takes the reader, or makes one. */
+static int start_large(struct replay_send *send, struct file_reader *reader, uint64_t from)
 {
 	struct replay_op *o = send->ops[0];
-	int r = upload_new(send->s->fill, steal_ptr(&o->file), o->op.size, from, resume_large, send,
-		&o->upload);
+	int r = reader ? 0 : file_reader_new(steal_ptr(&o->file), &reader);
 
+	if (!r)
+		r = upload_new(send->s->fill, reader, o->op.size, from, resume_large, send,
+			&o->upload);
 	o->from = from;
 	if (!r && from && !upload_ready(o->upload)) {
 		send->hashing = true;
 		return 0;
 	}
 	return r ? r : start_put(send);
+}
+
+void replay_go_on(struct replay_send *send, struct file_reader *reader,
+	const struct origin_ahead *ahead, uint64_t from)
+{
+	struct replay_op *o = send->ops[0];
+	int r;
+
+	send->hashing = false;
+	o->has_ahead = ahead != NULL;
+	if (ahead)
+		o->ahead = *ahead;
+	r = start_large(send, reader, from);
+	if (r)
+		put_failed(send, r);
 }
 
 static void on_offset(void *arg, const struct origin_result *r, uint64_t offset)
@@ -294,7 +312,7 @@ static void on_offset(void *arg, const struct origin_result *r, uint64_t offset)
 		replay_settle_start(send);
 		return;
 	}
-	e = start_large(send, none || offset >= o->op.size ? 0 : offset);
+	e = start_large(send, NULL, none || offset >= o->op.size ? 0 : offset);
 	if (e)
 		put_failed(send, e);
 }
@@ -313,9 +331,14 @@ static int start_one(struct replay_send *send)
 	struct origin *origin = send->s->origin;
 
 	if (o->file && may_go_on(send->s, o))
-		return origin->ops->put_offset(origin, &o->op, on_offset, send, &send->call);
+		return origin->ops->put_offset(
+			origin, o->op.store_name, o->op.key, on_offset, send, &send->call);
+	if (o->file && o->op.attempts == 1 && early_take(send)) {
+		send->hashing = true;
+		return 0;
+	}
 	if (o->file)
-		return start_large(send, 0);
+		return start_large(send, NULL, 0);
 	switch (o->op.kind) {
 	case OUTBOX_PUT:
 		return start_put(send);

@@ -36,6 +36,8 @@ struct replay_op {
 	struct file *file; /* large ones, until `upload` has it */
 	struct upload *upload;
 	uint64_t from; /* the origin has what is before */
+	bool has_ahead; /* sent before it was committed */
+	struct origin_ahead ahead;
 	uint8_t sha256[32]; /* of what was sent */
 	bool has_sha256;
 
@@ -58,7 +60,7 @@ struct replay_send {
 	size_t n;
 	bool batch, upload;
 	bool asked;   /* for targets, once */
-	bool hashing; /* what the origin has already; the rest goes when that is done */
+	bool hashing; /* no call yet: what the origin has is read again, or compared (early.c) */
 	struct origin_call *call; /* NULL: answered, being settled */
 	int settle_error;
 };
@@ -104,5 +106,12 @@ void replay_call_over(struct replay_send *send);
 /* Every operation has its verdict. */
 void replay_answered(struct replay_send *send);
 void replay_send_over(struct replay_send *send);
+/* A reader that has read what was sent ahead of the commit, and is of the committed content now: the rest goes. Without
+ * one all of it does. */
+void replay_go_on(struct replay_send *send, struct file_reader *reader, const struct origin_ahead *ahead, uint64_t from);
+
+/* --- early.c --- */
+/* Whether some of the operation's content may have been sent already: replay_go_on() follows, later. */
+bool early_take(struct replay_send *send) MUST_CHECK;
 
 #endif

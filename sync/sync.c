@@ -107,12 +107,18 @@ static void publish_link(struct sync *s)
 	s->status.state = s->link.state == SYNC_ONLINE && failing ? SYNC_DEGRADED : s->link.state;
 }
 
+/* Only pinned.c waits without being counted, and for these alone: in every round it would be woken
+ * for nothing. */
 void sync_publish(struct sync *s)
 {
 	struct http_counts counts;
+	enum sync_state state;
+	int verdict;
 
 	http_counts(s->http, &counts);
 	pthread_mutex_lock(&s->lock);
+	state = s->status.state;
+	verdict = s->verdict;
 	publish_link(s);
 	for (struct feed *f = s->feeds; f; f = f->next)
 		f->live = link_usable(&s->link) && f->call && f->waiting;
@@ -126,7 +132,9 @@ void sync_publish(struct sync *s)
 	s->status.fetched_bytes = s->fetch.bytes;
 	s->status.sent_bytes = counts.sent;
 	s->status.requests = counts.requests;
-	pthread_cond_broadcast(&s->changed);
+	if (s->waiters || s->status.state != state || s->verdict != verdict ||
+		atomic_load(&s->names_changed))
+		pthread_cond_broadcast(&s->changed);
 	pthread_mutex_unlock(&s->lock);
 }
 
@@ -137,6 +145,7 @@ static void abandon_all(struct sync *s)
 	s->abandon = false;
 	connect_abandon(s);
 	feed_abandon(s);
+	early_abandon(s);
 	replay_abandon(s);
 	fetch_abandon(s);
 	bulk_abandon(s);
@@ -235,7 +244,7 @@ static uint64_t hurry_step(struct sync *s, uint64_t now_ms)
 static uint64_t steps(struct sync *s)
 {
 	static uint64_t (*const all[])(struct sync * s, uint64_t now_ms) = { connect_step,
-		hurry_step, feed_step, replay_step, fetch_step, bulk_step, check_step, question_step, job_step,
+		hurry_step, feed_step, replay_step, early_step, fetch_step, bulk_step, check_step, question_step, job_step,
 		deferred_step, renew_step, merge_step };
 	uint64_t now = sync_now_ms(), due = s->pause_ms > now ? s->pause_ms : SYNC_NEVER, one;
 
@@ -412,6 +421,7 @@ int sync_start(struct sync *s)
 	}
 	s->running = true;
 	volume_on_outbox(s->volume, on_outbox, s);
+	volume_on_growth(s->volume, early_grown, s);
 	on_outbox(s);
 	r = pinned_start(s);
 	if (r)
@@ -424,6 +434,7 @@ void sync_stop(struct sync *s)
 	if (!s->running)
 		return;
 	volume_on_outbox(s->volume, NULL, NULL);
+	volume_on_growth(s->volume, NULL, NULL);
 	atomic_store(&s->stop, true);
 	http_wake(s->http);
 	pthread_mutex_lock(&s->lock);

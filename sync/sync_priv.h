@@ -160,6 +160,16 @@ struct sync {
 	struct feed *feeds; /* written under lock, by the loop only */
 	struct replay replay;
 	struct fetch fetch;
+	/* Content sent while it is written: early.c. */
+	struct {
+		struct early *now;
+		struct origin_call *drop;
+		uint64_t next_ms; /* it failed: not before */
+		uint64_t vain_object, vain_ms; /* nor this one, until then */
+		struct early_file {
+			uint64_t store, object, version; /* object 0: none */
+		} grown; /* lock */
+	} early;
 	struct check *checks; /* lock: check.c */
 	struct question *questions; /* lock: question.c */
 	struct job_ask *job_asks; /* lock: job.c */
@@ -277,6 +287,13 @@ uint64_t replay_step(struct sync *s, uint64_t now_ms);
  * for. */
 bool replay_awaited(const struct sync *s);
 void replay_abandon(struct sync *s);
+
+/* --- early.c --- */
+/* A volume_growth_fn. */
+void early_grown(void *arg, uint64_t store, uint64_t object, uint64_t version);
+uint64_t early_step(struct sync *s, uint64_t now_ms);
+/* Before replay_abandon, which frees what waits for it. */
+void early_abandon(struct sync *s);
 
 /* --- fetch.c --- */
 uint64_t fetch_step(struct sync *s, uint64_t now_ms);

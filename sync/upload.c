@@ -25,6 +25,7 @@ struct upload {
 	bool paused;  /* HTTP waits for `resume` */
 	bool again;   /* from the front, when the job has ended */
 	bool orphaned;
+	bool part; /* more of the file follows: no digest yet */
 
 	struct file_reader *reader;
 	uint64_t read;
@@ -49,7 +50,7 @@ static int read_piece(struct upload *u)
 		r = file_reader_next(u->reader, p->data, want, &got);
 	if (!r && got != want)
 		r = -EIO;
-	if (!r && u->read + got == u->size)
+	if (!r && u->read + got == u->size && !u->part)
 		r = file_reader_sha256(u->reader, u->sha256);
 	if (r)
 		return r;
@@ -115,36 +116,53 @@ static void read_done(struct worker_job *j, bool dropped)
 	}
 }
 
-int upload_new(struct worker *w, struct file *f, uint64_t size, uint64_t from,
-	void (*resume)(void *arg), void *arg, struct upload **out)
+static int begin(
+	struct worker *w, struct file_reader *reader, struct upload like, struct upload **out)
 {
 	struct upload *u = calloc(1, sizeof(*u));
-	int r;
+	int r = 0;
 
 	if (!u) {
-		file_unref(f, false);
+		file_reader_free(reader);
 		return -ENOMEM;
 	}
-	r = file_reader_new(f, &u->reader);
+	*u = like;
+	u->reader = reader;
 	for (unsigned i = 0; i < 2 && !r; i++) {
 		u->pieces[i].data = malloc(PIECE_BYTES);
 		if (!u->pieces[i].data)
 			r = -ENOMEM;
 	}
+	u->read = file_reader_offset(reader);
+	if (!r && u->read == u->size && !u->part)
+		r = file_reader_sha256(reader, u->sha256);
 	if (r) {
 		free_all(u);
 		return r;
 	}
 	u->worker = w;
-	u->size = size;
-	u->from = u->given = from;
-	u->resume = resume;
-	u->arg = arg;
+	u->given = u->from;
 	u->job.work = read_work;
 	u->job.done = read_done;
 	start_reading(u);
 	*out = u;
 	return 0;
+}
+
+int upload_new(struct worker *w, struct file_reader *reader, uint64_t size, uint64_t from,
+	void (*resume)(void *arg), void *arg, struct upload **out)
+{
+	return begin(w, reader,
+		(struct upload){ .size = size, .from = from, .resume = resume, .arg = arg }, out);
+}
+
+int upload_new_part(struct worker *w, struct file_reader *reader, uint64_t end, uint64_t from,
+	void (*resume)(void *arg), void *arg, struct upload **out)
+{
+	return begin(w, reader,
+		(struct upload){
+			.size = end, .from = from, .resume = resume, .arg = arg, .part = true },
+		out);
 }
 
 /* Whether there is something to send: of this piece, or of the next, when that was read. */
@@ -164,7 +182,7 @@ static bool turn(struct upload *u)
 
 bool upload_ready(struct upload *u)
 {
-	u->paused = !turn(u) && (u->reading || !u->error);
+	u->paused = !turn(u) && u->given < u->size && (u->reading || !u->error);
 	return !u->paused;
 }
 
@@ -191,6 +209,11 @@ ssize_t upload_source(struct upload *u, void *buf, size_t len, uint64_t off)
 	p->sent += len;
 	u->given += len;
 	return (ssize_t)len;
+}
+
+struct file_reader *upload_take_reader(struct upload *u)
+{
+	return u->given == u->size && !u->reading && !u->again ? steal_ptr(&u->reader) : NULL;
 }
 
 bool upload_sha256(const struct upload *u, uint8_t out[static 32])

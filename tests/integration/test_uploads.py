@@ -3,6 +3,7 @@ import hashlib
 import os
 import socket
 import threading
+import time
 import types
 
 import pytest
@@ -155,6 +156,98 @@ def test_a_bad_offset_and_a_bad_name_are_refused(origin):
     assert p.client.put("bad", b"", name="bad", Cachet_Offset=str(1 << 63)).problem == "no-upload"
 
 
+# --- what is sent ahead of its PUT ---
+
+
+class Ahead(Put):
+    """Parts of BODY under a key of their own."""
+
+    def __init__(self, origin, name, token=None):
+        super().__init__(origin, name, token)
+        self.parts = server_fixtures.new_key()
+
+    def part(self, begin, end, **headers):
+        return self.client.call("PUT", f"/v1/stores/main/uploads/{self.parts}", BODY[begin:end],
+                                {**({"Cachet-Offset": str(begin)} if begin else {}), **headers})
+
+    def adopt(self, offset, sha256=None, rest=None, parts=None):
+        sha256 = sha256 or hashlib.sha256(BODY[:offset]).hexdigest()
+        return self.client.put(self.name, BODY[offset:] if rest is None else rest, name=self.name, key=self.key,
+                               Cachet_Offset=str(offset), Cachet_Ahead=f"{parts or self.parts} {sha256}")
+
+
+def test_parts_are_nowhere_until_a_put_names_them(origin):
+    a = Ahead(origin, "ahead")
+    assert a.part(0, MIB).json == {"offset": MIB}
+    assert a.part(MIB, MIB + 17).json == {"offset": MIB + 17}
+    assert a.client.get("ahead").status == 404 and "ahead" not in a.client.everything()[0]
+    got = a.adopt(MIB + 17)
+    assert got.status == 201 and got.json["sha256"] == hashlib.sha256(BODY).hexdigest()
+    assert a.client.get("ahead").body == BODY
+    again = a.client.put("ahead", BODY, name="ahead", key=a.key)  # sent whole it is the same request
+    assert again.status == 201 and again.headers["Cachet-Replayed"] == "true"
+
+
+def test_a_put_whose_content_all_came_ahead_has_no_body(origin):
+    a = Ahead(origin, "allahead")
+    a.part(0, SIZE)
+    assert a.adopt(SIZE).status == 201
+    assert a.client.get("allahead").body == BODY
+
+
+def test_parts_of_another_length_or_digest_are_not_published(origin):
+    a = Ahead(origin, "digest")
+    a.part(0, 2 * MIB)
+    other = hashlib.sha256(b"another content").hexdigest()
+    for answer in (a.adopt(2 * MIB, other, b"x" * 1000), a.adopt(MIB, rest=b"x" * 1000), a.adopt(3 * MIB, rest=b"x" * 1000),
+                   a.adopt(2 * MIB, rest=b"x" * 1000, parts=server_fixtures.new_key())):
+        assert (answer.status, answer.problem) == (409, "no-upload")
+    assert a.client.get("digest").status == 404
+    assert a.adopt(2 * MIB).status == 201
+
+
+def test_parts_of_another_account_are_not_there(origin):
+    a, b = Ahead(origin, "ours"), Ahead(origin, "stolen", origin.new_token(account="stranger"))
+    a.part(0, MIB)
+    b.parts = a.parts
+    assert b.part(MIB, MIB + 1000).problem == "no-upload"
+    assert b.adopt(MIB, rest=b"x" * 1000).problem == "no-upload"
+    assert b.client.call("DELETE", f"/v1/stores/main/uploads/{a.parts}").status == 200
+    assert a.adopt(MIB).status == 201
+
+
+def test_an_adopted_body_that_is_cut_off_goes_on_by_the_key_of_the_put(origin):
+    a = Ahead(origin, "adopted")
+    a.part(0, MIB)
+    sha256 = hashlib.sha256(BODY[:MIB]).hexdigest()
+    s = a.send(BODY[MIB:2 * MIB], SIZE - MIB, MIB, f"Cachet-Ahead: {a.parts} {sha256}\r\n")
+    wait_for(lambda: a.arrived(2 * MIB))
+    s.close()
+    assert a.asked() == 2 * MIB
+    assert a.part(2 * MIB, 2 * MIB + 1000).problem == "no-upload"
+    assert a.finish(2 * MIB).status == 201
+    assert a.client.get("adopted").body == BODY
+
+
+def test_parts_that_are_not_wanted_are_forgotten(origin):
+    a = Ahead(origin, "unwanted")
+    a.part(0, MIB)
+    assert a.client.call("DELETE", f"/v1/stores/main/uploads/{a.parts}").status == 200
+    assert a.part(MIB, MIB + 1000).problem == "no-upload"
+    assert not a.arrived(MIB)
+
+
+def test_a_bad_part_is_refused(origin):
+    a = Ahead(origin, "badpart")
+    read_only = origin.client(origin.new_token("--read-only", account="reader"))
+    assert read_only.call("PUT", f"/v1/stores/main/uploads/{a.parts}", b"x").status == 403
+    assert a.client.call("PUT", "/v1/stores/main/uploads/nothex", b"x").status == 400
+    assert a.part(1, 10).problem == "no-upload"
+    for bad in ("", "x", a.parts, f"{a.parts} 00", f"{a.parts}{'0' * 65}", f"{a.parts} {'g' * 64}"):
+        assert a.client.put("badpart", b"", name="badpart", Cachet_Offset="1", Cachet_Ahead=bad).status == 400
+    assert a.client.put("badpart", b"x", name="badpart", Cachet_Ahead=f"{a.parts} {'0' * 64}").status == 400
+
+
 # --- the product on both sides ---
 
 
@@ -241,3 +334,98 @@ def test_a_server_that_keeps_nothing_gets_it_whole_again(server, client):
     server.start()
     client.sync()
     assert server.read("notes", "f") == body
+
+
+# --- sent while it is written ---
+
+
+def undisturbed(client):
+    """A file that is open and changed for 3 s is committed all the same, and sent: on a machine that is so slow nothing is to be learned."""
+    return time.monotonic() - client.began < 2.5
+
+
+def write_half(client, body):
+    """A file that is open, of which most was written and the most of that was sent."""
+    sent, client.began = client.status()["sent_bytes"], time.monotonic()
+    f = open(client.mnt / "f", "wb", buffering=0)
+    for i in range(0, 16 * MIB, MIB):
+        f.write(body[i:i + MIB])
+    wait_for(lambda: client.status()["sent_bytes"] - sent > 10 * MIB)
+    return f
+
+
+def test_a_file_is_sent_while_it_is_written_and_seen_when_it_is_committed(server, client):
+    client.sync()
+    body = os.urandom(20 * MIB + 4321)
+    with write_half(client, body) as f:
+        there = server.records("notes")
+        assert "f" not in there or not undisturbed(client)
+        f.write(body[16 * MIB:])
+    quick = undisturbed(client)
+    client.sync()
+    assert server.read("notes", "f") == body
+    assert client.status()["sent_bytes"] < 22 * MIB or not quick
+    assert not list((server.dir / "tmp").iterdir())
+
+
+def test_what_was_written_anew_after_it_was_sent_is_what_the_server_gets(server, client):
+    client.sync()
+    body = bytearray(os.urandom(16 * MIB))
+    with write_half(client, body) as f:
+        f.seek(5 * MIB + 1)
+        body[5 * MIB + 1:5 * MIB + 4] = b"new"
+        f.write(b"new")
+    client.sync()
+    assert server.read("notes", "f") == body
+    wait_for(lambda: not list((server.dir / "tmp").iterdir()))
+
+
+def test_a_file_that_was_renamed_over_another_takes_what_was_sent(server, client):
+    (client.mnt / "g").write_bytes(b"old")
+    client.sync()
+    body = os.urandom(16 * MIB)
+    with write_half(client, body):
+        pass
+    os.rename(client.mnt / "f", client.mnt / "g")
+    quick = undisturbed(client)
+    client.sync()
+    assert server.read("notes", "g") == body and "f" not in server.records("notes")
+    assert client.status()["sent_bytes"] < 20 * MIB or not quick
+
+
+def test_a_server_that_restarts_meanwhile_gets_all_of_it(server, client):
+    client.sync()
+    body = os.urandom(20 * MIB)
+    with write_half(client, body) as f:
+        server.stop()
+        server.start()
+        f.write(body[16 * MIB:])
+    client.sync()
+    assert server.read("notes", "f") == body
+
+
+def test_a_device_that_goes_offline_meanwhile_sends_it_later(server, client):
+    client.sync()
+    body = os.urandom(20 * MIB)
+    with write_half(client, body) as f:
+        client.run("offline")
+        f.write(body[16 * MIB:])
+    client.run("online")
+    client.sync()
+    assert server.read("notes", "f") == body
+
+
+def test_a_daemon_that_is_killed_meanwhile_has_published_nothing(server, client):
+    client.sync()
+    f = write_half(client, os.urandom(16 * MIB))
+    quick = undisturbed(client)
+    client.sigkill()
+    assert "f" not in server.records("notes") or not quick
+    try:
+        f.close()
+    except OSError:
+        pass
+    client.mount()
+    client.sync()
+    here = (client.mnt / "f").read_bytes() if (client.mnt / "f").exists() else None
+    assert (server.read("notes", "f") if here is not None else None) == here

@@ -107,6 +107,75 @@ static void one_that_expires_under_its_sender_becomes_whole_all_the_same(void **
 	assert_int_equal(files(f), 0);
 }
 
+/* The digest of `n` halves. */
+static void digest_of(struct fixture *f, unsigned n, uint8_t out[static 32])
+{
+	struct kdf_sha256 *h;
+
+	assert_int_equal(kdf_sha256_new(&h), 0);
+	while (n--)
+		assert_int_equal(kdf_sha256_update(h, f->data, HALF), 0);
+	assert_int_equal(kdf_sha256_final(h, out), 0);
+}
+
+static void what_came_ahead_is_adopted_by_offset_and_digest_only(void **state)
+{
+	struct fixture *f = *state;
+	struct upload_name put = { 1, 2, "the put" }, stranger = { 9, 2, "a key" };
+	struct upload_use use = begin_half(f);
+	uint64_t offset = 0;
+	uint8_t sha256[32];
+	struct body body;
+
+	assert_int_equal(server_upload_pause(&use, &offset), 0);
+	assert_int_equal(offset, HALF);
+	server_upload_done(f->all, &use);
+	digest_of(f, 1, sha256);
+	assert_int_equal(server_upload_adopt(f->all, &f->name, sha256, &put, HALF - 1, &use), -ENOENT);
+	assert_int_equal(server_upload_adopt(f->all, &stranger, sha256, &put, HALF, &use), -ENOENT);
+	sha256[31] ^= 1;
+	assert_int_equal(server_upload_adopt(f->all, &f->name, sha256, &put, HALF, &use), -ENOENT);
+	sha256[31] ^= 1;
+	assert_int_equal(server_upload_adopt(f->all, &f->name, sha256, &put, HALF, &use), 0);
+	assert_int_equal(server_upload_write(&use, f->data, HALF), 0);
+	server_upload_done(f->all, &use); /* it is cut off: from here on it goes by the key of the PUT */
+	assert_int_equal(server_upload_offset(f->all, &f->name, &offset), -ENOENT);
+	assert_int_equal(server_upload_resume(f->all, &put, 2 * HALF, &use), 0);
+	assert_int_equal(server_upload_take(f->all, &use, &body), 0);
+	assert_int_equal(server_body_finish(&body), 0);
+	digest_of(f, 2, sha256);
+	assert_memory_equal(body.sha256, sha256, 32);
+	server_upload_done(f->all, &use);
+	server_body_done(&body);
+}
+
+static void what_came_ahead_and_is_not_wanted_goes_with_its_file(void **state)
+{
+	struct fixture *f = *state;
+	struct upload_use use = begin_half(f);
+	uint64_t offset = 7;
+
+	server_upload_done(f->all, &use);
+	server_upload_forget(f->all, &f->name);
+	assert_int_equal(server_upload_offset(f->all, &f->name, &offset), -ENOENT);
+	assert_int_equal(files(f), 0);
+	server_upload_forget(f->all, &f->name);
+}
+
+/* Another request took over while this one sent. */
+static void a_part_whose_upload_another_took_over_is_not_confirmed(void **state)
+{
+	struct fixture *f = *state;
+	struct upload_use old = begin_half(f), use;
+	uint64_t offset = 7;
+
+	assert_int_equal(server_upload_resume(f->all, &f->name, HALF, &use), 0);
+	assert_int_equal(server_upload_pause(&old, &offset), -ESTALE);
+	assert_int_equal(offset, 7);
+	server_upload_done(f->all, &old);
+	server_upload_done(f->all, &use);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -117,6 +186,12 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			one_that_expires_under_its_sender_becomes_whole_all_the_same, setup,
 			teardown),
+		cmocka_unit_test_setup_teardown(
+			what_came_ahead_is_adopted_by_offset_and_digest_only, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			what_came_ahead_and_is_not_wanted_goes_with_its_file, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			a_part_whose_upload_another_took_over_is_not_confirmed, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
