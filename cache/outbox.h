@@ -100,6 +100,7 @@ int outbox_refuse(struct volume *v, uint64_t seq, int status, const char *text) 
  * A symlink without its target: the feed's entry or the record here has it, else it is tried again a second later, when the feed has brought it. So is an operation whose
  * file has a writer just now.
  * `current` may be the record named by other_rid when it is that one's precondition which failed. Nothing is lost. *conflict says whether a row was written.
+ * CE_PROTOCOL: a record of neither, or a place said to be taken that the operation does not go to, or by a tombstone; nothing was changed.
  */
 int outbox_settle(struct volume *v, uint64_t seq, const struct remote_record *current,
 	const struct remote_record *standing, bool *conflict) MUST_CHECK;

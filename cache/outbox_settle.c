@@ -217,8 +217,7 @@ static int find_target(struct settle *s, const struct remote_record *rec, char *
 }
 
 /* *rec becomes *room, a copy with its target. */
-static int complete(
-	struct settle *s, const struct remote_record **rec, struct remote_record *room)
+static int complete(struct settle *s, const struct remote_record **rec, struct remote_record *room)
 {
 	char *target = NULL;
 	int r;
@@ -265,12 +264,27 @@ static int settle_now(struct settle *s)
 	return r ? r : decide(s);
 }
 
+/* An answer speaks of the operation's records; what stands in a place is alive, and in the way only
+ * of what goes there. */
+static bool is_about(const struct settle *s)
+{
+	const struct remote_record *c = s->current;
+	const bool goes =
+		fold_row_is_make(&s->op) || s->op.kind == OP_MOVE || s->op.kind == OP_SWAP;
+
+	if (s->standing && (s->standing->deleted || !goes))
+		return false;
+	return !c || !strcmp(c->id, s->op.rid.text) || !strcmp(c->id, s->op.other_rid.text);
+}
+
 static int settle_txn(struct settle *s, uint64_t seq)
 {
 	int r = op_get(s->v->db, seq, &s->op);
 
 	if (r)
 		return r;
+	if (!is_about(s))
+		return CE_PROTOCOL;
 	r = remote_pass_begin(&s->pass, s->v, s->op.store);
 	s->pass.any_ops = true;
 	if (!r)

@@ -18,17 +18,38 @@
  * goes through the log as a whole. */
 #define RECORD_BYTES UINT64_C(4096)
 
-/* Our own operation, told by the feed before or instead of its answer. */
+/* Is the record what the operation makes of it? As far as the rows say: a digest is known to the
+ * sender alone, which compares it with the answer's. */
+static int fits(
+	struct remote_pass *p, const struct op_row *op, const struct remote_record *rec, bool *out)
+{
+	struct content_map m = { 0 };
+	int r;
+
+	*out = rec->deleted == (op->kind == OP_DELETE);
+	if (!*out || op->kind != OP_PUT || (!op->map && rec->kind != REMOTE_FILE))
+		return 0;
+	r = op->map ? content_map_get(p->v->db, op->map, &m) : 0;
+	*out = rec->kind == REMOTE_FILE && rec->size == m.size;
+	return r;
+}
+
+/* Our own operation, told by the feed before or instead of its answer. One that carries our key and
+ * another content is none: the answer will be judged. */
 static int acknowledge(struct remote_pass *p, const struct remote_record *rec,
 	const struct fold_rows *rows, bool *done)
 {
+	int r;
+
 	for (size_t i = 0; rec->has_key && i < rows->n; i++) {
 		const struct op_row *op = &rows->rows[i];
 
 		if (op->state != OP_INFLIGHT || fold_row_is_shadow(op) ||
 			memcmp(op->key, rec->key, sizeof(op->key)))
 			continue;
-		*done = true;
+		r = fits(p, op, rec, done);
+		if (r || !*done)
+			return r;
 		p->report.echoes++;
 		return outbox_ack_row(p->v, op, rec);
 	}

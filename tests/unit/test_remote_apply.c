@@ -390,6 +390,33 @@ static void our_own_echo_acknowledges(void **state)
 	om_free(m);
 }
 
+/* With our key it is the answer's business, which is judged by what was sent. */
+static void an_echo_of_another_content_is_none(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct origin_model *m = om_new(1);
+	struct remote_record r;
+	struct outbox_op op;
+	uint64_t wait;
+	size_t n;
+
+	ok(tf_write(f, "a", "one"));
+	ok(outbox_next(f->v, clock_wall_ns() / NS_PER_MS, 0, &op, 1, &n, &wait));
+	ok(outbox_begin(f->v, &op, 1));
+	r = om_make(m, op.rid, REMOTE_FILE, "root", "a", "longer", op.key)->r;
+	apply(f, &r, 1);
+	assert_journal(f, "PUT+:a!");
+	r.size = 3;
+	r.deleted = true;
+	apply(f, &r, 1);
+	assert_journal(f, "PUT+:a!");
+	r.deleted = false;
+	apply(f, &r, 1);
+	assert_journal(f, "");
+	outbox_op_done(&op);
+	om_free(m);
+}
+
 struct heard {
 	unsigned entries, contents;
 };
@@ -678,6 +705,7 @@ int main(void)
 		tf_test(an_empty_listing_is_held),
 		tf_test(a_late_page_does_not_turn_our_change_back),
 		tf_test(our_own_echo_acknowledges),
+		tf_test(an_echo_of_another_content_is_none),
 		tf_test(the_observer_hears_of_what_the_kernel_did_not_do),
 		tf_test(a_remote_change_of_one_name_breaks_the_link),
 		tf_test(hostile_records_are_refused),

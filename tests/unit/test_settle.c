@@ -115,6 +115,35 @@ static void an_outage_is_no_reason_to_refuse(void **state)
 	om_free(m);
 }
 
+/* Of a server that is wrong, or hostile: what was written stays queued. */
+static void an_answer_about_something_else_changes_nothing(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct origin_model *m = om_new(1);
+	struct om_record *other = om_make(m, "x", REMOTE_DIR, "root", "d", NULL, NULL);
+	uint64_t cursor = 0;
+	struct outbox_op op;
+	bool conflict;
+
+	ok(tf_write(f, "a", "one"));
+	om_sync(f, m, &cursor, 10);
+	ok(tf_write(f, "a", "two"));
+	op = begun(f);
+	assert_int_equal(outbox_settle(f->v, op.seq, &other->r, NULL, &conflict), CE_PROTOCOL);
+	assert_int_equal(outbox_settle(f->v, op.seq, NULL, &other->r, &conflict), CE_PROTOCOL);
+	outbox_op_done(&op);
+	assert_journal(f, "PUT!");
+	ok(tf_unlink(f, "a"));
+	ok(tf_write(f, "b", "three"));
+	ok(outbox_retry(f->v, op.seq, NOW + 1000000, 0, ""));
+	op = begun(f);
+	om_delete(m, other, NULL);
+	assert_int_equal(outbox_settle(f->v, op.seq, NULL, &other->r, &conflict), CE_PROTOCOL);
+	outbox_op_done(&op);
+	assert_journal(f, "PUT! DELETE PUT+:b!");
+	om_free(m);
+}
+
 /* Deleted here while the answer was on its way. */
 static void what_is_deleted_by_now_is_not_made_elsewhere(void **state)
 {
@@ -269,8 +298,8 @@ static void a_move_to_where_another_moved_it_takes_the_rest(void **state)
 	om_free(m);
 }
 
-/* Our move was done and its answer lost, the origin has forgotten its key, another changed the mode,
- * and here it was renamed on: that is no conflict of two moves, and the last name counts. */
+/* Our move was done and its answer lost, the origin has forgotten its key, another changed the
+ * mode, and here it was renamed on: that is no conflict of two moves, and the last name counts. */
 static void a_move_whose_answer_was_lost_does_not_undo_the_next(void **state)
 {
 	struct tree_fixture *f = *state;
@@ -477,6 +506,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		tf_test(an_origin_without_a_root_is_refused),
 		tf_test(an_origin_that_never_knows_the_directory_is_not_asked_for_ever),
+		tf_test(an_answer_about_something_else_changes_nothing),
 		tf_test(what_is_deleted_by_now_is_not_made_elsewhere),
 		tf_test(what_was_renamed_meanwhile_is_made_where_it_is),
 		tf_test(what_goes_into_a_directory_does_not_wait_for_its_place),
