@@ -21,7 +21,8 @@
  * 6. A MOVE that is the last row of the journal is changed when its record moves on; when it moves
  *    back, it vanishes.
  *
- * 7. An ATTR row is taken in by a QUEUED PUT, and becomes a PUT when content follows.
+ * 7. An ATTR row is taken in by a QUEUED PUT, and becomes a PUT when content follows. Whether it
+ *    was the mode that was set is marked on the row.
  *
  * Where a rule does not apply, a row is appended: always right, only longer.
  *
@@ -126,7 +127,7 @@ int fold_put_record(struct volume *v, const struct name_row *n)
 	return op_insert(v->db, &op);
 }
 
-static int attr_record(struct volume *v, const struct name_row *n)
+static int attr_row(struct volume *v, const struct name_row *n, bool mode)
 {
 	_cleanup_rows_ struct fold_rows rows = { 0 };
 	struct op_row op;
@@ -134,12 +135,30 @@ static int attr_record(struct volume *v, const struct name_row *n)
 
 	if (r)
 		return r;
-	for (size_t i = 0; i < rows.n; i++)
-		if (rows.rows[i].state != OP_INFLIGHT &&
-			(rows.rows[i].kind == OP_PUT || rows.rows[i].kind == OP_ATTR))
+	for (size_t i = 0; i < rows.n; i++) {
+		struct op_row *row = &rows.rows[i];
+
+		if (row->state == OP_INFLIGHT || (row->kind != OP_PUT && row->kind != OP_ATTR))
+			continue;
+		if (!mode)
 			return 0;
+		fold_row_mark_mode(row);
+		return op_update(v->db, row);
+	}
 	fold_row_init(&op, OP_ATTR, n->store, n->rid.text, n->object, &n->etag);
+	if (mode)
+		fold_row_mark_mode(&op);
 	return op_insert(v->db, &op);
+}
+
+static int time_record(struct volume *v, const struct name_row *n)
+{
+	return attr_row(v, n, false);
+}
+
+int fold_mode_record(struct volume *v, const struct name_row *n)
+{
+	return attr_row(v, n, true);
 }
 
 static int each_record(struct volume *v, const struct object_row *o,
@@ -162,9 +181,9 @@ int fold_put(struct volume *v, const struct object_row *o)
 	return each_record(v, o, fold_put_record);
 }
 
-int fold_attr(struct volume *v, const struct object_row *o)
+int fold_attr(struct volume *v, const struct object_row *o, bool mode)
 {
-	return each_record(v, o, attr_record);
+	return each_record(v, o, mode ? fold_mode_record : time_record);
 }
 
 void fold_summarize(const struct fold_rows *rows, struct fold_summary *s)

@@ -67,7 +67,8 @@ static int leave_tree(struct volume *v, struct name_row *n, const struct object_
 
 /* Rule 5. */
 static int take_over(struct volume *v, struct name_row *n, const struct object_row *o,
-	const struct name_row *over, const struct fold_rows *own)
+	const struct name_row *over, const struct object_row *over_object,
+	const struct fold_rows *own)
 {
 	_cleanup_rows_ struct fold_rows rows = { 0 };
 	int r = fold_rows_delete(v, own);
@@ -86,7 +87,8 @@ static int take_over(struct volume *v, struct name_row *n, const struct object_r
 	memcpy(n->sha256, over->sha256, sizeof(n->sha256));
 	n->r_parent = over->r_parent;
 	n->r_name = over->r_name;
-	return fold_put_record(v, n);
+	r = fold_put_record(v, n);
+	return r || o->mode == over_object->mode ? r : fold_mode_record(v, n);
 }
 
 /* True when the origin can delete `over` in the step that moves another record to its place:
@@ -236,7 +238,7 @@ static int move_seen(struct volume *v, struct name_row *n, const struct object_r
 	if (fold_never_sent(n, &s)) {
 		if (!s.doubled && !S_ISDIR(o->mode) &&
 			(o->mode & S_IFMT) == (over_object->mode & S_IFMT))
-			return take_over(v, n, o, over, &rows);
+			return take_over(v, n, o, over, over_object, &rows);
 	} else {
 		r = may_replace(v, over, &replaces);
 	}

@@ -29,6 +29,12 @@ bool fold_row_is_make(const struct op_row *op);
 /* Has another record, or is the shadow of a row that has. */
 bool fold_row_is_double(const struct op_row *op);
 
+/* Of a PUT or ATTR: the mode was set here since the state it is based on, and is part of what it
+ * brings. Otherwise it is sent as it was, and the origin's counts. The mark ends other_etag, behind
+ * what the row was frozen with. */
+bool fold_row_has_mode(const struct op_row *op);
+void fold_row_mark_mode(struct op_row *op);
+
 /* A fresh row, key drawn, not inserted. */
 void fold_row_init(struct op_row *op, enum op_kind kind, uint64_t store, const char *rid,
 	uint64_t object, const struct row_etag *base);
@@ -88,7 +94,8 @@ int fold_make_at(struct volume *v, struct name_row *n, const struct object_row *
 void fold_forget(struct name_row *n);
 /* A record of its own, with a new id, that the origin has not seen yet. */
 void fold_fresh(struct name_row *n);
-/* Content of one record. */
+/* Content, mode of one record. */
+int fold_mode_record(struct volume *v, const struct name_row *n) MUST_CHECK;
 int fold_put_record(struct volume *v, const struct name_row *n) MUST_CHECK;
 
 /*

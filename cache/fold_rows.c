@@ -70,8 +70,29 @@ static int drop_snapshot(struct volume *v, uint64_t map)
 	return map ? gc_drop_map(v, map) : 0;
 }
 
+#define MODE_MARK 'm'
+
+bool fold_row_has_mode(const struct op_row *op)
+{
+	const size_t len = strlen(op->other_etag.text);
+
+	return (op->kind == OP_PUT || op->kind == OP_ATTR) && len &&
+	       op->other_etag.text[len - 1] == MODE_MARK;
+}
+
+void fold_row_mark_mode(struct op_row *op)
+{
+	const size_t len = strlen(op->other_etag.text);
+
+	if (fold_row_has_mode(op))
+		return;
+	op->other_etag.text[len] = MODE_MARK;
+	op->other_etag.text[len + 1] = 0;
+}
+
 int fold_row_renew(struct volume *v, struct op_row *op)
 {
+	const bool mode = fold_row_has_mode(op);
 	int r = drop_snapshot(v, op->map);
 
 	if (r)
@@ -84,6 +105,8 @@ int fold_row_renew(struct volume *v, struct op_row *op)
 	op->error[0] = 0;
 	if (!fold_row_is_double(op))
 		op->other_etag.text[0] = 0;
+	if (mode)
+		fold_row_mark_mode(op);
 	secret_random(op->key, sizeof(op->key));
 	return op_update(v->db, op);
 }

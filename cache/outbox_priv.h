@@ -7,7 +7,8 @@
 
 /*
  * A row in flight is frozen, and so are the attributes that were sent with it: kind, mode and time
- * stand as text in other_etag of PUT and ATTR rows, which name no other record.
+ * stand as text in other_etag of PUT and ATTR rows, which name no other record; behind them the mark
+ * of fold_row_has_mode().
  */
 struct outbox_frozen {
 	uint32_t mode; /* with S_IFMT */

@@ -25,8 +25,12 @@ void outbox_op_done(struct outbox_op *op)
 
 void outbox_freeze(struct op_row *row, const struct object_row *o)
 {
+	const bool mode = fold_row_has_mode(row);
+
 	snprintf(row->other_etag.text, sizeof(row->other_etag.text), "%o:%" PRId64, o->mode,
 		o->mtime_ns);
+	if (mode)
+		fold_row_mark_mode(row);
 }
 
 bool outbox_thaw(const struct op_row *row, struct outbox_frozen *out)

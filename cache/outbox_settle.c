@@ -97,6 +97,7 @@ int settle_load(struct settle *s)
 		s->doubled |= fold_row_is_double(row) && !fold_row_is_shadow(row);
 		s->has_put |= row->kind == OP_PUT;
 		s->has_attr |= row->kind == OP_ATTR;
+		s->has_mode |= fold_row_has_mode(row);
 		s->has_move |= row->kind == OP_MOVE && !fold_row_is_double(row);
 		s->has_delete |= row->kind == OP_DELETE;
 	}

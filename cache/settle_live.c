@@ -217,6 +217,22 @@ static int requeue(struct settle *s)
 	return r;
 }
 
+/* What is still to be sent brings a mode as well; unless it was set here, it is the origin's. Not
+ * that of a hard link, which has one mode for several records. */
+static int take_mode(struct settle *s)
+{
+	const uint32_t mode = remote_record_mode(s->current);
+	int r;
+
+	if (s->has_mode || s->object.mode == mode ||
+		(!S_ISDIR(s->object.mode) && s->object.nlink > 1))
+		return 0;
+	s->object.mode = mode;
+	s->object.ctime_ns = s->pass.now;
+	r = object_update(s->v->db, &s->object);
+	return r ? r : remote_pass_object(&s->pass, CHANGE_ATTR, &s->object);
+}
+
 /* Mode and time of ours are still to be sent, or the origin's count. */
 static int take_attributes(struct settle *s, bool changed)
 {
@@ -224,11 +240,13 @@ static int take_attributes(struct settle *s, bool changed)
 	int r;
 
 	if (s->has_put)
-		return 0;
-	if (s->has_attr && !changed)
-		return remote_update_kept(s->v, &s->object, &s->name, s->current->etag);
+		return take_mode(s);
+	if (s->has_attr && !changed) {
+		r = take_mode(s);
+		return r ? r : remote_update_kept(s->v, &s->object, &s->name, s->current->etag);
+	}
 	r = remote_update_object(&s->pass, s->current, &s->name);
-	if (r || !s->has_attr)
+	if (r || !s->has_mode)
 		return r;
 	r = object_get(s->v->db, s->name.object, &s->object);
 	s->object.mode = (s->object.mode & S_IFMT) | (mode & 07777);

@@ -19,7 +19,7 @@ struct settle {
 	struct name_row name;
 	struct object_row object;
 	struct fold_rows rows; /* all of the record's, the operation among them */
-	bool has_put, has_attr, has_move, has_delete, doubled;
+	bool has_put, has_attr, has_mode, has_move, has_delete, doubled;
 };
 
 int settle_load(struct settle *s) MUST_CHECK;

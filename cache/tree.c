@@ -195,7 +195,7 @@ static int setattr_txn(struct volume *v, uint64_t object, uint64_t version,
 	r = object_update(v->db, o);
 	*journaled = o->nlink && (mode != o->mode || mask & TREE_SET_MTIME);
 	if (!r && *journaled)
-		r = fold_attr(v, o);
+		r = fold_attr(v, o, mode != o->mode);
 	return r;
 }
 

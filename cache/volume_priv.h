@@ -235,9 +235,10 @@ int gc_pinned(struct volume *v, const struct gc_sharers *s, uint64_t but,
 	const struct content_chunk *c, bool *out) MUST_CHECK;
 
 /* --- fold.c: journal rows. All inside the transaction of the change they describe. --- */
-/* Content or attributes of the object changed: each of its names that an origin sees gets its PUT or ATTR row. */
+/* Content or attributes (`mode`: not the times alone) of the object changed: each of its names that
+ * an origin sees gets its PUT or ATTR row. */
 int fold_put(struct volume *v, const struct object_row *o) MUST_CHECK;
-int fold_attr(struct volume *v, const struct object_row *o) MUST_CHECK;
+int fold_attr(struct volume *v, const struct object_row *o, bool mode) MUST_CHECK;
 /* A new name (create, mkdir, symlink, link), before its row is inserted. Sets n->rid. */
 int fold_make(struct volume *v, struct name_row *n, const struct object_row *o) MUST_CHECK;
 /* The name row is about to be deleted. */

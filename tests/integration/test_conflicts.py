@@ -110,7 +110,7 @@ def others_first(m):
     for d in ("dgone", "dmoved", "dedit", "dboth"):
         (m / d).mkdir()
         (m / d / "in.txt").write_bytes(b"in")
-    for n in ("ad.txt", "da.txt", "mv.txt", "mm.txt", "dd.txt"):
+    for n in ("ad.txt", "da.txt", "mv.txt", "mm.txt", "dd.txt", "mode.txt", "saved.txt", "modes.txt"):
         (m / n).write_bytes(b"base")
 
 
@@ -129,6 +129,8 @@ def others_of_a(m):
     os.rename(m / "dmoved", m / "dmoved-there")      # a directory moved there, work in it here
     (m / "dedit" / "in.txt").write_bytes(b"edited there")  # work in it there, deleted here
     os.rename(m / "dboth", m / "dboth-there")        # moved on both sides
+    for n in ("mode.txt", "saved.txt", "modes.txt"):
+        os.chmod(m / n, 0o600)                       # made private there, edited here, the last with a mode of its own
 
 
 def others_of_b(m):
@@ -145,6 +147,11 @@ def others_of_b(m):
     (m / "dmoved" / "new.txt").write_bytes(b"work here")
     shutil.rmtree(m / "dedit")
     os.rename(m / "dboth", m / "dboth-here")
+    (m / "mode.txt").write_bytes(b"edited here")
+    (m / "tmp~").write_bytes(b"edited here")
+    os.rename(m / "tmp~", m / "saved.txt")
+    os.chmod(m / "modes.txt", 0o640)
+    (m / "modes.txt").write_bytes(b"edited here")
 
 
 @pytest.fixture(scope="module")
@@ -171,6 +178,7 @@ def story():
         b.run("online")
         s.settle()
         s.have, s.listed = tree(a), listed(b, "--all")
+        s.modes = {n: [(c.mnt / n).stat().st_mode & 0o777 for c in (a, b)] for n in ("mode.txt", "saved.txt", "modes.txt")}
         yield s
     finally:
         s.close()
@@ -208,6 +216,11 @@ OTHERS = {
 def test_other_conflicts(story, rule):
     for path, want in OTHERS[rule].items():
         assert story.have.get(path) == want, path
+
+
+def test_a_mode_that_was_set_there_is_not_undone_by_an_edit_here(story):
+    assert [story.have[n] for n in story.modes] == [b"edited here"] * 3
+    assert story.modes == {"mode.txt": [0o600] * 2, "saved.txt": [0o600] * 2, "modes.txt": [0o640] * 2}
 
 
 def test_two_files_of_one_name_are_both_kept(story):

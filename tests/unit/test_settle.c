@@ -326,6 +326,80 @@ static void a_move_whose_answer_was_lost_does_not_undo_the_next(void **state)
 	om_free(m);
 }
 
+/* What was edited, or touched, here was made private there: it stays private. What was set here
+ * counts. */
+static void a_mode_that_was_set_there_survives_what_was_not_about_it(void **state)
+{
+	static const struct {
+		const char *content;
+		bool touch;
+		uint32_t mode, result;
+	} cases[] = { { "ours", false, 0, 0600 }, { "ours", true, 0, 0600 }, { NULL, true, 0, 0600 },
+		{ "ours", false, 0640, 0640 }, { NULL, true, 0640, 0640 } };
+	struct tree_fixture *f = *state;
+	struct origin_model *m = om_new(1);
+	struct tree_attr a, set = { .mtime_ns = 7000 };
+	uint64_t cursor = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		char name[2] = { (char)('a' + i), 0 };
+		struct om_record *rec =
+			om_make(m, name, REMOTE_FILE, "root", name, "base", NULL);
+
+		om_sync(f, m, &cursor, 10);
+		set.mode = cases[i].mode;
+		a = tf_attr(f, name);
+		if (set.mode)
+			ok(tree_setattr(f->v, a.object, a.version, &set, TREE_SET_MODE, &a));
+		if (cases[i].content)
+			ok(tf_write(f, name, cases[i].content));
+		if (cases[i].touch)
+			ok(tree_setattr(f->v, a.object, a.version, &set, TREE_SET_MTIME, &a));
+		rec->r.mode = 0600;
+		om_changed(m, rec, NULL);
+		om_sync(f, m, &cursor, 10);
+		assert_int_equal(rec->r.mode, cases[i].result);
+		assert_int_equal(tf_attr(f, name).mode & 07777, cases[i].result);
+		assert_string_equal(rec->content, cases[i].content ? cases[i].content : "base");
+	}
+	assert_int_equal(m->conflicts, 0);
+	assert_int_equal(om_compare(f, m), ARRAY_SIZE(cases));
+	om_free(m);
+}
+
+/* Saved as an editor does, by a new file renamed over the old one: its mode is news only if it is
+ * another. A second 412 does not forget whose it is. */
+static void a_mode_survives_a_file_that_is_saved_anew(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct origin_model *m = om_new(1);
+	struct tree_attr a, set = { .mode = 0640 };
+	uint64_t cursor = 0;
+
+	for (int own = 0; own < 2; own++) {
+		const char *name = own ? "b" : "a";
+		struct om_record *rec =
+			om_make(m, name, REMOTE_FILE, "root", name, "base", NULL);
+
+		om_sync(f, m, &cursor, 10);
+		ok(tf_write(f, "new", "ours"));
+		a = tf_attr(f, "new");
+		if (own)
+			ok(tree_setattr(f->v, a.object, a.version, &set, TREE_SET_MODE, &a));
+		ok(tf_rename(f, "new", name, 0));
+		for (uint32_t mode = 0604; mode != 0600; mode -= 2) {
+			rec->r.mode = mode - 2;
+			om_changed(m, rec, NULL);
+			om_push_once(f, m, 1);
+		}
+		om_sync(f, m, &cursor, 10);
+		assert_int_equal(rec->r.mode, own ? 0640 : 0600);
+		assert_string_equal(rec->content, "ours");
+	}
+	assert_int_equal(om_compare(f, m), 2);
+	om_free(m);
+}
+
 /* A rename over a record, and a third stands there: that one keeps its name, ours and the deletion
  * of the other go on by themselves. */
 static void a_rename_over_a_place_that_a_third_took(void **state)
@@ -515,6 +589,8 @@ int main(void)
 		tf_test(what_replaces_a_record_by_now_is_made_apart),
 		tf_test(a_move_to_where_another_moved_it_takes_the_rest),
 		tf_test(a_move_whose_answer_was_lost_does_not_undo_the_next),
+		tf_test(a_mode_that_was_set_there_survives_what_was_not_about_it),
+		tf_test(a_mode_survives_a_file_that_is_saved_anew),
 		tf_test(a_rename_over_a_place_that_a_third_took),
 		tf_test(half_of_an_exchange_goes_home),
 		tf_test(an_edit_in_an_exchange_outlives_the_deletion),
