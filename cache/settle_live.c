@@ -122,6 +122,15 @@ static int keep_both(struct settle *s)
 	return r ? r : note_copy(s, &copy);
 }
 
+static int adopt_put(struct settle *s)
+{
+	if (!s->has_mode || s->object.mode == remote_record_mode(s->current))
+		return fold_row_delete(s->v, &s->op);
+	s->op.kind = OP_ATTR; /* the mode that was set with it is not there */
+	s->has_attr = true;
+	return fold_row_renew(s->v, &s->op);
+}
+
 /* What was sent is there already. Later rows of the record stay. */
 static int adopt(struct settle *s)
 {
@@ -131,7 +140,7 @@ static int adopt(struct settle *s)
 	for (size_t i = 0; i < s->rows.n; i++)
 		later |= s->rows.rows[i].kind == OP_PUT && s->rows.rows[i].seq != s->op.seq;
 	if (s->op.kind == OP_PUT)
-		r = fold_row_delete(s->v, &s->op);
+		r = later ? fold_row_delete(s->v, &s->op) : adopt_put(s);
 	if (r || later)
 		return r;
 	s->has_put = false;

@@ -400,6 +400,30 @@ static void a_mode_survives_a_file_that_is_saved_anew(void **state)
 	om_free(m);
 }
 
+/* Both wrote the same, and each set a mode: the content is there already, ours is still to be sent.
+ */
+static void a_mode_outlives_the_edit_it_came_with(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct origin_model *m = om_new(1);
+	struct om_record *rec = om_make(m, "r", REMOTE_FILE, "root", "a", "base", NULL);
+	struct tree_attr a, set = { .mode = 0640 };
+	uint64_t cursor = 0;
+
+	om_sync(f, m, &cursor, 10);
+	ok(tf_write(f, "a", "same"));
+	a = tf_attr(f, "a");
+	ok(tree_setattr(f->v, a.object, a.version, &set, TREE_SET_MODE, &a));
+	snprintf(rec->content, sizeof(rec->content), "same");
+	rec->r.mode = 0600;
+	om_changed(m, rec, NULL);
+	om_sync(f, m, &cursor, 10);
+	assert_int_equal(rec->r.mode, 0640);
+	assert_int_equal(om_compare(f, m), 1);
+	assert_int_equal(m->conflicts, 0);
+	om_free(m);
+}
+
 /* A rename over a record, and a third stands there: that one keeps its name, ours and the deletion
  * of the other go on by themselves. */
 static void a_rename_over_a_place_that_a_third_took(void **state)
@@ -591,6 +615,7 @@ int main(void)
 		tf_test(a_move_whose_answer_was_lost_does_not_undo_the_next),
 		tf_test(a_mode_that_was_set_there_survives_what_was_not_about_it),
 		tf_test(a_mode_survives_a_file_that_is_saved_anew),
+		tf_test(a_mode_outlives_the_edit_it_came_with),
 		tf_test(a_rename_over_a_place_that_a_third_took),
 		tf_test(half_of_an_exchange_goes_home),
 		tf_test(an_edit_in_an_exchange_outlives_the_deletion),
