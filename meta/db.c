@@ -105,6 +105,7 @@ int db_integrity_check(struct db *db)
 
 static void close_handle(struct db *db)
 {
+	memo_clear(db->memo);
 	stmt_finalize_all(db);
 	redo_free(db->redo);
 	db->redo = NULL;
@@ -125,6 +126,7 @@ void db_close_handle(struct db *db)
 static void db_free(struct db *db)
 {
 	db_close_handle(db);
+	memo_free(db->memo);
 	free((char *)db->options.dir);
 	secret_free((struct secret *)db->options.key);
 	pthread_rwlock_destroy(&db->swap);
@@ -383,6 +385,8 @@ int db_open(const struct db_options *o, struct db **out, struct db_recovery *rec
 	db->ended = o->ended;
 	db->journal_arg = o->journal_arg;
 	r = keep_options(db, o);
+	if (r == 0)
+		r = memo_new(&db->memo);
 	if (r < 0)
 		return r;
 	arena_setup();

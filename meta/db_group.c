@@ -179,6 +179,7 @@ int db_group_restore(struct db *db)
 	bool bad = false;
 	int r = 0;
 
+	memo_clear(db->memo);
 	db->group = false;
 	if (!db->redo)
 		return 0;

@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 
 #include "meta/db.h"
+#include "meta/memo.h"
 #include "meta/redo.h"
 #include "meta/stmt_priv.h"
 #include "meta/vfs.h"
@@ -44,6 +45,7 @@ struct db {
 	int lost;         /* why a lost one could not be made again */
 	uint64_t touched; /* rows changed in the group */
 	struct stmt_slot stmts[STMT_COUNT];
+	struct memo *memo; /* by db_memo() */
 };
 
 /* The code for what SQLite just said; `rc` may be SQLITE_OK. */
@@ -60,6 +62,11 @@ int db_group_begin(struct db *db) MUST_CHECK;
 /* SQLite gave it up (full disk, I/O error): nothing may be read or written until it is made again. */
 bool db_group_lost(const struct db *db);
 int db_group_restore(struct db *db) MUST_CHECK;
+/* Rows read last; NULL while there is nothing that may be read. */
+static inline struct memo *db_memo(const struct db *db)
+{
+	return db_group_lost(db) ? NULL : db->memo;
+}
 /* Ends it, with its mark; `unlogged`: and with a transaction that has no record. On failure it is
  * lost. */
 int db_group_commit(struct db *db, bool unlogged) MUST_CHECK;

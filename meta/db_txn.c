@@ -146,6 +146,8 @@ static void end(struct db *db, bool committed)
 void db_rollback(struct db *db)
 {
 	db_assert_txn(db);
+	if (db->writes)
+		memo_clear(db->memo);
 	undo(db);
 	end(db, false);
 }

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "meta/db_priv.h"
 #include "meta/object_priv.h"
 #include "meta/stmt_priv.h"
 
@@ -55,6 +56,7 @@ int name_insert(struct db *db, struct name_row *n)
 	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_NAME_INSERT);
 	int r;
 
+	memo_drop_name(db->memo, 0, n->object);
 	name_bind(&s, n);
 	r = stmt_run(&s);
 	if (r == 0)
@@ -66,6 +68,7 @@ int name_update(struct db *db, const struct name_row *n)
 {
 	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_NAME_UPDATE);
 
+	memo_drop_name(db->memo, n->id, n->object);
 	name_bind(&s, n);
 	stmt_bind_u64(&s, n->id);
 	return stmt_run_one(&s);
@@ -88,13 +91,21 @@ int name_find(struct db *db, uint64_t parent, const void *name, size_t len, stru
 	return name_one(&s, out);
 }
 
-int name_by_rid(struct db *db, uint64_t store, const char *rid, struct name_row *out)
+static int query_rid(struct db *db, uint64_t store, const char *rid, struct name_row *out)
 {
 	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_NAME_BY_RID);
 
 	stmt_bind_u64(&s, store);
 	stmt_bind_text_or_null(&s, rid);
 	return name_one(&s, out);
+}
+
+int name_by_rid(struct db *db, uint64_t store, const char *rid, struct name_row *out)
+{
+	db_assert_locked(db);
+	if (memo_name_by_rid(db_memo(db), store, rid, out))
+		return 0;
+	return query_rid(db, store, rid, out);
 }
 
 int name_lookup(
@@ -106,15 +117,18 @@ int name_lookup(
 	stmt_bind_u64(&s, parent);
 	stmt_bind_blob(&s, name, len);
 	r = stmt_one(&s);
-	if (r == 0)
-		object_read(&s, out);
-	return r;
+	if (r)
+		return r;
+	object_read(&s, out);
+	memo_put_object(db_memo(db), out);
+	return 0;
 }
 
 int name_delete(struct db *db, uint64_t id)
 {
 	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_NAME_DELETE);
 
+	memo_drop_name(db->memo, id, 0);
 	stmt_bind_u64(&s, id);
 	return stmt_run_one(&s);
 }
@@ -147,12 +161,42 @@ int name_each(struct db *db, uint64_t parent, uint64_t after, name_each_fn *fn, 
 	return name_each_row(&s, true, fn, arg);
 }
 
-int name_each_of(struct db *db, uint64_t object, name_each_fn *fn, void *arg)
+static int query_names_of(struct db *db, uint64_t object, name_each_fn *fn, void *arg)
 {
 	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_NAME_EACH_OF);
+	struct name_row n;
+	int r, more;
 
 	stmt_bind_u64(&s, object);
-	return name_each_row(&s, false, fn, arg);
+	r = stmt_row(&s);
+	if (r == 1)
+		r = name_read(&s, &n) ? s.error : 1;
+	if (r <= 0)
+		return r;
+	more = stmt_row(&s);
+	if (more == 0)
+		memo_put_name(db_memo(db), &n);
+	while ((r = fn(arg, &n, NULL)) == 0 && more == 1) {
+		r = name_read(&s, &n);
+		if (r)
+			break;
+		more = stmt_row(&s);
+	}
+	if (r)
+		return r < 0 ? r : 0;
+	return more;
+}
+
+int name_each_of(struct db *db, uint64_t object, name_each_fn *fn, void *arg)
+{
+	struct name_row n;
+	int r;
+
+	db_assert_locked(db);
+	if (!memo_name_of(db_memo(db), object, &n))
+		return query_names_of(db, object, fn, arg);
+	r = fn(arg, &n, NULL);
+	return r < 0 ? r : 0;
 }
 
 int name_each_copy(struct db *db, name_each_fn *fn, void *arg)

@@ -5,6 +5,7 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
+#include "meta/db_priv.h"
 #include "meta/object_priv.h"
 
 void object_read(struct stmt *s, struct object_row *o)
@@ -45,26 +46,39 @@ int object_insert(struct db *db, struct object_row *o, const void *target, size_
 	stmt_bind_u64(&s, o->map);
 	stmt_bind_blob(&s, target, target_len);
 	r = stmt_run(&s);
-	if (r == 0)
-		o->id = stmt_last_id(&s);
-	return r;
+	if (r)
+		return r;
+	o->id = stmt_last_id(&s);
+	memo_put_object(db_memo(db), o);
+	return 0;
 }
 
-int object_get(struct db *db, uint64_t id, struct object_row *out)
+static int query_object(struct db *db, uint64_t id, struct object_row *out)
 {
 	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_OBJECT_GET);
 	int r;
 
 	stmt_bind_u64(&s, id);
 	r = stmt_one(&s);
-	if (r == 0)
-		object_read(&s, out);
-	return r;
+	if (r)
+		return r;
+	object_read(&s, out);
+	memo_put_object(db_memo(db), out);
+	return 0;
+}
+
+int object_get(struct db *db, uint64_t id, struct object_row *out)
+{
+	db_assert_locked(db);
+	if (memo_object(db_memo(db), id, out))
+		return 0;
+	return query_object(db, id, out);
 }
 
 int object_update(struct db *db, const struct object_row *o)
 {
 	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_OBJECT_UPDATE);
+	int r;
 
 	stmt_bind_u64(&s, o->version);
 	stmt_bind_u64(&s, o->mode);
@@ -78,7 +92,12 @@ int object_update(struct db *db, const struct object_row *o)
 	stmt_bind_i64(&s, o->ctime_ns);
 	stmt_bind_u64(&s, o->map);
 	stmt_bind_u64(&s, o->id);
-	return stmt_run_one(&s);
+	r = stmt_run_one(&s);
+	if (r)
+		memo_drop_object(db->memo, o->id);
+	else
+		memo_update_object(db->memo, o);
+	return r;
 }
 
 int object_set_target(struct db *db, uint64_t id, const void *target, size_t len)
@@ -115,6 +134,7 @@ int object_delete(struct db *db, uint64_t id)
 	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_OBJECT_DELETE);
 	int r;
 
+	memo_drop_object(db->memo, id);
 	stmt_bind_u64(&xattrs, id);
 	r = stmt_run(&xattrs);
 	if (r < 0)

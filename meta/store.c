@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "base/error.h"
+#include "meta/db_priv.h"
 #include "meta/stmt_priv.h"
 
 static int store_read(struct stmt *s, struct store_row *out)
@@ -54,19 +55,32 @@ int store_update(struct db *db, const struct store_row *row)
 {
 	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_STORE_UPDATE);
 
+	memo_drop_stores(db->memo);
 	store_bind(&s, row);
 	stmt_bind_u64(&s, row->id);
 	return stmt_run_one(&s);
 }
 
-int store_get(struct db *db, uint64_t id, struct store_row *out)
+static int query_store(struct db *db, uint64_t id, struct store_row *out)
 {
 	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_STORE_GET);
 	int r;
 
 	stmt_bind_u64(&s, id);
 	r = stmt_one(&s);
-	return r < 0 ? r : store_read(&s, out);
+	if (r == 0)
+		r = store_read(&s, out);
+	if (r == 0)
+		memo_put_store(db_memo(db), out);
+	return r;
+}
+
+int store_get(struct db *db, uint64_t id, struct store_row *out)
+{
+	db_assert_locked(db);
+	if (memo_store(db_memo(db), id, out))
+		return 0;
+	return query_store(db, id, out);
 }
 
 int store_by_name(struct db *db, const char *name, struct store_row *out)
