@@ -104,28 +104,75 @@ static int note_seal(struct kdf_sha256 *seals, const struct content_chunk *c)
 	return kdf_sha256_update(seals, text, sizeof(text));
 }
 
-/* The chunk at `off`; under the lock by itself, so that a writer is never kept waiting for more. */
-static int read_chunk(struct file_reader *r, uint8_t *buf, uint64_t off)
+#define RUN_CHUNKS 16
+
+/* Some chunks and the blobs they are in, which stay. */
+struct run {
+	size_t n;
+	struct content_chunk chunks[RUN_CHUNKS];
+	struct blob *blobs[RUN_CHUNKS];
+};
+
+static void run_done(struct run *run)
+{
+	while (run->n)
+		blob_unref(run->blobs[--run->n]);
+}
+
+static int take_run(struct file_reader *r, uint64_t off, size_t n, struct run *run)
 {
 	struct chunk_entry e;
-	int rc;
+	int rc = 0;
 
+	run->n = 0;
 	pthread_rwlock_rdlock(&r->f->lock);
-	rc = settled_chunk(r->f, off / FILE_CHUNK_BYTES, &e);
-	if (!rc)
-		rc = blob_open(file_blob_of(r->f, &e), &e.c, buf);
+	while (!rc && run->n < n) {
+		rc = settled_chunk(r->f, off / FILE_CHUNK_BYTES + run->n, &e);
+		if (rc)
+			break;
+		run->chunks[run->n] = e.c;
+		run->blobs[run->n++] = blob_ref(file_blob_of(r->f, &e));
+	}
 	pthread_rwlock_unlock(&r->f->lock);
-	if (!rc && !off)
-		memcpy(r->first, e.c.tag, sizeof(r->first));
-	return rc ? rc : note_seal(r->seals, &e.c);
+	if (rc)
+		run_done(run);
+	return rc;
+}
+
+/*
+ * Read and opened without the file's lock, for which its writer would have to wait. A chunk that is
+ * written anew meanwhile leaves its slot to another: then the tag does not fit. When it fits, the
+ * content is that of the seal that was noted. What does not fit for another reason is for the
+ * reader of the snapshot to meet.
+ */
+static int read_run(struct file_reader *r, const struct run *run, uint8_t *buf)
+{
+	int rc = 0;
+
+	for (size_t i = 0; !rc && i < run->n; i++) {
+		rc = blob_open(run->blobs[i], &run->chunks[i], buf + i * FILE_CHUNK_BYTES);
+		if (!rc && !run->chunks[i].idx)
+			memcpy(r->first, run->chunks[i].tag, sizeof(r->first));
+		if (!rc)
+			rc = note_seal(r->seals, &run->chunks[i]);
+	}
+	return rc == CE_TAMPER ? -EAGAIN : rc;
 }
 
 static int read_ahead(struct file_reader *r, uint8_t *buf, size_t len)
 {
 	int rc = len % FILE_CHUNK_BYTES || !r->seals ? -EINVAL : 0;
+	struct run run;
+	size_t n;
 
-	for (size_t done = 0; !rc && done < len; done += FILE_CHUNK_BYTES)
-		rc = read_chunk(r, buf + done, r->off + done);
+	for (size_t done = 0; !rc && done < len; done += n * FILE_CHUNK_BYTES) {
+		n = MIN_OF((len - done) / FILE_CHUNK_BYTES, (size_t)RUN_CHUNKS);
+		rc = take_run(r, r->off + done, n, &run);
+		if (rc)
+			break;
+		rc = read_run(r, &run, buf + done);
+		run_done(&run);
+	}
 	return rc == -EAGAIN ? CE_STALE : rc;
 }
 
