@@ -326,14 +326,12 @@ static void look_done(struct worker_job *j, bool dropped)
 		return;
 	}
 	e->state = EARLY_IDLE;
-	if (e->error) {
-		give_up(e);
-	} else if (e->taker && file_reader_offset(e->reader) == e->sent) {
+	if (!e->error && e->taker && file_reader_offset(e->reader) == e->sent) {
 		follow(e);
-	} else if (is_worth_it(e) && sync_may_call(e->s, sync_now_ms())) {
+	} else if (!e->error && is_worth_it(e) && sync_may_call(e->s, sync_now_ms())) {
 		e->idle_ms = sync_now_ms() + IDLE_MS;
 		send_part(e);
-	} else if (e->taker) {
+	} else if (e->error || e->taker) {
 		give_up(e);
 	}
 }
