@@ -432,7 +432,7 @@ static unsigned wait_seconds(const struct feed *f)
 {
 	uint64_t most = f->s->caps.max_wait_s;
 
-	if (!f->caught_up || f->relist || f->seen_gen < f->s->poke_gen || f->held)
+	if (!f->caught_up || f->relist || f->seen_gen < f->s->heard_gen || f->held)
 		return 0;
 	return (unsigned)MIN_OF(most, WAIT_S);
 }
@@ -441,7 +441,7 @@ static uint64_t ask(struct feed *f)
 {
 	unsigned wait_s = wait_seconds(f);
 
-	f->asked_gen = f->s->poke_gen;
+	f->asked_gen = f->s->heard_gen;
 	f->asked_ms = sync_now_ms();
 	if (f->s->origin->ops->changes(f->s->origin, f->name, f->relist ? "" : f->cursor,
 		    PAGE_LIMIT, wait_s, on_page, f, &f->call)) {
@@ -454,19 +454,19 @@ static uint64_t ask(struct feed *f)
 
 static uint64_t step(struct feed *f, uint64_t now_ms)
 {
-	if (f->call && f->waiting && f->seen_gen < f->s->poke_gen &&
-		f->asked_gen < f->s->poke_gen) {
+	if (f->call && f->waiting && f->seen_gen < f->s->heard_gen &&
+		f->asked_gen < f->s->heard_gen) {
 		origin_abort(f->s->origin, &f->call); /* somebody wants to know now */
 		f->waiting = false;
 	}
 	if (f->call || f->job || !sync_may_call(f->s, now_ms))
 		return SYNC_NEVER;
-	if (f->asked_gen < f->s->poke_gen)
+	if (f->asked_gen < f->s->heard_gen)
 		f->next_ms = 0;
 	if (f->next_ms > now_ms)
 		return f->next_ms;
 	if (f->end_held) {
-		f->asked_gen = f->s->poke_gen;
+		f->asked_gen = f->s->heard_gen;
 		apply(f, true);
 		return SYNC_NEVER;
 	}

@@ -200,6 +200,7 @@ static void take_asked(struct sync *s)
 
 	pthread_mutex_lock(&s->lock);
 	asked = s->asked;
+	s->heard_gen = s->poke_gen;
 	s->asked.token = NULL;
 	s->asked.offline_set = s->asked.token_set = s->asked.poke = s->asked.insist = false;
 	s->asked.was_offline = false;

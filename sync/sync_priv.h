@@ -215,6 +215,7 @@ struct sync {
 		struct secret *token;
 	} asked;
 	atomic_uint_fast64_t poke_gen; /* counts sync_poke(); read anywhere */
+	uint64_t heard_gen; /* poke_gen when `asked` was last taken: what was asked before it is known. Loop */
 };
 
 struct timespec;

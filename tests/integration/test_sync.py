@@ -462,7 +462,7 @@ def test_an_old_copy_of_the_volume_sends_nothing(server, shell, tmp_path):
     assert "read-only" in a("put notes/z three", fails=True)
     a("idle 3000", fails=True)
     assert a.counts()["queued"] == 0
-    assert sorted(a("ls notes").split()) == ["x", "y"]
+    a.until(lambda s: sorted(a("ls notes").split()) == ["x", "y"])
 
 
 # --- hostile servers ---
