@@ -59,6 +59,7 @@ struct blob_release {
 struct blob_write {
 	struct content_chunk c;
 	uint64_t nr;       /* value of blob->written */
+	bool logged;       /* the redo log has a copy: it goes when this is on the disk */
 	UT_hash_handle hh; /* by c.slot, in order of nr */
 };
 
@@ -186,11 +187,14 @@ int blob_sync(struct blob *b) MUST_CHECK;
 void blob_sync_start(struct blob *b);
 /* b->lock held: `c` was written. */
 int blob_sync_note(struct blob *b, const struct content_chunk *c) MUST_CHECK;
+/* A note of the redo log has it. */
+void blob_sync_logged(struct blob *b, uint64_t slot);
 /* b->lock held: the units are free, what was written there does not matter any more. */
 void blob_sync_forget(struct blob *b, uint64_t slot);
 /*
  * After a blob_sync that failed: what was written since the last good one is read back, verified and written once more, so that the next blob_sync
- * has it to write. -EIO when a chunk is lost; the others were written.
+ * has it to write. -EIO when a chunk is lost; the others were written. While
+ * one is lost that the redo log has a copy of, no blob_sync succeeds: recovery writes it.
  */
 int blob_sync_rescue(struct blob *b) MUST_CHECK;
 

@@ -6,7 +6,9 @@
  * blob is then `suspect` and every sync of it fails until blob_sync_rescue has read those chunks
  * back, opened them, and written the same bytes to the same place: that makes the pages dirty
  * again, so that the next fdatasync does write them. What a torn write of that can leave is what
- * the failed sync could.
+ * the failed sync could. A chunk that cannot be read back is lost, and its fsync failed; but when
+ * the redo log has a copy (logged.h) the fsync may have been answered, and the blob stays suspect:
+ * so the log is not started over, and the next opening writes the chunk from there.
  */
 #include "cache/blob.h"
 
@@ -28,12 +30,24 @@ int blob_sync_note(struct blob *b, const struct content_chunk *c)
 	blob_sync_forget(b, c->slot);
 	w->c = *c;
 	w->nr = b->written + 1;
+	w->logged = false;
 	if (TABLE_ADD(hh, b->unsynced, c.slot, w)) {
 		free(w);
 		return -ENOMEM;
 	}
 	b->written++;
 	return 0;
+}
+
+void blob_sync_logged(struct blob *b, uint64_t slot)
+{
+	struct blob_write *w;
+
+	pthread_mutex_lock(&b->lock);
+	HASH_FIND(hh, b->unsynced, &slot, sizeof(slot), w);
+	if (w)
+		w->logged = true;
+	pthread_mutex_unlock(&b->lock);
 }
 
 void blob_sync_forget(struct blob *b, uint64_t slot)
@@ -122,19 +136,23 @@ int blob_sync_rescue(struct blob *b)
 	uint8_t *plain = pool_get(b->v->pool, b->shift);
 	uint8_t *sealed = pool_scratch_get(b->v->pool, b->shift);
 	struct blob_write *w, *next;
+	bool keep = false;
 	int fd, r = plain && sealed ? blob_fd(b, false, &fd) : -ENOMEM;
 
 	if (r)
 		goto out;
 	pthread_mutex_lock(&b->lock);
 	HASH_ITER (hh, b->unsynced, w, next) {
-		if (write_again(b, fd, &w->c, plain, sealed)) {
-			r = -EIO;
+		if (!write_again(b, fd, &w->c, plain, sealed))
+			continue;
+		r = -EIO;
+		keep = keep || w->logged;
+		if (!w->logged) {
 			HASH_DEL(b->unsynced, w);
 			free(w);
 		}
 	}
-	b->suspect = false;
+	b->suspect = keep;
 	pthread_mutex_unlock(&b->lock);
 out:
 	pool_put(b->v->pool, b->shift, plain, 0);

@@ -98,7 +98,7 @@ static void free_run(struct blob *b, uint64_t slot, uint64_t units)
 	blob_sync_forget(b, slot);
 }
 
-static int mark(void *arg, uint64_t slot, uint32_t len)
+static int mark(void *arg, uint64_t slot, uint32_t len, uint64_t seq)
 {
 	struct blob *b = arg;
 	uint64_t units = blob_bytes(len) / BLOB_PAD;

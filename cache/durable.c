@@ -41,6 +41,11 @@
  *     falls back to a part that nobody could complete.
  * I8  Whether the name of a file that a killed process made is on the disk nobody knows: after an
  *     unclean end the directory of each blob that gets data is synced once more.
+ * I9  A transaction may bring the data it names along in its record of the redo log (logged.h). It
+ *     counts as one whose data is synced: no undo rows, a generation of its own (I5). The log does
+ *     not start over before the hook of I4 has seen that data too (db_sync.c); until then recovery
+ *     writes it to its place, before it looks at undo rows, if of the rows that name that place the
+ *     newest is this one's.
  *
  * After an unclean end recover.c takes each map with undo rows, syncs its blob, reads the chunks
  * that changed back from the disk, and if one does not open, puts the newest generation back, whole
@@ -49,9 +54,11 @@
  * that counts as free is written.
  *
  * fsync of one large file (file_sync): chunks, fdatasync, transaction without undo rows, sync; of a
- * file in a pack: chunks, transaction with undo rows, sync. Callers of durable_sync() share: one
- * leader syncs for all who came before it began. What was only closed is synced by the keeper
- * within VOLUME_SYNC_INTERVAL_MS.
+ * file in a pack: chunks, transaction with the chunk in its record, sync of the redo log alone
+ * (durable_sync_log). That is no sync of I4 and I5: what others only closed has its undo rows still.
+ * If it is not enough, and for all else, callers of durable_sync() share: one leader syncs for all
+ * who came before it began. What was only closed or logged is synced by the keeper within
+ * VOLUME_SYNC_INTERVAL_MS.
  *
  * What this does not do: order two files among each other but by the WAL (a prefix survives);
  * detect a disk that lies about its cache.
@@ -68,8 +75,10 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "cache/blob.h"
+#include "cache/logged.h"
 #include "cache/unsent.h"
 #include "cache/volume_priv.h"
+#include "meta/db_note.h"
 
 #define RECORD_NS NS_PER_SEC
 
@@ -361,6 +370,8 @@ int durable_before_sync(void *arg)
 	struct blob_list l;
 	int r, e;
 
+	if (logged_pending(v))
+		return -EBUSY;
 	pthread_mutex_lock(&d->lock);
 	l = d->noted;
 	d->noted = (struct blob_list){ 0 };
@@ -600,6 +611,13 @@ int durable_sync_only(struct volume *v)
 	pthread_cond_broadcast(&d->ended);
 	pthread_mutex_unlock(&d->lock);
 	return r;
+}
+
+int durable_sync_log(struct volume *v)
+{
+	int r = unsent_needs_sync(v) ? 1 : db_sync_log(v->db);
+
+	return r == 1 ? durable_sync_only(v) : r;
 }
 
 int durable_reclaim(struct volume *v)

@@ -222,6 +222,8 @@ static int content_in_txn(struct txn *t)
 		r = blob_units_derive(f->rows);
 	if (!r)
 		r = map_in_txn(t);
+	if (!r && f->note)
+		r = file_log_note(f);
 	if (!r && !t->synced)
 		r = save_undo(t);
 	if (!r && t->before.blob)
@@ -245,7 +247,7 @@ static void times(const struct file *f, struct object_row *o)
 
 int file_commit_txn(struct file *f, bool synced)
 {
-	struct txn t = { .f = f, .synced = synced };
+	struct txn t = { .f = f, .synced = synced || f->note };
 	int r;
 
 	db_assert_txn(f->v->db);
@@ -261,7 +263,8 @@ int file_commit_txn(struct file *f, bool synced)
 		return f->orphan ? 0 : r;
 	if (t.o.version != f->version)
 		return CE_STALE;
-	t.gen = generation(f->v, synced);
+	f->will_be_logged = f->note;
+	t.gen = generation(f->v, t.synced);
 	r = content_in_txn(&t);
 	if (r)
 		return r;
@@ -324,8 +327,10 @@ void file_commit_done(struct file *f, bool committed)
 		f->chunks.cut = CHUNKMAP_NO_CUT;
 		file_commit_release(f);
 		file_blob_follow(f);
+		f->logged = f->will_be_logged;
 		clean(f);
 	}
+	file_log_drop(f);
 	file_blob_done(f, committed);
 	f->new_map = 0;
 	f->n_replaced = 0;
@@ -346,7 +351,7 @@ int file_commit_must_sync(struct file *f, bool *out)
 	return r;
 }
 
-int file_commit_locked(struct file *f, bool synced)
+static int commit(struct file *f, bool synced, bool log)
 {
 	bool must = false;
 	int r;
@@ -354,14 +359,16 @@ int file_commit_locked(struct file *f, bool synced)
 	if (!file_is_dirty(f))
 		return 0;
 	r = file_commit_prepare(f);
-	if (!r && !synced)
+	if (!r && !synced && !(log && file_log_prepare(f)))
 		r = file_commit_must_sync(f, &must);
 	if (!r && must)
 		r = file_sync_data(f);
 	if (!r)
 		r = db_begin(f->v->db);
-	if (r)
+	if (r) {
+		file_log_drop(f);
 		return r;
+	}
 	r = file_commit_txn(f, synced || must);
 	if (r)
 		db_rollback(f->v->db);
@@ -369,6 +376,11 @@ int file_commit_locked(struct file *f, bool synced)
 		r = db_commit(f->v->db);
 	file_commit_done(f, !r);
 	return r;
+}
+
+int file_commit_locked(struct file *f, bool synced)
+{
+	return commit(f, synced, false);
 }
 
 int file_commit(struct file *f)
@@ -432,22 +444,30 @@ static bool is_large(struct file *f)
 
 int file_sync(struct file *f)
 {
-	bool dirty, synced = false;
+	bool dirty, logged, synced = false;
 	uint64_t seq = 0;
 	int r = 0;
 
 	space_relieve(f->v);
-	/* A large file syncs its own blob, without the lock and without undo rows. Small ones have
-	 * theirs: so all who wait for the shared sync share that of the pack. */
+	/* A large file syncs its own blob, without the lock; the content of a small one goes into
+	 * the record of its commit, and a sync of the log is enough. Neither has undo rows. The
+	 * large one wants the whole sync: it gives the units that were replaced back, and taking
+	 * them again costs the disk less than new ones. */
 	if (atomic_load(&f->is_dirty) && is_large(f))
 		synced = !presync(f, &seq);
 	pthread_rwlock_wrlock(&f->lock);
 	dirty = file_is_dirty(f);
 	/* Not synced, or written to meanwhile: then with undo rows, and the sync below sees to the
 	 * data. */
-	r = file_commit_locked(f, synced && seq == f->write_seq);
+	synced = synced && seq == f->write_seq;
+	r = commit(f, synced, true);
+	if (r == -EMSGSIZE)
+		r = commit(f, synced, false);
+	logged = f->logged;
 	pthread_rwlock_unlock(&f->lock);
 	if (!r && dirty)
 		volume_tell_outbox(f->v);
-	return r ? r : durable_sync_only(f->v);
+	if (r)
+		return r;
+	return logged ? durable_sync_log(f->v) : durable_sync_only(f->v);
 }

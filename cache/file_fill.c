@@ -148,6 +148,8 @@ static int put_filled(void *arg, struct chunk_entry *e)
 	struct db *db = l->f->v->db;
 	int r = content_undo_chunk(db, l->m.id, l->gen, e->c.idx);
 
+	l->f->logged = false;
+
 	return r ? r : content_chunk_put(db, l->m.id, &e->c);
 }
 

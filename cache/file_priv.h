@@ -32,6 +32,8 @@ struct dirty {
 	UT_hash_handle hh;
 };
 
+struct file_note;
+
 struct file {
 	struct volume *v;
 	uint64_t object, version, store;
@@ -61,11 +63,14 @@ struct file {
 	bool orphan;           /* its object is gone */
 	bool content_changed;  /* since the last commit */
 	bool mtime_changed;    /* with it, and no mtime was set meanwhile */
+	bool logged;           /* what is committed is on the disk when the redo log is */
+	bool will_be_logged;   /* by the transaction under way */
 	int64_t mtime_ns, ctime_ns;
 	uint64_t write_seq;    /* counts changes */
 	uint64_t cut_done;     /* the cut that the transaction under way has carried out */
 	struct blob_release *replaced; /* by the transaction under way */
 	size_t n_replaced, cap_replaced;
+	struct file_note *note;        /* the next transaction logs the content; or NULL */
 	atomic_bool is_dirty;          /* content_changed */
 	atomic_int_fast64_t dirty_since_ns; /* CLOCK_BOOTTIME */
 };

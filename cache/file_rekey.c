@@ -116,6 +116,7 @@ static int put_piece(struct slice *s, const struct piece *p)
 	bool pinned = false;
 	int r = s->synced ? 0 : content_undo_chunk(v->db, s->m.id, s->gen, p->was.idx);
 
+	s->f->logged = false;
 	if (!r)
 		r = gc_pinned(v, &s->sharers, s->m.id, &p->was, &pinned);
 	if (!r && !pinned)

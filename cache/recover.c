@@ -2,6 +2,8 @@
  * Recovery: what the last run left that is not certain. Its cost is that of what was not synced,
  * not of the volume.
  *
+ * What the redo log has of content goes into the blobs first (logged.h).
+ *
  * Undo rows say which maps had commits whose data was not known to be on disk (I2 of durable.c).
  * For each: its blob and the name of that are synced and its pages are dropped, so that what is
  * then read comes from the disk; the chunks that changed are opened. If all do, the commits stand.
@@ -26,6 +28,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "cache/blob.h"
+#include "cache/logged.h"
 #include "cache/pool.h"
 #include "cache/volume_priv.h"
 
@@ -404,7 +407,9 @@ int recover_run(struct volume *v)
 
 	if (r)
 		return r;
-	r = recover_maps(v);
+	r = logged_write_back(v);
+	if (!r)
+		r = recover_maps(v);
 	if (!r)
 		r = conflict_base_tidy(v->db);
 	if (!r)

@@ -35,7 +35,9 @@ struct rename {
 	int64_t now;
 	struct side from, to;
 	struct file *file;  /* of the source, locked; or NULL */
-	bool dirty, synced; /* it has data to commit; its data is on the disk */
+	bool dirty, synced; /* it has data to commit; its data is on the disk ... */
+	bool logged;        /* ... or will be with the record of the transaction */
+	bool unlogged;      /* which it did not fit into */
 };
 
 static int load_side(
@@ -204,6 +206,7 @@ static int rename_txn(struct rename *m, uint64_t object)
 		if (!r)
 			r = name_find(m->v->db, m->parent, m->name.bytes, m->name.len, &m->from.n);
 	} else if (m->file && m->synced) {
+		r = m->logged ? file_log_note(m->file) : 0;
 		durable_begin_gen(m->v); /* what replaces a file does not fall back to before */
 	}
 	if (r)
@@ -233,7 +236,8 @@ static int hold_file(struct rename *m, const struct object_row *o, bool over)
 		r = file_commit_prepare(m->file);
 	if (!r && m->dirty && !over)
 		r = file_commit_must_sync(m->file, &m->synced);
-	if (!r && m->synced)
+	m->logged = !r && m->synced && !m->unlogged && file_log_prepare(m->file);
+	if (!r && m->synced && !m->logged)
 		r = file_sync_data(m->file);
 	return r;
 }
@@ -244,6 +248,7 @@ static void let_go(struct rename *m, bool committed)
 		return;
 	if (m->dirty)
 		file_commit_done(m->file, committed);
+	file_log_drop(m->file);
 	file_unlock(m->file);
 	file_unref(m->file, false);
 }
@@ -271,6 +276,10 @@ static int rename_once(struct rename *m)
 				r = -EAGAIN;
 			r = tree_row_end(m->v, r);
 		}
+	}
+	if (r == -EMSGSIZE) {
+		m->unlogged = true;
+		r = -EAGAIN;
 	}
 	let_go(m, !r);
 	return r;

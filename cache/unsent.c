@@ -19,14 +19,18 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/error.h"
 #include "base/failpoint.h"
 #include "base/log.h"
 #include "cache/chunkmap.h"
+#include "cache/logged.h"
 #include "cache/setup_priv.h"
+#include "cache/unsent_format.h"
 #include "cache/unsent_model.h"
 #include "cache/unsent_priv.h"
 #include "crypto/kdf.h"
+#include "meta/db_note.h"
 
 #define TIDY_MIN_BYTES (UINT64_C(1) << 20)
 #define FRAME_BYTES ((size_t)256 << 10) /* of one that is made of many records */
@@ -134,9 +138,10 @@ int unsent_set_key(
 int unsent_load(struct volume *v, struct model *out)
 {
 	struct unsent *u = v->unsent;
-	int r = unsent_model_load(v->dirfd, u->key, out);
+	const struct unsent_copies copies = { logged_frame, v->logged };
+	int r = unsent_model_load(v->dirfd, u->key, &copies, out);
 
-	return r == CE_TAMPER && u->other ? unsent_model_load(v->dirfd, u->other, out) : r;
+	return r == CE_TAMPER && u->other ? unsent_model_load(v->dirfd, u->other, &copies, out) : r;
 }
 
 /* --- notes during a transaction --- */
@@ -219,13 +224,29 @@ void unsent_moved(struct volume *v, uint64_t map, const struct content_chunk *pu
 	}
 }
 
-static int append(struct unsent *u, struct unsent_log *log, struct buffer *b)
+/* A copy in the record of the transaction: a sync of that is then one of the frame. */
+static void note(struct volume *v, struct unsent_log *log, const struct buffer *b, uint64_t seq)
 {
+	uint8_t head[LOGGED_FRAME_HEAD];
+
+	memcpy(head, unsent_log_id(log), UNSENT_ID_LEN);
+	store_le64(head + UNSENT_ID_LEN, seq);
+	if (db_note(v->db, DB_NOTE_FRAME, head, sizeof(head), b->data, b->len))
+		unsent_log_set_loose(log);
+}
+
+/* A log that is made anew is synced when it is published. */
+static int append(struct volume *v, struct unsent_log *log, struct buffer *b)
+{
+	struct unsent *u = v->unsent;
 	uint64_t seq;
 	int r = b->len ? unsent_log_append(log, b->data, b->len, &seq) : 0;
 
-	if (b->len && !r)
+	if (b->len && !r) {
 		u->seq = seq + 1;
+		if (log == u->log)
+			note(v, log, b, seq);
+	}
 	if (b->data)
 		secret_wipe(b->data, b->len);
 	b->len = 0;
@@ -242,9 +263,9 @@ static int put_touched(struct volume *v, struct unsent_log *log, struct buffer *
 		if (!r)
 			r = unsent_frame_record(v, b, &t->key);
 		if (!r && b->len > most)
-			r = append(u, log, b);
+			r = append(v, log, b);
 	}
-	return r ? r : append(u, log, b);
+	return r ? r : append(v, log, b);
 }
 
 /* --- the log made anew --- */
@@ -428,6 +449,8 @@ int unsent_start(struct volume *v)
 	r = op_last_seq(v->db, &u->op_seq);
 	if (!r)
 		r = make_anew(v);
+	if (!r)
+		logged_done(v);
 	forget_touched(u);
 	/* Without room there is the log of before, and the next commit makes it anew or fails. */
 	if (r == -ENOSPC || r == -EDQUOT) {
@@ -468,6 +491,17 @@ int unsent_sync(struct volume *v)
 	if (r)
 		set_broken(u);
 	return r;
+}
+
+bool unsent_needs_sync(struct volume *v)
+{
+	struct unsent *u = v->unsent;
+	bool loose;
+
+	pthread_mutex_lock(&u->lock);
+	loose = u->log && unsent_log_is_loose(u->log);
+	pthread_mutex_unlock(&u->lock);
+	return loose;
 }
 
 void unsent_synced(struct volume *v, uint64_t op_seq)

@@ -11,7 +11,8 @@
  *
  * Order: the frame is written before the transaction is committed, under the index lock, so the log
  * is never behind the index by what was answered; it may be ahead by one transaction that was not.
- * It is synced in the same group as the blobs, before the WAL (durable_before_sync). A write that
+ * It is synced in the same group as the blobs, before the WAL (durable_before_sync); until then the
+ * redo log has a copy of each frame, in the record of its transaction (cache/logged.h). A write that
  * fails, and a transaction rolled back after its frame was written, break the log: it is made anew
  * from the index with the next commit.
  *
@@ -76,6 +77,8 @@ void unsent_moved(struct volume *v, uint64_t map, const struct content_chunk *pu
 
 /* What was appended before the call is durable after it. */
 int unsent_sync(struct volume *v) MUST_CHECK;
+/* A sync of the redo log is not one of all frames, most of which have a copy there. */
+bool unsent_needs_sync(struct volume *v);
 /* The index is durable up to this journal row: an index that does not know it is an old one. */
 void unsent_synced(struct volume *v, uint64_t op_seq);
 /* Makes the log anew when it is broken or mostly dead. No lock held. */

@@ -31,7 +31,7 @@ struct unsent_log {
 	atomic_llong bytes;           /* the larger of the two, for any thread */
 	bool published;               /* before that no room is taken ahead */
 	atomic_uint_fast64_t written; /* frames; what sync has to reach */
-	uint64_t synced;
+	atomic_uint_fast64_t synced, loose;
 };
 
 static int file_key(
@@ -115,7 +115,7 @@ int unsent_log_publish(struct unsent_log *l, int dirfd)
 		return r;
 	if (fsync(l->fd) < 0 || renameat(dirfd, UNSENT_NEW_FILE, dirfd, UNSENT_FILE) < 0)
 		return -errno;
-	l->synced = written;
+	atomic_store(&l->synced, written);
 	l->published = true;
 	return io_fsync_dir(dirfd);
 }
@@ -178,19 +178,34 @@ int unsent_log_sync(struct unsent_log *l)
 	uint64_t written = atomic_load(&l->written);
 	int r = 0;
 
-	if (l->synced == written)
+	if (atomic_load(&l->synced) == written)
 		return 0;
 	r = FAILPOINT("unsent-sync");
 	if (!r && fdatasync(l->fd) < 0)
 		r = -errno;
 	if (!r)
-		l->synced = written;
+		atomic_store(&l->synced, written);
 	return r;
 }
 
 uint64_t unsent_log_bytes(const struct unsent_log *l)
 {
 	return (uint64_t)atomic_load(&l->bytes);
+}
+
+const uint8_t *unsent_log_id(const struct unsent_log *l)
+{
+	return l->id;
+}
+
+void unsent_log_set_loose(struct unsent_log *l)
+{
+	atomic_store(&l->loose, atomic_load(&l->written));
+}
+
+bool unsent_log_is_loose(const struct unsent_log *l)
+{
+	return atomic_load(&l->loose) > atomic_load(&l->synced);
 }
 
 /* --- reading --- */
@@ -202,6 +217,7 @@ struct reader {
 	size_t len, at;
 	uint64_t next; /* seq */
 	int unread;    /* why a frame could not be opened, other than that it is none */
+	const struct unsent_copies *copies;
 };
 
 /* A frame with a seq that can stand here, opened to `out`. */
@@ -227,6 +243,22 @@ static bool open_frame(struct reader *d, uint64_t seq_max, uint8_t *out, uint32_
 	return !r;
 }
 
+/* What is missing before `until`, as far as there are copies. */
+static int fill_in(struct reader *d, uint64_t until, unsent_log_fn *fn, void *arg)
+{
+	const uint8_t *data;
+	uint64_t seq;
+	size_t len;
+	int r = 0;
+
+	while (!r && d->copies && d->copies->find(d->copies->arg, d->id, d->next, &seq, &data, &len) &&
+		seq < until) {
+		d->next = seq + 1;
+		r = fn(arg, seq, data, len);
+	}
+	return r;
+}
+
 static int read_frames(struct reader *d, unsent_log_fn *fn, void *arg, bool *damaged)
 {
 	uint8_t *out = malloc(d->len);
@@ -246,22 +278,27 @@ static int read_frames(struct reader *d, unsent_log_fn *fn, void *arg, bool *dam
 			continue;
 		}
 		seq = load_le64(d->data + d->at + 8);
-		*damaged |= lost;
+		if (lost)
+			r = fill_in(d, seq, fn, arg);
+		*damaged |= d->next != seq;
 		lost = false;
 		d->at += frame_bytes(len);
 		d->next = seq + 1;
-		r = fn(arg, seq, out, len);
+		if (!r)
+			r = fn(arg, seq, out, len);
 		secret_wipe(out, len);
 	}
+	if (!r)
+		r = fill_in(d, UINT64_MAX, fn, arg);
 	free(out);
 	return r ? r : d->next == 1 ? CE_TAMPER : 0;
 }
 
-int unsent_log_read(
-	int dirfd, const struct secret *key, unsent_log_fn *fn, void *arg, bool *damaged)
+int unsent_log_read(int dirfd, const struct secret *key, const struct unsent_copies *copies,
+	unsent_log_fn *fn, void *arg, bool *damaged)
 {
 	_cleanup_free_ char *data = NULL;
-	struct reader d = { .at = UNSENT_HEADER_LEN, .next = 1 };
+	struct reader d = { .at = UNSENT_HEADER_LEN, .next = 1, .copies = copies };
 	bool bad = false;
 	int r = io_read_file(dirfd, UNSENT_FILE, SIZE_MAX / 4, &data, &d.len);
 

@@ -33,11 +33,22 @@ int unsent_log_append(struct unsent_log *l, const void *data, size_t len, uint64
 int unsent_log_sync(struct unsent_log *l) MUST_CHECK;
 /* Of the file on disk. */
 uint64_t unsent_log_bytes(const struct unsent_log *l);
+const uint8_t *unsent_log_id(const struct unsent_log *l);
+/* The last frame has no copy elsewhere: until the next sync the log is `loose`. Any thread. */
+void unsent_log_set_loose(struct unsent_log *l);
+bool unsent_log_is_loose(const struct unsent_log *l);
 
 /* `data` is wiped after the call; an error stops and is returned. */
 typedef int unsent_log_fn(void *arg, uint64_t seq, const uint8_t *data, size_t len);
+/* Copies of frames, for those that are missing in the file (cache/logged.h): the one with the lowest
+ * seq >= from of this file. */
+struct unsent_copies {
+	bool (*find)(void *arg, const uint8_t *id, uint64_t from, uint64_t *seq, const uint8_t **data,
+		size_t *len);
+	void *arg;
+};
 /* -ENOENT: no log. CE_FORMAT: not one. CE_TAMPER: not a frame of it opens (another key). */
-int unsent_log_read(int dirfd, const struct secret *key, unsent_log_fn *fn, void *arg,
-	bool *damaged) MUST_CHECK;
+int unsent_log_read(int dirfd, const struct secret *key, const struct unsent_copies *copies,
+	unsent_log_fn *fn, void *arg, bool *damaged) MUST_CHECK;
 
 #endif

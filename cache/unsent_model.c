@@ -325,10 +325,11 @@ static int take(void *arg, uint64_t seq, const uint8_t *data, size_t len)
 	return r;
 }
 
-int unsent_model_load(int dirfd, const struct secret *key, struct model *out)
+int unsent_model_load(int dirfd, const struct secret *key, const struct unsent_copies *copies,
+	struct model *out)
 {
 	struct model m = { 0 };
-	int r = unsent_log_read(dirfd, key, take, &m, &m.damaged);
+	int r = unsent_log_read(dirfd, key, copies, take, &m, &m.damaged);
 
 	/* Without its first frame there is no origin to send to. */
 	if (!r && !m.settings)
@@ -370,7 +371,7 @@ int unsent_model_peek(int dirfd, const struct secret *key, uint64_t *opened, uin
 {
 	struct peek p = { 0 };
 	bool damaged;
-	int r = unsent_log_read(dirfd, key, peek_frame, &p, &damaged);
+	int r = unsent_log_read(dirfd, key, NULL, peek_frame, &p, &damaged);
 
 	if (r)
 		return r;

@@ -48,7 +48,10 @@ struct model {
 	bool damaged;
 };
 
-int unsent_model_load(int dirfd, const struct secret *key, struct model *out) MUST_CHECK;
+/* `copies` may be NULL. */
+struct unsent_copies;
+int unsent_model_load(int dirfd, const struct secret *key, const struct unsent_copies *copies,
+	struct model *out) MUST_CHECK;
 void unsent_model_done(struct model *m);
 struct model_store *unsent_model_store(const struct model *m, uint64_t number);
 struct model_record *unsent_model_record(const struct model *m, const struct model_key *key);

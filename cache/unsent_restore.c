@@ -12,6 +12,7 @@
 #include "base/failpoint.h"
 #include "base/io.h"
 #include "cache/blob.h"
+#include "cache/logged.h"
 #include "cache/pool.h"
 #include "cache/quarantine.h"
 #include "cache/remote_priv.h"
@@ -162,6 +163,8 @@ int unsent_restore_aside(struct volume *v, struct unsent_restore *u)
 	if (!r)
 		r = FAILPOINT("restore-aside");
 	if (!r)
+		r = logged_keep(v);
+	if (!r)
 		r = move_index(v, fd);
 	return r ? r : quarantine_sync(v, fd);
 }
@@ -240,6 +243,38 @@ static int blob_row_of(struct unsent_restore *u, const struct model_map *m, uint
 	return 0;
 }
 
+/* Whether no map of the log has something newer there: one whose last change is missing may name
+ * units that were given to another since. */
+static bool is_newest(const struct unsent_restore *u, const struct model_map *of,
+	const struct content_chunk *c)
+{
+	uint64_t end = c->slot + (blob_bytes(c->len) >> BLOB_UNIT_SHIFT);
+
+	for (const struct model_map *m = u->m.maps; m; m = m->hh.next) {
+		if (memcmp(m->c.blob.uuid, of->c.blob.uuid, CONTENT_UUID_LEN) != 0)
+			continue;
+		for (size_t i = 0; i < m->c.n_puts; i++) {
+			const struct content_chunk *o = &m->c.puts[i];
+
+			if (o->seq > c->seq && o->slot < end &&
+				c->slot < o->slot + (blob_bytes(o->len) >> BLOB_UNIT_SHIFT))
+				return false;
+		}
+	}
+	return true;
+}
+
+static int open_chunk(struct unsent_restore *u, const struct model_map *m, struct blob *b,
+	const struct content_chunk *c)
+{
+	int r = blob_open(b, c, u->buf);
+
+	if ((r != CE_TAMPER && r != -EIO && r != CE_CORRUPT) || !is_newest(u, m, c))
+		return r;
+	r = logged_restore(b, c);
+	return r ? r : blob_open(b, c, u->buf);
+}
+
 /* Whether all that the map names opens. */
 static int check_chunks(struct unsent_restore *u, const struct model_map *m, uint64_t id, bool *bad)
 {
@@ -253,7 +288,7 @@ static int check_chunks(struct unsent_restore *u, const struct model_map *m, uin
 			*bad = true;
 			break;
 		}
-		r = blob_open(b, c, u->buf);
+		r = open_chunk(u, m, b, c);
 		secret_wipe(u->buf, c->len);
 		*bad = r == CE_TAMPER || r == -EIO || r == CE_CORRUPT;
 		if (*bad)

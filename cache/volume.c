@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "cache/chunkcache.h"
 #include "cache/file_priv.h"
+#include "cache/logged.h"
 #include "cache/packs.h"
 #include "cache/pool.h"
 #include "cache/rekey.h"
@@ -63,6 +64,7 @@ static void volume_free(struct volume *v)
 	packs_close(v);
 	db_close(v->db); /* may still sync blobs */
 	v->db = NULL;
+	logged_free(v);
 	packs_free(v);
 	durable_free(v);
 	unsent_free(v);

@@ -4,6 +4,7 @@
  *     VOLUME/lock           flock of whoever has the volume open; taken before anything else
  *     VOLUME/keyring.json   wrapped keys (crypto/keyring.h)
  *     VOLUME/index.db(-wal), index.redo: the sealed index (meta/db.h)
+ *     VOLUME/lost.redo      the log of an index that is being made anew (cache/logged.h)
  *     VOLUME/blobs/xx/…     sealed content (cache/blob.h)
  *     VOLUME/unsent.log     what the origin does not have yet, a second time (cache/unsent.h)
  *     VOLUME/quarantine/    what was set aside

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "cache/logged.h"
 #include "cache/quarantine.h"
 #include "cache/setup_priv.h"
 #include "cache/unsent.h"
@@ -240,6 +241,10 @@ int volume_index_open(struct volume *v, char **error)
 	_cleanup_(keys_done) struct keys k = { NULL };
 	int r = get_keys(v, &k, error);
 
+	if (!r)
+		r = logged_load(v, k.key);
+	if (!r && k.old)
+		r = logged_load(v, k.old);
 	if (r)
 		return r;
 	r = bring_up_either(v, &k, bring_up);

@@ -100,6 +100,7 @@ struct volume {
 	struct durable *durable;
 	struct keeper *keeper;
 	struct unsent *unsent;
+	struct logged *logged; /* while the index is opened */
 	struct scan *scan; /* NULL: none was needed */
 	struct rekey *rekey;
 	atomic_bool rekeyed;   /* keys were retired since the volume was opened */
@@ -206,6 +207,11 @@ int file_commit_txn(struct file *f, bool synced) MUST_CHECK;
 /* Whether the data has to be synced before the transaction (I7 of durable.c). */
 int file_commit_must_sync(struct file *f, bool *out) MUST_CHECK;
 void file_commit_done(struct file *f, bool committed);
+/* Instead, when the file is small (file_log.c): its sealed content goes into the record of the next transaction: that of file_commit_txn, or that in
+ * which file_log_note is called; both give -EMSGSIZE when it does not fit. False: it cannot. file_log_drop when the transaction ended. */
+bool file_log_prepare(struct file *f);
+int file_log_note(struct file *f) MUST_CHECK;
+void file_log_drop(struct file *f);
 /* fdatasync of the blob's data written so far (for rename over: an old file is never replaced by data that a power cut may take). */
 int file_sync_data(struct file *f) MUST_CHECK;
 
@@ -277,6 +283,8 @@ int durable_reclaim(struct volume *v) MUST_CHECK;
 int durable_sync(struct volume *v) MUST_CHECK;
 /* The same for one of many fsyncs: undo rows that are not needed any more may stay a second longer. */
 int durable_sync_only(struct volume *v) MUST_CHECK;
+/* The same for whom a sync of the redo log is enough: all data is noted there. */
+int durable_sync_log(struct volume *v) MUST_CHECK;
 /* Something waits for a sync; a hint, for the keeper. */
 bool durable_needed(struct volume *v);
 /* Syncs, then moves the WAL into the index and empties it, unless it is shorter than `at_least` by the time it is one's turn. No lock may be held. */

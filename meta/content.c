@@ -379,8 +379,9 @@ int content_slots(struct db *db, uint64_t blob, content_slot_fn *fn, void *arg)
 	stmt_bind_u64(&s, blob);
 	while ((r = stmt_row(&s)) == 1) {
 		uint64_t slot = stmt_u64(&s);
+		uint32_t len = (uint32_t)stmt_u64(&s);
 
-		r = fn(arg, slot, (uint32_t)stmt_u64(&s));
+		r = fn(arg, slot, len, stmt_u64(&s));
 		if (r != 0)
 			return r < 0 ? r : 0;
 	}

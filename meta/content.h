@@ -156,8 +156,9 @@ int content_undo_each(
 /* Puts (map, gen) back into map and chunk rows and drops its undo rows; the object's size and mtime
  * are the caller's. */
 int content_undo_apply(struct db *db, uint64_t map, uint64_t gen) MUST_CHECK;
-/* Every slot of `blob` that any map's chunk or undo row names, with the length of its chunk. */
-typedef int content_slot_fn(void *arg, uint64_t slot, uint32_t len);
+/* Every slot of `blob` that any map's chunk or undo row names, with length and sequence number
+ * of its chunk. */
+typedef int content_slot_fn(void *arg, uint64_t slot, uint32_t len, uint64_t seq);
 int content_slots(struct db *db, uint64_t blob, content_slot_fn *fn, void *arg) MUST_CHECK;
 
 #endif

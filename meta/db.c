@@ -292,14 +292,22 @@ static int check_mode(struct db *db)
 	return r;
 }
 
-/* A step of the schema is durable before anything is logged that needs it. */
+/* A step of the schema is durable before anything is logged that needs it. What was replayed is by
+ * then, too; but the log is not started over, and so not before the hook has run: it may have notes
+ * (db_note.h) that the caller has not looked at. */
 static int migrate(struct db *db)
 {
-	int r = db_settle(db);
+	int r = db_group_commit(db, false);
 
+	vfs_hook_has_run(db->vfs, true);
+	if (r == 0)
+		r = vfs_wal_sync(db->vfs);
 	if (r == 0)
 		r = schema_apply(db);
-	return r < 0 ? r : vfs_wal_sync(db->vfs);
+	if (r == 0)
+		r = vfs_wal_sync(db->vfs);
+	vfs_hook_has_run(db->vfs, false);
+	return r;
 }
 
 /* The log is replayed on the schema it was written for. */

@@ -87,15 +87,24 @@ static int read_mark(struct db *db, struct redo_mark *m)
 	return r;
 }
 
+/* The kernel may write the WAL back before the log: rows, and not the content they name. */
+static int flush_notes(struct db *db)
+{
+	return db->redo && db->noted_number > redo_synced(db->redo) ? redo_flush(db->redo) : 0;
+}
+
 int db_group_commit(struct db *db, bool unlogged)
 {
 	struct redo_mark m;
-	int r = 0;
+	int r;
 
 	if (!db->group)
 		return 0;
 	if (db_group_lost(db))
 		return -EIO;
+	r = flush_notes(db);
+	if (r < 0)
+		return r;
 	if (db->redo) {
 		m = redo_mark(db->redo, unlogged);
 		if (unlogged || redo_unmarked(db->redo))
@@ -220,6 +229,8 @@ static int recover(struct db *db, struct db_recovery *rec)
 		r = redo_wipe(db->redo, &p);
 	if (r == 0)
 		redo_go_on(db->redo, &p);
+	/* Of what a killed process appended nobody knows whether it is on the disk. */
+	db->noted_number = r == 0 && p.number > p.marked ? p.number : 0;
 	return r;
 }
 

@@ -33,6 +33,7 @@ struct db {
 
 	_Atomic uint64_t group_bytes;   /* what the open group will add to the WAL at most */
 	_Atomic uint64_t logical_bytes; /* of the main file with the open group in it */
+	_Atomic uint64_t hooked; /* up to this record the hook has run */
 	_Atomic bool wal_needed;        /* a commit has no record: the WAL must be synced for it */
 
 	pthread_mutex_t sync_mutex;  /* one db_sync or db_checkpoint; taken before `lock` */
@@ -41,6 +42,8 @@ struct db {
 	bool in_txn;
 	bool writes;      /* the transaction has changed something: its savepoint is there */
 	bool doubtful;    /* a change of it failed half-way: it cannot be committed */
+	bool noted;       /* it has notes, which a commit without a record would lose */
+	uint64_t noted_number; /* last record with such */
 	bool group;       /* a transaction of SQLite is open, or was and is lost */
 	int lost;         /* why a lost one could not be made again */
 	uint64_t touched; /* rows changed in the group */
@@ -72,9 +75,6 @@ static inline struct memo *db_memo(const struct db *db)
 int db_group_commit(struct db *db, bool unlogged) MUST_CHECK;
 /* Before schema and statements: the log is replayed. */
 int db_group_recover(struct db *db, const struct db_options *o, struct db_recovery *rec) MUST_CHECK;
-
-/* db_sync.c: the group, then the WAL, durable; the log started over. Index lock held. */
-int db_settle(struct db *db) MUST_CHECK;
 
 /* db_sync.c: both locks taken, and everything in the main file, durable; the log started over. On
  * failure neither is held. */

@@ -6,6 +6,10 @@
  * without its data, as when the kernel writes back by itself. The WAL is synced in its stead, or
  * besides, for commits that have no record.
  *
+ * db_sync_log() syncs the log and does not run the hook. So a record that is durable may have data
+ * that the hook has yet to sync: `hooked` is the last one that has none, and nothing starts the log
+ * over before all of it is.
+ *
  * db_checkpoint() commits the group with its mark, moves the WAL into the main file (the WAL is
  * synced before), and only then starts the log over.
  *
@@ -19,6 +23,7 @@
 #include "base/beside.h"
 #include "base/error.h"
 #include "base/failpoint.h"
+#include "meta/db_note.h"
 #include "meta/db_priv.h"
 
 static void sync_enter(struct db *db)
@@ -51,15 +56,27 @@ static int sync_wal(struct db *db)
 	return r;
 }
 
-int db_settle(struct db *db)
+/* The group, then the WAL, durable; the log started over. Index lock held. Nothing that the log
+ * notes is believed to be on the disk there: the hook brings it to its place before a row may. */
+static int settle(struct db *db)
 {
-	int r = db_group_commit(db, false);
+	int r = vfs_before_sync(db->vfs);
 
+	if (r == 0) {
+		db->noted_number = 0;
+		r = db_group_commit(db, false);
+	}
 	if (r == 0)
 		r = sync_wal(db);
 	if (r == 0 && db->redo)
 		redo_restart(db->redo);
 	return r;
+}
+
+static void hook_has_seen(struct db *db, uint64_t number)
+{
+	if (number > atomic_load(&db->hooked))
+		atomic_store(&db->hooked, number);
 }
 
 static int flush_redo(void *arg)
@@ -91,10 +108,16 @@ static int sync_covered(struct db *db)
 
 	if (r)
 		return r;
-	if (db->redo && !atomic_load(&db->wal_needed))
-		return sync_both(db, number);
-	r = sync_wal(db);
-	return r == 0 && db->redo ? redo_sync(db->redo, number) : r;
+	if (db->redo && !atomic_load(&db->wal_needed)) {
+		r = sync_both(db, number);
+	} else {
+		r = sync_wal(db);
+		if (r == 0 && db->redo)
+			r = redo_sync(db->redo, number);
+	}
+	if (r == 0)
+		hook_has_seen(db, number);
+	return r;
 }
 
 static int sync_suspect(struct db *db)
@@ -102,7 +125,7 @@ static int sync_suspect(struct db *db)
 	int r;
 
 	db_read(db);
-	r = db->redo && redo_suspect(db->redo) ? db_settle(db) : sync_covered(db);
+	r = db->redo && redo_suspect(db->redo) ? settle(db) : sync_covered(db);
 	db_unlock(db);
 	return r;
 }
@@ -120,11 +143,34 @@ int db_sync(struct db *db)
 	return r;
 }
 
+static bool log_is_enough(const struct db *db)
+{
+	return db->redo && !atomic_load(&db->wal_needed) && !vfs_wal_suspect(db->vfs) &&
+	       !redo_suspect(db->redo);
+}
+
+int db_sync_log(struct db *db)
+{
+	uint64_t number;
+	int r = 1;
+
+	sync_enter(db);
+	/* First the number: a commit without a record says so before it takes one. */
+	number = db->redo ? redo_number(db->redo) : 0;
+	if (log_is_enough(db)) {
+		r = FAILPOINT("db-sync");
+		if (r == 0)
+			r = redo_sync(db->redo, number);
+	}
+	sync_leave(db);
+	return r;
+}
+
 static bool dirty(const struct db *db)
 {
 	if (!db->redo || atomic_load(&db->wal_needed))
 		return vfs_wal_dirty(db->vfs);
-	return redo_number(db->redo) != redo_synced(db->redo);
+	return redo_number(db->redo) != atomic_load(&db->hooked);
 }
 
 /*

@@ -90,7 +90,7 @@ int db_begin(struct db *db)
 		return r;
 	}
 	db->in_txn = true;
-	db->writes = db->doubtful = false;
+	db->writes = db->doubtful = db->noted = false;
 	return 0;
 }
 
@@ -176,6 +176,8 @@ static int log_it(struct db *db)
 
 	if (r < 0)
 		return r;
+	if (db->noted)
+		db->noted_number = redo_number(db->redo);
 	/* It is answered by now: if SQLite does not follow, the log leads. */
 	if (run(db, STMT_SAVEPOINT_RELEASE) < 0)
 		give_up(db);
@@ -194,6 +196,8 @@ static int finish(struct db *db)
 		r = db->before_commit(db->journal_arg);
 	if (r < 0 || !db->writes)
 		return r;
+	if (db->redo && !redo_fits(db->redo) && db->noted)
+		return -EMSGSIZE;
 	if (!db->redo || !redo_fits(db->redo))
 		return db_group_commit(db, true);
 	return redo_is_empty(db->redo) ? run(db, STMT_SAVEPOINT_RELEASE) : log_it(db);

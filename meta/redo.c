@@ -15,6 +15,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sqlite3.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -41,6 +42,7 @@ struct redo {
 	uint64_t marked; /* number of the last mark */
 	_Atomic uint64_t number, at, bytes, synced;
 	_Atomic bool suspect;
+	pthread_mutex_t flushing; /* leaf: the kernel tells an error to one of two who sync */
 
 	uint8_t *image; /* while it is replayed: the file */
 	uint64_t image_len;
@@ -150,7 +152,8 @@ static int lay_out(struct redo *r)
 static int open_file(struct redo *r, const struct redo_options *o)
 {
 	int flags = O_RDWR | O_CLOEXEC | O_NOFOLLOW | (o->bytes ? O_CREAT : 0);
-	_cleanup_fd_ int fd = openat(o->dirfd, REDO_FILE, flags, 0600);
+	const char *name = o->file ? o->file : REDO_FILE;
+	_cleanup_fd_ int fd = openat(o->dirfd, name, flags, 0600);
 	sqlite3_vfs *base = sqlite3_vfs_find(o->base_vfs ? o->base_vfs : "unix-excl");
 	sqlite3_int64 size = 0;
 	int rc;
@@ -160,7 +163,7 @@ static int open_file(struct redo *r, const struct redo_options *o)
 	if (!base)
 		return -ENOTSUP;
 	r->file = calloc(1, (size_t)base->szOsFile);
-	if (!r->file || bytes_print(&r->path, "%s/" REDO_FILE, o->dir))
+	if (!r->file || bytes_print(&r->path, "%s/%s", o->dir, name))
 		return -ENOMEM;
 	rc = base->xOpen(base, r->path, r->file, SQLITE_OPEN_READWRITE | SQLITE_OPEN_WAL, NULL);
 	if (rc == SQLITE_OK)
@@ -181,6 +184,7 @@ int redo_open(const struct redo_options *o, struct redo **out)
 
 	if (!r)
 		return -ENOMEM;
+	pthread_mutex_init(&r->flushing, NULL);
 	r->room = o->bytes;
 	c = secret_new(AEAD_KEY_LEN, &r->key);
 	if (c == 0)
@@ -220,6 +224,7 @@ void redo_free(struct redo *r)
 	free(r->file);
 	free(r->path);
 	secret_free(r->key);
+	pthread_mutex_destroy(&r->flushing);
 	free(r);
 }
 
@@ -227,7 +232,7 @@ void redo_free(struct redo *r)
 
 static void record_aad(const uint8_t *header, uint64_t at, uint8_t aad[static REDO_AAD_LEN])
 {
-	memcpy(aad, REDO_AAD, 4);
+	memcpy(aad, REDO_AAD, sizeof(REDO_AAD) - 1);
 	memcpy(aad + 4, header, REDO_CLEAR_LEN);
 	store_le64(aad + 4 + REDO_CLEAR_LEN, at);
 }
@@ -368,6 +373,69 @@ void redo_tail(struct redo *r, const struct redo_place *p, struct redo_tail *t)
 	}
 }
 
+struct found {
+	uint64_t number, at;
+};
+
+static int by_number(const void *a, const void *b)
+{
+	const struct found *x = a, *y = b;
+
+	return (x->number > y->number) - (x->number < y->number);
+}
+
+static int find_records(struct redo *r, struct found **out, size_t *n)
+{
+	struct found *list = NULL;
+	size_t cap = 0, len;
+
+	*n = 0;
+	for (uint64_t at = 0; at + REDO_HEADER_LEN <= r->image_len;) {
+		const uint8_t *h = r->image + at;
+
+		/* Most of what is laid out is zeros, and no record has the number 0. */
+		if (!load_le64(h + REDO_NUMBER_OFFSET) || load_le32(h + REDO_LENGTH_OFFSET + 4) ||
+			!open_at(r, at, &len)) {
+			at += REDO_ALIGN;
+			continue;
+		}
+		if (*n == cap) {
+			void *p = reallocarray(list, cap = cap ? 2 * cap : 64, sizeof(*list));
+
+			if (!p) {
+				free(list);
+				return -ENOMEM;
+			}
+			list = p;
+		}
+		list[(*n)++] = (struct found){ load_le64(h + REDO_NUMBER_OFFSET), at };
+		at += aligned(REDO_HEADER_LEN + len);
+	}
+	if (*n)
+		qsort(list, *n, sizeof(*list), by_number);
+	*out = list;
+	return 0;
+}
+
+int redo_each(struct redo *r, redo_record_fn *fn, void *arg)
+{
+	_cleanup_free_ struct found *list = NULL;
+	size_t n, len;
+	int c = read_image(r);
+
+	if (c == 0)
+		c = find_records(r, &list, &n);
+	if (c == 0)
+		c = r->unread;
+	for (size_t i = 0; c == 0 && i < n; i++)
+		if (open_at(r, list[i].at, &len))
+			c = fn(arg, r->opened, len);
+	if (c == 0)
+		c = r->unread;
+	redo_done_reading(r);
+	return c;
+}
+
 int redo_wipe(struct redo *r, const struct redo_place *p)
 {
 	static const uint8_t zeros[REDO_HEADER_LEN];
@@ -480,6 +548,26 @@ void redo_run(struct redo *r, unsigned id, const char *text, const struct redo_v
 	r->len = (size_t)(p - r->record) - REDO_HEADER_LEN;
 }
 
+bool redo_note(struct redo *r, unsigned kind, const void *head, size_t head_len, const void *bytes,
+	size_t len)
+{
+	size_t most = head_len + len + 3 * NUMBER_MAX, all = r->len + most;
+	bool fits = all <= REDO_NOTES_MAX && atomic_load(&r->at) + all <= r->room;
+	uint8_t *p = fits ? grow(r, most) : NULL;
+
+	if (!p)
+		return false;
+	*p++ = REDO_OP_NOTE;
+	p = put_number(p, kind);
+	p = put_number(p, head_len + len);
+	memcpy(p, head, head_len);
+	p += head_len;
+	if (len)
+		memcpy(p, bytes, len);
+	r->len = (size_t)(p + len - r->record) - REDO_HEADER_LEN;
+	return true;
+}
+
 bool redo_fits(const struct redo *r)
 {
 	return !r->over;
@@ -574,10 +662,13 @@ void redo_restart(struct redo *r)
 
 int redo_flush(struct redo *r)
 {
-	int c = sync_file(r);
+	int c;
 
+	pthread_mutex_lock(&r->flushing);
+	c = atomic_load(&r->suspect) ? -EIO : sync_file(r);
 	if (c < 0)
 		atomic_store(&r->suspect, true);
+	pthread_mutex_unlock(&r->flushing);
 	return c;
 }
 

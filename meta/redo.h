@@ -52,6 +52,7 @@ struct redo_options {
 	const char *dir;
 	int dirfd;
 	const struct secret *key; /* index key, 32 bytes */
+	const char *file;         /* NULL = REDO_FILE */
 	const char *base_vfs;     /* NULL = "unix-excl" */
 	uint64_t bytes; /* laid out in advance; 0: what is there, -ENOENT if there is none */
 };
@@ -93,6 +94,10 @@ bool redo_next(struct redo *r, struct redo_place *p, const uint8_t **payload, si
 /* What kept a record from being opened, other than that it is none; 0 = nothing did since redo_locate. */
 int redo_unread(const struct redo *r) MUST_CHECK;
 void redo_tail(struct redo *r, const struct redo_place *p, struct redo_tail *t);
+/* Every authentic record in the file, of whichever epoch, by number; an error of `fn` ends it. Reads
+ * the file. */
+typedef int redo_record_fn(void *arg, const uint8_t *payload, size_t len);
+int redo_each(struct redo *r, redo_record_fn *fn, void *arg) MUST_CHECK;
 int redo_wipe(struct redo *r, const struct redo_place *p) MUST_CHECK;
 void redo_done_reading(struct redo *r);
 void redo_go_on(struct redo *r, const struct redo_place *p);
@@ -100,6 +105,10 @@ void redo_go_on(struct redo *r, const struct redo_place *p);
 /* Statement `id` as run with these values. */
 void redo_run(struct redo *r, unsigned id, const char *text, const struct redo_value_ref *v,
 	unsigned n, uint64_t changes, int64_t rowid);
+/* A note of the transaction; false: there is no room in the record or in what is laid out, and
+ * nothing was gathered. */
+bool redo_note(struct redo *r, unsigned kind, const void *head, size_t head_len, const void *bytes,
+	size_t len);
 /* False when the transaction is too long for a record, or memory ran out: it has to be committed.
  */
 bool redo_fits(const struct redo *r);
@@ -117,7 +126,8 @@ bool redo_unmarked(const struct redo *r);
 void redo_restart(struct redo *r);
 
 int redo_sync(struct redo *r, uint64_t number) MUST_CHECK;
-/* Its two halves: the disk, and the word that all up to `number` is durable. */
+/* Its two halves: the disk (any thread; -EIO while the log is suspect), and the word that all up to
+ * `number` is durable. */
 int redo_flush(struct redo *r) MUST_CHECK;
 void redo_covered(struct redo *r, uint64_t number);
 bool redo_suspect(const struct redo *r);

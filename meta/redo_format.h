@@ -20,10 +20,13 @@
  *                                        the last row inserted got this id (0: none)
  *     value: 0 NULL | 1 ‖ integer, zigzag | 2 ‖ length ‖ text | 3 ‖ length ‖ blob
  *
+ *     3 ‖ kind ‖ length ‖ bytes          a note (meta/db_note.h): no part of the replay
+ *
  * where all numbers are LEB128 of at most 64 bits. The texts of statements are in the log before
  * their first use behind the last mark (table `redo`): any program can replay the log of any other.
  *
- * XChaCha20-Poly1305 under a key of its own derived from the index key. History: 1, first.
+ * XChaCha20-Poly1305 under a key of its own derived from the index key. History: first; since
+ * version 5 of the schema, notes.
  */
 #ifndef CACHET_META_REDO_FORMAT_H
 #define CACHET_META_REDO_FORMAT_H
@@ -43,8 +46,10 @@
 #define REDO_AAD_LEN (4 + REDO_CLEAR_LEN + 8)
 /* Longer transactions are not logged but committed by SQLite at once. */
 #define REDO_PAYLOAD_MAX (1u << 20)
+/* Notes are refused beyond that, so that what the transaction did still fits. */
+#define REDO_NOTES_MAX (REDO_PAYLOAD_MAX / 2)
 
-enum redo_op { REDO_OP_TEXT = 1, REDO_OP_RUN = 2 };
+enum redo_op { REDO_OP_TEXT = 1, REDO_OP_RUN = 2, REDO_OP_NOTE = 3 };
 enum redo_value { REDO_NULL = 0, REDO_INTEGER = 1, REDO_TEXT = 2, REDO_BLOB = 3 };
 
 #define REDO_IDS_MAX 1024

@@ -133,6 +133,15 @@ static int run(struct redo_run *x, struct reader *r)
 	return 0;
 }
 
+static int skip_note(struct reader *r)
+{
+	size_t len;
+
+	get_number(r);
+	get_bytes(r, &len);
+	return r->bad ? CE_CORRUPT : 0;
+}
+
 int redo_run_payload(struct redo_run *x, const uint8_t *payload, size_t len)
 {
 	struct reader r = { payload, payload + len, false };
@@ -146,11 +155,65 @@ int redo_run_payload(struct redo_run *x, const uint8_t *payload, size_t len)
 		case REDO_OP_RUN:
 			c = run(x, &r);
 			break;
+		case REDO_OP_NOTE:
+			c = skip_note(&r);
+			break;
 		default:
 			c = CE_CORRUPT;
 		}
 	}
 	return c;
+}
+
+static int skip_values(struct reader *r)
+{
+	uint64_t n;
+	size_t len;
+
+	get_number(r);
+	n = get_number(r);
+	for (uint64_t i = 0; i < n && !r->bad; i++) {
+		uint64_t type = get_number(r);
+
+		if (type == REDO_INTEGER)
+			get_number(r);
+		else if (type != REDO_NULL)
+			get_bytes(r, &len);
+	}
+	get_number(r);
+	get_number(r);
+	return r->bad ? CE_CORRUPT : 0;
+}
+
+/* What does not read as a payload ends there: the replay says what is wrong with it. */
+int redo_run_notes(const uint8_t *payload, size_t len, redo_note_fn *fn, void *arg)
+{
+	struct reader r = { payload, payload + len, false };
+	const void *bytes;
+	uint64_t kind;
+	size_t n;
+	int c = 0;
+
+	while (c == 0 && !r.bad && r.p < r.end) {
+		switch (*r.p++) {
+		case REDO_OP_TEXT:
+			get_number(&r);
+			get_bytes(&r, &n);
+			break;
+		case REDO_OP_RUN:
+			c = skip_values(&r);
+			break;
+		case REDO_OP_NOTE:
+			kind = get_number(&r);
+			bytes = get_bytes(&r, &n);
+			if (!r.bad)
+				c = fn(arg, (unsigned)kind, bytes, n);
+			break;
+		default:
+			r.bad = true;
+		}
+	}
+	return c == CE_CORRUPT ? 0 : c;
 }
 
 void redo_run_done(struct redo_run *x)

@@ -23,6 +23,10 @@ struct redo_run {
 };
 
 int redo_run_payload(struct redo_run *x, const uint8_t *payload, size_t len) MUST_CHECK;
+/* The notes of a payload, without running anything. */
+typedef int redo_note_fn(void *arg, unsigned kind, const uint8_t *bytes, size_t len);
+int redo_run_notes(
+	const uint8_t *payload, size_t len, redo_note_fn *fn, void *arg) MUST_CHECK;
 void redo_run_done(struct redo_run *x);
 
 #endif

@@ -136,8 +136,8 @@
 			   " ORDER BY seq LIMIT ?")                                                \
 	STMT(CHUNK_COUNT, "SELECT count(*) FROM (SELECT 1 FROM chunk WHERE map = ? LIMIT ?)")      \
 	STMT(SLOTS,                                                                                \
-		"SELECT c.slot, c.len FROM map m CROSS JOIN chunk c ON c.map = m.id"               \
-		" WHERE m.blob = ?1 AND m.blob > 0 UNION ALL SELECT u.slot, u.len FROM undo_map m" \
+		"SELECT c.slot, c.len, c.seq FROM map m CROSS JOIN chunk c ON c.map = m.id"        \
+		" WHERE m.blob = ?1 AND m.blob > 0 UNION ALL SELECT u.slot, u.len, u.seq FROM undo_map m" \
 		" CROSS JOIN undo_chunk u ON u.map = m.map AND u.gen = m.gen"                      \
 		" WHERE m.blob = ?1 AND u.present = 1")                                            \
 	/* undo */                                                                                 \

@@ -85,7 +85,9 @@ class Worker(threading.Thread):
                 fd = os.open(self.dir, os.O_RDONLY)
                 os.fsync(fd)
                 os.close(fd)
-        self.step(name, [data], sync, action)
+        # Where nothing is replaced, what was not synced may be empty: so it was created.
+        fresh = not sync and self.contents.get(name) is ABSENT
+        self.step(name, [b"", data] if fresh else [data], sync, action)
 
     def overwrite(self, name, how):
         """One page in place, durable at once: O_DSYNC, O_SYNC, fdatasync, or a mapping and msync."""

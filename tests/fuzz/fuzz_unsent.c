@@ -157,7 +157,7 @@ static void model(struct fuzz_input *in)
 	} while (in->len);
 	FUZZ_CHECK(unsent_log_publish(l, fuzz_dirfd()) == 0);
 	unsent_log_free(l);
-	if (unsent_model_load(fuzz_dirfd(), key, &m) == 0)
+	if (unsent_model_load(fuzz_dirfd(), key, NULL, &m) == 0)
 		unsent_model_done(&m);
 }
 
@@ -188,7 +188,7 @@ static void file(struct fuzz_input *in)
 
 	path(name);
 	changed = fuzz_store_changed(name, &whole, in);
-	r = unsent_log_read(fuzz_dirfd(), key, take, &s, &damaged);
+	r = unsent_log_read(fuzz_dirfd(), key, NULL, take, &s, &damaged);
 	FUZZ_CHECK(changed || (r == 0 && s.n == FRAMES));
 	if (r == 0 && s.n != s.last)
 		FUZZ_CHECK(damaged);

@@ -41,13 +41,14 @@ class Prepared:
 
     def __init__(self):
         self.begin()
-        self.write("mine-small", 700)
+        self.write("mine-small", 40_000)  # in the pack and, so long, not in the redo log
+        self.write("mine-tiny", 700)  # in both: whole again from the log
         self.write("mine-big", 250_000)
         os.sync()
         self.client.umount()
         self.old = self.copy("old")
         self.client.mount("--offline")
-        for name in ("mine-small", "mine-big"):
+        for name in ("mine-small", "mine-tiny", "mine-big"):
             with open(self.client.mnt / name, "r+b") as f:
                 self.want[name] = os.urandom(len(self.want[name]))
                 f.write(self.want[name])
@@ -175,7 +176,7 @@ def test_a_tampered_file_of_the_volume(prepared, part, how):
         assert (r.returncode != 0) == ((part, how) in REFUSED), r.stderr
         if r.returncode:
             return
-        got = {name: read(p, name) for name in ("mine-small", "mine-big")}
+        got = {name: read(p, name) for name in ("mine-small", "mine-tiny", "mine-big")}
         lost = {name for name, is_ in got.items() if is_ != p.want[name]}
         assert lost == NAMED.get((part, how), set())
         assert all(got[name] == errno.EIO for name in lost)

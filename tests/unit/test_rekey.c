@@ -156,7 +156,7 @@ static bool old_key_opens_index(struct rekeyed *t)
 	ok(secret_new(32, &unsent));
 	ok(kdf_blake2b(
 		secret_cbytes(t->old_index), KDF_LABEL_UNSENT, NULL, 0, secret_bytes(unsent)));
-	opens = opens || unsent_log_read(dirfd, unsent, any_frame, NULL, &damaged) != CE_TAMPER;
+	opens = opens || unsent_log_read(dirfd, unsent, NULL, any_frame, NULL, &damaged) != CE_TAMPER;
 	close(dirfd);
 	return opens;
 }

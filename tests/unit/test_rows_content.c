@@ -419,7 +419,7 @@ static void test_generations_undo_newest_first_down_to_the_oldest(void **state)
 	assert_chunk(e->db, map, 0, 1); /* durable since generation 1 was forgotten */
 }
 
-static int collect_slot(void *arg, uint64_t slot, uint32_t len)
+static int collect_slot(void *arg, uint64_t slot, uint32_t len, uint64_t seq)
 {
 	*(uint64_t *)arg |= UINT64_C(1) << slot;
 	return 0;

@@ -333,6 +333,81 @@ static void test_small_files_take_a_page(void **state)
 	cf_done(&f);
 }
 
+/* --- content in the log as well (cache/logged.h) --- */
+
+#define WRITERS 8
+#define FILES 24
+#define ROUNDS 60
+#define LEAVES_LITTLE (21 * MIB)
+
+struct writer {
+	struct file *files[FILES];
+	unsigned seed, logged, full;
+	int failed;
+};
+
+static void *save_and_sync(void *arg)
+{
+	struct writer *w = arg;
+	uint8_t buf[31000];
+
+	for (unsigned i = 0; i < ROUNDS && !w->failed; i++) {
+		struct file *file = w->files[(i * 7 + w->seed) % FILES];
+		size_t size = 3000 + i * 977 % 28000;
+		int r;
+
+		cf_pattern(buf, size, 0, w->seed + i);
+		r = file_write(file, buf, size, 0);
+		if (!r)
+			r = file_sync(file);
+		w->full += r == -ENOSPC;
+		w->failed = r == -ENOSPC ? 0 : r;
+		w->logged += !r && file->logged;
+	}
+	return NULL;
+}
+
+static void open_files(struct content_fixture *f, struct writer *w, unsigned seed)
+{
+	*w = (struct writer){ .seed = seed };
+	for (unsigned i = 0; i < FILES; i++)
+		w->files[i] = cf_file(f, cf_object(f));
+}
+
+/* Near the limit, the log full of content at times: neither it nor what has it grows beyond. */
+static void test_what_fsync_puts_in_the_log_is_counted(void **state)
+{
+	struct writer w[WRITERS];
+	struct content_fixture f;
+	pthread_t threads[WRITERS];
+	unsigned logged = 0, full = 0;
+	struct file *file;
+
+	small_volume(&f);
+	file = cf_file(&f, cf_object(&f));
+	cf_write(file, LEAVES_LITTLE, 0, 1);
+	ok(file_commit(file));
+	for (unsigned i = 0; i < WRITERS; i++)
+		open_files(&f, &w[i], i * 1000);
+	for (unsigned i = 0; i < WRITERS; i++)
+		ok(pthread_create(&threads[i], NULL, save_and_sync, &w[i]));
+	for (unsigned i = 0; i < WRITERS; i++) {
+		while (pthread_tryjoin_np(threads[i], NULL) == EBUSY)
+			within_limit(&f);
+		assert_int_equal(w[i].failed, 0);
+		logged += w[i].logged;
+		full += w[i].full;
+	}
+	within_limit(&f);
+	print_message("%u logged, %u times full\n", logged, full);
+	assert_true(logged > 0 && full > 0);
+	for (unsigned i = 0; i < WRITERS; i++)
+		for (unsigned j = 0; j < FILES; j++)
+			file_unref(w[i].files[j], true);
+	file_unref(file, true);
+	cf_done(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -347,6 +422,7 @@ int main(void)
 		cmocka_unit_test(test_evicted_content_can_be_filled_again),
 		cmocka_unit_test(test_rewriting_counts_both_sides),
 		cmocka_unit_test(test_small_files_take_a_page),
+		cmocka_unit_test(test_what_fsync_puts_in_the_log_is_counted),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -58,6 +58,8 @@ static void remove_index(const struct tree_fixture *f)
 	ok(unlink(path));
 	path_of(f, DB_WAL_FILE, path);
 	unlink(path);
+	path_of(f, REDO_FILE, path); /* it has copies of frames: test_logged.c */
+	unlink(path);
 }
 
 static void find_again(struct tree_fixture *f, const char *store)
