@@ -1,13 +1,12 @@
 /*
  * Theory of operation. Sending a large file while it is still being written, one at a time.
  *
- *     early_grown (writer) ─▶ LOOKS (fill worker: how far is it settled?) ─▶ SENDS (a part, PUT
- * …/uploads/KEY) ▲ ▲                        │ too little        │ │ └──── it grew ──── IDLE ◀┘ │
- *                               └──────────────────────────────────────────────┘
- *     the line breaks in SENDS ─▶ IDLE, `broken` ─▶ ASKS (how much is there?) ─▶ LOOKS, with a
- * reader from the front early_take (replay: committed content is to be sent) ─▶ FOLLOWS (fill
- * worker: does the snapshot begin with what was sent?) ─▶ replay_go_on, from there, or from the
- * front
+ * - IDLE: until it has grown (early_grown, called by the writer).
+ * - LOOKS (fill worker): how far is it settled? If far enough, SENDS.
+ * - SENDS a part, PUT .../uploads/KEY; then LOOKS. If the line breaks: IDLE, `broken`.
+ * - ASKS, when there is a line again: how much is there? Then LOOKS, with a reader from the front.
+ * - FOLLOWS (fill worker), once the replay wants to send committed content (early_take): does the
+ *   snapshot begin with what was sent? The replay goes on from there, or from the front.
  *
  * The origin shows nothing of a part: only the journal's PUT, of a snapshot of what was committed,
  * publishes, and it names key, length and digest of what came ahead. What was sent is of that
