@@ -16,7 +16,6 @@
 
 #define BRAKE_MIN 10
 #define BRAKE_PERCENT 20
-#define STORES_MAX 64
 
 struct store_count {
 	uint64_t store, deletes;
@@ -25,8 +24,8 @@ struct store_count {
 
 struct brake {
 	struct volume *v;
-	struct store_count stores[STORES_MAX];
-	size_t n;
+	struct store_count *stores; /* of those with deletions */
+	size_t n, cap;
 	struct op_row *rows; /* to be held */
 	size_t n_rows, cap_rows;
 };
@@ -49,26 +48,38 @@ static bool is_braked(const struct op_row *row)
 
 static struct store_count *count_of(struct brake *b, uint64_t store)
 {
-	size_t i = 0;
+	for (size_t i = 0; i < b->n; i++)
+		if (b->stores[i].store == store)
+			return &b->stores[i];
+	return NULL;
+}
 
-	while (i < b->n && b->stores[i].store != store)
-		i++;
-	if (i == STORES_MAX)
-		return NULL;
-	if (i == b->n)
-		b->stores[b->n++] = (struct store_count){ .store = store };
-	return &b->stores[i];
+static int add_store(struct brake *b, uint64_t store)
+{
+	if (b->n == b->cap) {
+		size_t cap = b->cap ? 2 * b->cap : 8;
+		void *more = reallocarray(b->stores, cap, sizeof(*b->stores));
+
+		if (!more)
+			return -ENOMEM;
+		b->stores = more;
+		b->cap = cap;
+	}
+	b->stores[b->n++] = (struct store_count){ .store = store, .deletes = 1 };
+	return 0;
 }
 
 static int count_row(void *arg, const struct op_row *row)
 {
+	struct brake *b = arg;
 	struct store_count *c;
 
 	if (!is_waiting(row) && !is_braked(row))
 		return 0;
-	c = count_of(arg, row->store);
-	if (c)
-		c->deletes++;
+	c = count_of(b, row->store);
+	if (!c)
+		return add_store(b, row->store);
+	c->deletes++;
 	return 0;
 }
 
@@ -155,6 +166,7 @@ int outbox_brake(struct volume *v, uint64_t *held)
 	r = tree_row_end(v, brake_txn(&b));
 	if (!r)
 		*held = b.n_rows;
+	free(b.stores);
 	free(b.rows);
 	return r;
 }

@@ -275,38 +275,43 @@ static int retry_store(struct volume *v, uint64_t store, struct remote_report *r
 	return 0;
 }
 
-#define STORES_MAX 4096
-
 struct ids {
-	uint64_t id[STORES_MAX];
-	size_t n;
+	uint64_t *id;
+	size_t n, cap;
 };
 
 static int collect_store(void *arg, const struct store_row *s)
 {
 	struct ids *ids = arg;
 
-	if (ids->n < STORES_MAX)
-		ids->id[ids->n++] = s->id;
+	if (ids->n == ids->cap) {
+		size_t cap = ids->cap ? 2 * ids->cap : 64;
+		void *id = reallocarray(ids->id, cap, sizeof(*ids->id));
+
+		if (!id)
+			return -ENOMEM;
+		ids->id = id;
+		ids->cap = cap;
+	}
+	ids->id[ids->n++] = s->id;
 	return 0;
 }
 
 int remote_retry_deferred(struct volume *v, struct remote_report *report)
 {
-	_cleanup_free_ struct ids *ids = calloc(1, sizeof(*ids));
 	struct remote_report sum = { 0 };
+	struct ids ids = { 0 };
 	uint64_t waiting;
 	int r;
 
-	if (!ids)
-		return -ENOMEM;
 	db_read(v->db);
 	r = deferred_count(v->db, DEFERRED_BUSY, &waiting);
 	if (!r && waiting)
-		r = store_each(v->db, collect_store, ids);
+		r = store_each(v->db, collect_store, &ids);
 	db_unlock(v->db);
-	for (size_t i = 0; r >= 0 && i < ids->n; i++)
-		r = retry_store(v, ids->id[i], &sum);
+	for (size_t i = 0; r >= 0 && i < ids.n; i++)
+		r = retry_store(v, ids.id[i], &sum);
+	free(ids.id);
 	if (r < 0)
 		return r;
 	/* Those that were not even tried wait, too. */

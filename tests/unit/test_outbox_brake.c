@@ -155,6 +155,25 @@ static void another_store_goes_on(void **state)
 	om_free(m2);
 }
 
+static void each_of_many_stores_is_counted(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct tree_fixture other = *f;
+	struct origin_model *m = om_new(1);
+	char name[16];
+
+	fill(f, m, RECORDS);
+	for (unsigned i = 0; i < 70; i++) {
+		snprintf(name, sizeof(name), "s%u", i);
+		tf_store(&other, name);
+		fill(&other, m, 1);
+		unlink_first(&other, 1);
+	}
+	unlink_first(f, 20);
+	assert_int_equal(brake(f), 20);
+	om_free(m);
+}
+
 static void what_is_held_stays_so_over_a_restart(void **state)
 {
 	struct tree_fixture *f = *state;
@@ -427,6 +446,7 @@ int main(void)
 		tf_test(those_held_count_for_the_next),
 		tf_test(what_was_never_sent_does_not_count),
 		tf_test(another_store_goes_on),
+		tf_test(each_of_many_stores_is_counted),
 		tf_test(what_is_held_stays_so_over_a_restart),
 		tf_test(only_the_same_names_wait),
 		tf_test(a_word_lets_all_of_them_go_and_the_brake_lets_them_pass),

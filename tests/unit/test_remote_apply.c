@@ -238,6 +238,22 @@ static void a_file_that_is_written_waits(void **state)
 	assert_int_equal(tf_attr(f, "f").version, a.version + 1);
 }
 
+static void it_is_tried_again_in_the_last_of_many_stores(void **state)
+{
+	struct tree_fixture *f = *state;
+	struct store_row s;
+
+	ok(db_begin(f->v->db));
+	ok(store_get(f->v->db, f->store, &s));
+	for (unsigned i = 0; i < 4100; i++) {
+		snprintf(s.name, sizeof(s.name), "s%u", i);
+		ok(store_insert(f->v->db, &s));
+	}
+	ok(db_commit(f->v->db));
+	tf_store(f, "last");
+	a_file_that_is_written_waits(state);
+}
+
 static void a_tombstone_removes_and_unsent_work_inside_brings_back(void **state)
 {
 	struct tree_fixture *f = *state;
@@ -698,6 +714,7 @@ int main(void)
 		tf_test(a_local_file_that_was_never_sent_gives_way),
 		tf_test(a_local_directory_becomes_the_record_of_its_name),
 		tf_test(a_file_that_is_written_waits),
+		tf_test(it_is_tried_again_in_the_last_of_many_stores),
 		tf_test(a_tombstone_removes_and_unsent_work_inside_brings_back),
 		tf_test(a_directory_goes_when_its_children_have_moved),
 		tf_test(the_brake_holds_mass_deletions),
