@@ -203,22 +203,6 @@ def test_seek_hole_and_data_know_the_holes(fsmount):
     os.close(fd)
 
 
-def test_holes_are_of_the_blocks_that_stat_tells(mnt):
-    """What lies between two blocks of st_blksize is found as a hole, down to one block."""
-    fd = os.open(mnt / "f", os.O_RDWR | os.O_CREAT)
-    block = os.fstat(fd).st_blksize
-    for i in (0, 2, 3, 5):
-        os.pwrite(fd, b"data", i * block)
-    os.ftruncate(fd, 8 * block)
-    os.fsync(fd)
-    found = [os.lseek(fd, i * block, os.SEEK_DATA) // block for i in range(6)]
-    assert found == [0, 2, 2, 3, 5, 5]
-    assert [os.lseek(fd, i * block + 100, os.SEEK_HOLE) for i in range(6)] == [
-        block, block + 100, 4 * block, 4 * block, 4 * block + 100, 6 * block]
-    raises(errno.ENXIO, os.lseek, fd, 6 * block, os.SEEK_DATA)
-    os.close(fd)
-
-
 def test_seek_data_sees_what_is_written_but_not_flushed(mnt):
     fd = os.open(mnt / "s", os.O_RDWR | os.O_CREAT)
     os.ftruncate(fd, 1 << 20)
