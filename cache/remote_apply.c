@@ -275,32 +275,15 @@ static int retry_store(struct volume *v, uint64_t store, struct remote_report *r
 	return 0;
 }
 
-struct ids {
-	uint64_t *id;
-	size_t n, cap;
-};
-
 static int collect_store(void *arg, const struct store_row *s)
 {
-	struct ids *ids = arg;
-
-	if (ids->n == ids->cap) {
-		size_t cap = ids->cap ? 2 * ids->cap : 64;
-		void *id = reallocarray(ids->id, cap, sizeof(*ids->id));
-
-		if (!id)
-			return -ENOMEM;
-		ids->id = id;
-		ids->cap = cap;
-	}
-	ids->id[ids->n++] = s->id;
-	return 0;
+	return remote_ids_add(arg, s->id);
 }
 
 int remote_retry_deferred(struct volume *v, struct remote_report *report)
 {
 	struct remote_report sum = { 0 };
-	struct ids ids = { 0 };
+	struct remote_ids ids = { 0 };
 	uint64_t waiting;
 	int r;
 

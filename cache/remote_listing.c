@@ -86,28 +86,8 @@ int remote_listing_begin(struct volume *v, uint64_t store)
 	return r ? r : tree_row_end(v, begin_txn(v, store));
 }
 
-struct ids {
-	uint64_t *id;
-	size_t n, cap;
-};
-
-static int add_id(struct ids *ids, uint64_t id)
-{
-	if (ids->n == ids->cap) {
-		size_t cap = ids->cap ? 2 * ids->cap : 256;
-		void *p = reallocarray(ids->id, cap, sizeof(*ids->id));
-
-		if (!p)
-			return -ENOMEM;
-		ids->id = p;
-		ids->cap = cap;
-	}
-	ids->id[ids->n++] = id;
-	return 0;
-}
-
 /* Known at the origin, not seen, nothing unsent. */
-static int find_gone(struct remote_pass *p, struct ids *ids)
+static int find_gone(struct remote_pass *p, struct remote_ids *ids)
 {
 	_cleanup_free_ struct name_row *rows = calloc(BATCH, sizeof(*rows));
 	uint64_t after = 0;
@@ -123,7 +103,7 @@ static int find_gone(struct remote_pass *p, struct ids *ids)
 
 			r = fold_pending(p->v, p->store.id, rows[i].rid.text, &pending);
 			if (!r && !pending)
-				r = add_id(ids, rows[i].id);
+				r = remote_ids_add(ids, rows[i].id);
 			after = rows[i].id;
 		}
 	} while (r >= 0 && n == BATCH);
@@ -140,7 +120,7 @@ static int defer_removal(struct remote_pass *p, const struct name_row *n)
 
 /* Children mostly have higher ids than their directories: from the end; again as long as something
  * went. */
-static int sweep(struct remote_pass *p, struct ids *ids)
+static int sweep(struct remote_pass *p, struct remote_ids *ids)
 {
 	size_t before;
 	int r = 0;
@@ -175,7 +155,7 @@ static int sweep(struct remote_pass *p, struct ids *ids)
 	return r;
 }
 
-static int end_txn(struct remote_pass *p, bool allow_deletes, struct ids *ids)
+static int end_txn(struct remote_pass *p, bool allow_deletes, struct remote_ids *ids)
 {
 	struct volume *v = p->v;
 	struct store_row s;
@@ -205,7 +185,7 @@ int remote_listing_end(
 	struct volume *v, uint64_t store, bool allow_deletes, struct remote_report *report)
 {
 	struct remote_pass p = { 0 };
-	struct ids ids = { 0 };
+	struct remote_ids ids = { 0 };
 	uint64_t generation = 0;
 	int r = db_begin(v->db);
 

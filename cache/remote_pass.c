@@ -13,6 +13,21 @@ static int any_op(void *arg, const struct op_row *op)
 	return 1;
 }
 
+int remote_ids_add(struct remote_ids *ids, uint64_t id)
+{
+	if (ids->n == ids->cap) {
+		size_t cap = ids->cap ? 2 * ids->cap : 64;
+		void *p = reallocarray(ids->id, cap, sizeof(*ids->id));
+
+		if (!p)
+			return -ENOMEM;
+		ids->id = p;
+		ids->cap = cap;
+	}
+	ids->id[ids->n++] = id;
+	return 0;
+}
+
 int remote_pass_begin(struct remote_pass *p, struct volume *v, uint64_t store)
 {
 	uint64_t parents, busy, held;

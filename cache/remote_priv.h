@@ -39,6 +39,12 @@ int remote_stale_newer(
 int remote_stale_drop(struct volume *v, uint64_t store, const char *rid, uint64_t seq) MUST_CHECK;
 
 /* --- remote_pass.c --- */
+struct remote_ids {
+	uint64_t *id; /* free() */
+	size_t n, cap;
+};
+int remote_ids_add(struct remote_ids *ids, uint64_t id) MUST_CHECK;
+
 /*
  * One transaction's worth of changes that the kernel did not ask for: what the observer will hear,
  * directories whose times and links change (once each), directories that deferred entries may wait

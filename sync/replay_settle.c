@@ -104,7 +104,7 @@ static void confirmed(struct replay_op *o, const struct origin_result *r)
 {
 	if (!o->has_record || strcmp(o->record.id, o->op.rid) ||
 		o->record.deleted != (o->op.kind == OUTBOX_DELETE) ||
-		(!o->record.deleted && (int)o->record.kind != o->op.node_kind)) {
+		(o->op.kind == OUTBOX_PUT && (int)o->record.kind != o->op.node_kind)) {
 		struct origin_result bad = *r;
 
 		snprintf(bad.text, sizeof(bad.text), "the confirmation is of another record");

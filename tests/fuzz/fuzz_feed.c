@@ -90,8 +90,6 @@ static void prepare(void)
 
 static void begin(struct world *w)
 {
-	struct tree_attr a;
-
 	fuzz_clear();
 	for (size_t i = 0; i < n_files; i++) {
 		if (files[i].is_dir)
@@ -101,9 +99,7 @@ static void begin(struct world *w)
 	}
 	name_paths(&w->f);
 	tf_open(&w->f);
-	OK(remote_store_add(w->f.v, "records", false, &w->f.store));
-	OK(tree_lookup(w->f.v, OBJECT_ROOT, "records", &a));
-	w->f.root = a.object;
+	tf_find_store(&w->f);
 }
 
 /* --- the program --- */

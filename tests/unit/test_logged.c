@@ -66,13 +66,11 @@ static void assert_holds(struct tree_fixture *f, const char *path, size_t len, u
 	file_unref(file, true);
 }
 
-static void find_store(struct tree_fixture *f)
+static void init_with_old(struct tree_fixture *f)
 {
-	struct tree_attr a;
-
-	ok(remote_store_add(f->v, "records", false, &f->store));
-	ok(tree_lookup(f->v, OBJECT_ROOT, "records", &a));
-	f->root = a.object;
+	tf_init(f);
+	ok(tf_create(f, "old"));
+	write_synced(f, "old", 4096, 9);
 }
 
 static bool older_schema; /* the index is as one of the schema before */
@@ -101,7 +99,7 @@ static void cut_power_after(struct tree_fixture *f, void (*work)(struct tree_fix
 	pid = fork();
 	if (!pid) {
 		tf_open(f);
-		find_store(f);
+		tf_find_store(f);
 		if (older_schema)
 			set_schema(f->v->db, SCHEMA_VERSION - 1);
 		ok(durable_checkpoint(f->v, 0)); /* what work() does first is first in the log */
@@ -122,7 +120,7 @@ static void reopen_after_cut(struct tree_fixture *f)
 	snprintf(saved, sizeof(saved), "%s/saved", f->top);
 	shell("mv %s %s", saved, f->dir);
 	tf_open(f);
-	find_store(f);
+	tf_find_store(f);
 }
 
 static void save_files(struct tree_fixture *f)
@@ -146,14 +144,12 @@ static void a_sync_of_the_log_keeps_small_files(void **state)
 {
 	struct tree_fixture f;
 
-	tf_init(&f);
-	ok(tf_create(&f, "old"));
-	write_synced(&f, "old", 4096, 9);
+	init_with_old(&f);
 	cut_power_after(&f, save_files);
 	reopen_after_cut(&f);
 	assert_saved(&f);
 	tf_reopen(&f);
-	find_store(&f);
+	tf_find_store(&f);
 	assert_saved(&f);
 	tf_done(&f);
 }
@@ -175,9 +171,7 @@ static void what_was_only_closed_falls_back_to_the_log(void **state)
 {
 	struct tree_fixture f;
 
-	tf_init(&f);
-	ok(tf_create(&f, "old"));
-	write_synced(&f, "old", 4096, 9);
+	init_with_old(&f);
 	cut_power_after(&f, sync_then_close);
 	reopen_after_cut(&f);
 	assert_holds(&f, "old", 8192, 3);
@@ -207,9 +201,7 @@ static void a_rename_brings_its_content_along(void **state)
 {
 	struct tree_fixture f;
 
-	tf_init(&f);
-	ok(tf_create(&f, "old"));
-	write_synced(&f, "old", 4096, 9);
+	init_with_old(&f);
 	cut_power_after(&f, rename_over);
 	reopen_after_cut(&f);
 	assert_holds(&f, "old", 6000, 5);
@@ -280,9 +272,7 @@ static void the_log_is_on_the_disk_before_what_names_its_content(void **state)
 {
 	struct tree_fixture f;
 
-	tf_init(&f);
-	ok(tf_create(&f, "old"));
-	write_synced(&f, "old", 4096, 9);
+	init_with_old(&f);
 	cut_power_after(&f, rename_then_commit_unlogged);
 	shell("cd %s && mv wal saved/" DB_WAL_FILE " && mv redo saved/" REDO_FILE, f.top);
 	reopen_after_cut(&f);
@@ -290,21 +280,26 @@ static void the_log_is_on_the_disk_before_what_names_its_content(void **state)
 	tf_done(&f);
 }
 
-static void unsent_frames_are_in_the_log_too(void **state)
+/* Of an index that was lost, with all that save_files wrote. */
+static void assert_made_anew(struct tree_fixture *f)
 {
 	struct volume_status s;
+
+	ok(volume_status(f->v, &s));
+	assert_true(s.index_lost);
+	assert_int_equal(s.restored_damaged, 0);
+	assert_saved(f);
+}
+
+static void unsent_frames_are_in_the_log_too(void **state)
+{
 	struct tree_fixture f;
 
-	tf_init(&f);
-	ok(tf_create(&f, "old"));
-	write_synced(&f, "old", 4096, 9);
+	init_with_old(&f);
 	cut_power_after(&f, save_files);
 	shell("rm %s/saved/" DB_FILE "; rm -f %s/saved/" DB_WAL_FILE, f.top, f.top);
 	reopen_after_cut(&f);
-	ok(volume_status(f.v, &s));
-	assert_true(s.index_lost);
-	assert_int_equal(s.restored_damaged, 0);
-	assert_saved(&f);
+	assert_made_anew(&f);
 	tf_done(&f);
 }
 
@@ -333,7 +328,7 @@ static void reopen_at_the_fourth_try(struct tree_fixture *f)
 	shell("mv %s %s", saved, f->dir);
 	fail_to_open(f);
 	tf_open(f);
-	find_store(f);
+	tf_find_store(f);
 }
 
 static void save_one(struct tree_fixture *f)
@@ -345,9 +340,7 @@ static void openings_that_fail_lose_nothing(void **state)
 {
 	struct tree_fixture f;
 
-	tf_init(&f);
-	ok(tf_create(&f, "old"));
-	write_synced(&f, "old", 4096, 9);
+	init_with_old(&f);
 	cut_power_after(&f, save_one);
 	reopen_at_the_fourth_try(&f);
 	assert_holds(&f, "old", 8192, 3);
@@ -357,18 +350,12 @@ static void openings_that_fail_lose_nothing(void **state)
 static void nor_do_they_while_a_lost_index_is_made_anew(void **state)
 {
 	struct tree_fixture f;
-	struct volume_status s;
 
-	tf_init(&f);
-	ok(tf_create(&f, "old"));
-	write_synced(&f, "old", 4096, 9);
+	init_with_old(&f);
 	cut_power_after(&f, save_files);
 	shell("rm -f %s/saved/" DB_FILE " %s/saved/" DB_WAL_FILE, f.top, f.top);
 	reopen_at_the_fourth_try(&f);
-	ok(volume_status(f.v, &s));
-	assert_true(s.index_lost);
-	assert_int_equal(s.restored_damaged, 0);
-	assert_saved(&f);
+	assert_made_anew(&f);
 	tf_done(&f);
 }
 
@@ -377,9 +364,7 @@ static void a_step_of_the_schema_keeps_what_the_log_has(void **state)
 {
 	struct tree_fixture f;
 
-	tf_init(&f);
-	ok(tf_create(&f, "old"));
-	write_synced(&f, "old", 4096, 9);
+	init_with_old(&f);
 	older_schema = true;
 	cut_power_after(&f, save_one);
 	older_schema = false;
@@ -423,9 +408,7 @@ static void a_step_of_the_schema_is_not_before_the_log(void **state)
 	struct tree_fixture f;
 	char saved[128];
 
-	tf_init(&f);
-	ok(tf_create(&f, "old"));
-	write_synced(&f, "old", 4096, 9);
+	init_with_old(&f);
 	older_schema = true;
 	cut_power_after(&f, rename_and_die);
 	older_schema = false;
@@ -459,9 +442,7 @@ static void what_a_pack_has_lost_stays_in_the_log(void **state)
 {
 	struct tree_fixture f;
 
-	tf_init(&f);
-	ok(tf_create(&f, "old"));
-	write_synced(&f, "old", 4096, 9);
+	init_with_old(&f);
 	cut_power_after(&f, lose_the_pack);
 	reopen_after_cut(&f);
 	assert_holds(&f, "old", 8192, 3);
@@ -496,13 +477,13 @@ static void old_notes_do_not_come_back(void **state)
 	pid = fork();
 	if (!pid) {
 		tf_open(&f);
-		find_store(&f);
+		tf_find_store(&f);
 		reuse(&f);
 		kill(getpid(), SIGKILL);
 	}
 	waitpid(pid, NULL, 0);
 	tf_open(&f);
-	find_store(&f);
+	tf_find_store(&f);
 	assert_holds(&f, "old", 8192, 119);
 	assert_holds(&f, "new", 8192, 118);
 	assert_holds(&f, "wide", 30000, 4);

@@ -391,12 +391,10 @@ static void our_own_echo_acknowledges(void **state)
 	struct origin_model *m = om_new(1);
 	struct outbox_op op;
 	char content[OM_CONTENT];
-	uint64_t wait, cursor = 0;
-	size_t n;
+	uint64_t cursor = 0;
 
 	ok(tf_write(f, "a", "one"));
-	ok(outbox_next(f->v, clock_wall_ns() / NS_PER_MS, 0, &op, 1, &n, &wait));
-	ok(outbox_begin(f->v, &op, 1));
+	op = tf_begun(f);
 	om_content(f, &op, content);
 	assert_int_equal(om_send(m, &op, content).status, 201);
 	outbox_op_done(&op);
@@ -413,12 +411,9 @@ static void an_echo_of_another_content_is_none(void **state)
 	struct origin_model *m = om_new(1);
 	struct remote_record r;
 	struct outbox_op op;
-	uint64_t wait;
-	size_t n;
 
 	ok(tf_write(f, "a", "one"));
-	ok(outbox_next(f->v, clock_wall_ns() / NS_PER_MS, 0, &op, 1, &n, &wait));
-	ok(outbox_begin(f->v, &op, 1));
+	op = tf_begun(f);
 	r = om_make(m, op.rid, REMOTE_FILE, "root", "a", "longer", op.key)->r;
 	apply(f, &r, 1);
 	assert_journal(f, "PUT+:a!");

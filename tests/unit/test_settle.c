@@ -8,19 +8,6 @@
 
 #define NOW (clock_wall_ns() / NS_PER_MS)
 
-/* The one operation there is, on its way. */
-static struct outbox_op begun(struct tree_fixture *f)
-{
-	struct outbox_op op;
-	uint64_t wait;
-	size_t n;
-
-	ok(outbox_next(f->v, NOW, 0, &op, 1, &n, &wait));
-	assert_int_equal(n, 1);
-	ok(outbox_begin(f->v, &op, 1));
-	return op;
-}
-
 /* Whether the origin's answer to it was a conflict. */
 static bool settled(struct tree_fixture *f, struct outbox_op *op,
 	const struct remote_record *current, const struct remote_record *standing)
@@ -55,7 +42,7 @@ static void an_origin_without_a_root_is_refused(void **state)
 	bool conflict;
 
 	ok(tf_create(f, "a"));
-	op = begun(f);
+	op = tf_begun(f);
 	ok(outbox_settle(f->v, op.seq, NULL, NULL, &conflict));
 	assert_false(conflict);
 	assert_int_equal(counts(f).refused, 1);
@@ -77,7 +64,7 @@ static void an_origin_that_never_knows_the_directory_is_not_asked_for_ever(void 
 	om_sync(f, m, &cursor, 10);
 	ok(tf_write(f, "d/a", "1"));
 	while (!counts(f).refused) {
-		struct outbox_op op = begun(f);
+		struct outbox_op op = tf_begun(f);
 		bool conflict;
 
 		assert_true(asked++ < 100);
@@ -104,7 +91,7 @@ static void an_outage_is_no_reason_to_refuse(void **state)
 	ok(tf_write(f, "d/a", "1"));
 	om_delete(m, om_at(m, "root", "d"), NULL);
 	for (unsigned i = 0; i < 20; i++) {
-		struct outbox_op op = begun(f);
+		struct outbox_op op = tf_begun(f);
 
 		ok(outbox_retry(f->v, op.seq, 0, 0, "lost"));
 		outbox_op_done(&op);
@@ -128,7 +115,7 @@ static void an_answer_about_something_else_changes_nothing(void **state)
 	ok(tf_write(f, "a", "one"));
 	om_sync(f, m, &cursor, 10);
 	ok(tf_write(f, "a", "two"));
-	op = begun(f);
+	op = tf_begun(f);
 	assert_int_equal(outbox_settle(f->v, op.seq, &other->r, NULL, &conflict), CE_PROTOCOL);
 	assert_int_equal(outbox_settle(f->v, op.seq, NULL, &other->r, &conflict), CE_PROTOCOL);
 	outbox_op_done(&op);
@@ -136,7 +123,7 @@ static void an_answer_about_something_else_changes_nothing(void **state)
 	ok(tf_unlink(f, "a"));
 	ok(tf_write(f, "b", "three"));
 	ok(outbox_retry(f->v, op.seq, NOW + 1000000, 0, ""));
-	op = begun(f);
+	op = tf_begun(f);
 	om_delete(m, other, NULL);
 	assert_int_equal(outbox_settle(f->v, op.seq, NULL, &other->r, &conflict), CE_PROTOCOL);
 	outbox_op_done(&op);
@@ -154,7 +141,7 @@ static void what_is_deleted_by_now_is_not_made_elsewhere(void **state)
 	struct outbox_op op;
 
 	ok(tf_write(f, "a", "ours"));
-	op = begun(f);
+	op = tf_begun(f);
 	ok(tf_unlink(f, "a"));
 	assert_false(settled(f, &op, NULL, &standing->r));
 	om_sync(f, m, &cursor, 10);
@@ -174,7 +161,7 @@ static void what_was_renamed_meanwhile_is_made_where_it_is(void **state)
 	struct outbox_op op;
 
 	ok(tf_write(f, "a", "ours"));
-	op = begun(f);
+	op = tf_begun(f);
 	ok(tf_rename(f, "a", "b", 0));
 	assert_false(settled(f, &op, NULL, &standing->r));
 	om_sync(f, m, &cursor, 10);
@@ -239,7 +226,7 @@ static void the_content_of_what_waits_for_its_place_follows_its_record(void **st
 
 	om_sync(f, m, &cursor, 10);
 	ok(tf_write(f, "g", "ours"));
-	op = begun(f);
+	op = tf_begun(f);
 	om_make(m, "n", REMOTE_DIR, "root", "n", NULL, NULL);
 	snprintf(g->r.parent, sizeof(g->r.parent), "n");
 	snprintf(g->content, sizeof(g->content), "theirs");
@@ -265,7 +252,7 @@ static void what_replaces_a_record_by_now_is_made_apart(void **state)
 	ok(tf_mkdir(f, "over"));
 	om_sync(f, m, &cursor, 10);
 	ok(tf_mkdir(f, "new"));
-	op = begun(f);
+	op = tf_begun(f);
 	standing = om_make(m, "s", REMOTE_FILE, "root", "new", "theirs", NULL);
 	ok(tf_rename(f, "new", "over", 0));
 	(void)settled(f, &op, NULL, &standing->r);
@@ -291,7 +278,7 @@ static void a_move_to_where_another_moved_it_takes_the_rest(void **state)
 	snprintf(a->r.name, sizeof(a->r.name), "b");
 	a->r.mode = 0600;
 	om_changed(m, a, NULL);
-	op = begun(f);
+	op = tf_begun(f);
 	assert_false(settled(f, &op, &a->r, NULL));
 	om_sync(f, m, &cursor, 10);
 	assert_int_equal(om_compare(f, m), 1);
@@ -311,7 +298,7 @@ static void a_move_whose_answer_was_lost_does_not_undo_the_next(void **state)
 
 	om_sync(f, m, &cursor, 10);
 	ok(tf_rename(f, "a", "b", 0));
-	op = begun(f);
+	op = tf_begun(f);
 	snprintf(a->r.name, sizeof(a->r.name), "b");
 	om_changed(m, a, op.key);
 	a->r.mode = 0600;
@@ -334,8 +321,9 @@ static void a_mode_that_was_set_there_survives_what_was_not_about_it(void **stat
 		const char *content;
 		bool touch;
 		uint32_t mode, result;
-	} cases[] = { { "ours", false, 0, 0600 }, { "ours", true, 0, 0600 }, { NULL, true, 0, 0600 },
-		{ "ours", false, 0640, 0640 }, { NULL, true, 0640, 0640 } };
+	} cases[] = { { "ours", false, 0, 0600 }, { "ours", true, 0, 0600 },
+		{ NULL, true, 0, 0600 }, { "ours", false, 0640, 0640 },
+		{ NULL, true, 0640, 0640 } };
 	struct tree_fixture *f = *state;
 	struct origin_model *m = om_new(1);
 	struct tree_attr a, set = { .mtime_ns = 7000 };
@@ -343,8 +331,7 @@ static void a_mode_that_was_set_there_survives_what_was_not_about_it(void **stat
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		char name[2] = { (char)('a' + i), 0 };
-		struct om_record *rec =
-			om_make(m, name, REMOTE_FILE, "root", name, "base", NULL);
+		struct om_record *rec = om_make(m, name, REMOTE_FILE, "root", name, "base", NULL);
 
 		om_sync(f, m, &cursor, 10);
 		set.mode = cases[i].mode;
@@ -378,8 +365,7 @@ static void a_mode_survives_a_file_that_is_saved_anew(void **state)
 
 	for (int own = 0; own < 2; own++) {
 		const char *name = own ? "b" : "a";
-		struct om_record *rec =
-			om_make(m, name, REMOTE_FILE, "root", name, "base", NULL);
+		struct om_record *rec = om_make(m, name, REMOTE_FILE, "root", name, "base", NULL);
 
 		om_sync(f, m, &cursor, 10);
 		ok(tf_write(f, "new", "ours"));
@@ -444,7 +430,7 @@ static void a_rename_over_a_place_that_a_third_took(void **state)
 	snprintf(b->r.name, sizeof(b->r.name), "elsewhere");
 	om_changed(m, b, NULL);
 	third = om_make(m, "third", REMOTE_FILE, "root", "e", "third", NULL);
-	op = begun(f);
+	op = tf_begun(f);
 	assert_int_equal(op.kind, OUTBOX_MOVE);
 	(void)settled(f, &op, NULL, &third->r);
 	om_sync(f, m, &cursor, 10);

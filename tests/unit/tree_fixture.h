@@ -79,6 +79,16 @@ static inline void tf_init(struct tree_fixture *f)
 	tf_store(f, "records");
 }
 
+/* After an opening: the store of before. */
+static inline void tf_find_store(struct tree_fixture *f)
+{
+	struct tree_attr a;
+
+	ok(remote_store_add(f->v, "records", false, &f->store));
+	ok(tree_lookup(f->v, OBJECT_ROOT, "records", &a));
+	f->root = a.object;
+}
+
 static inline void tf_reopen(struct tree_fixture *f)
 {
 	volume_close(f->v);
@@ -256,6 +266,19 @@ static inline int tf_write(struct tree_fixture *f, const char *path, const char 
 			return r;
 	}
 	return tf_write_object(f, tf_at(f, path), text);
+}
+
+/* The one operation there is to send, on its way. */
+static inline struct outbox_op tf_begun(struct tree_fixture *f)
+{
+	struct outbox_op op;
+	uint64_t wait;
+	size_t n;
+
+	ok(outbox_next(f->v, clock_wall_ns() / NS_PER_MS, 0, &op, 1, &n, &wait));
+	assert_int_equal(n, 1);
+	ok(outbox_begin(f->v, &op, 1));
+	return op;
 }
 
 /* The journal as text: one word per row that is sent, "PUT+" for one that makes its record, in
