@@ -26,6 +26,7 @@
 #include "base/failpoint.h"
 #include "base/io.h"
 #include "crypto/kdf.h"
+#include "meta/vfs_priv.h"
 
 #define PIECE ((size_t)64 << 10)
 #define ALG AEAD_XCHACHA20POLY1305
@@ -165,7 +166,7 @@ static int open_file(struct redo *r, const struct redo_options *o)
 	r->file = calloc(1, (size_t)base->szOsFile);
 	if (!r->file || bytes_print(&r->path, "%s/%s", o->dir, name))
 		return -ENOMEM;
-	rc = base->xOpen(base, r->path, r->file, SQLITE_OPEN_READWRITE | SQLITE_OPEN_WAL, NULL);
+	rc = vfs_open_real(base, r->path, r->file, SQLITE_OPEN_READWRITE | SQLITE_OPEN_WAL);
 	if (rc == SQLITE_OK)
 		rc = r->file->pMethods->xFileSize(r->file, &size);
 	atomic_store(&r->bytes, (uint64_t)size);

@@ -340,6 +340,19 @@ static const sqlite3_io_methods main_methods = {
 
 /* --- the VFS --- */
 
+int vfs_open_real(sqlite3_vfs *base, const char *name, sqlite3_file *file, int flags)
+{
+	int got = flags;
+	int rc = base->xOpen(base, name, file, flags, &got);
+
+	if (rc == SQLITE_OK && got & SQLITE_OPEN_READONLY) {
+		file->pMethods->xClose(file);
+		file->pMethods = NULL;
+		rc = SQLITE_CANTOPEN;
+	}
+	return rc;
+}
+
 static int x_open(sqlite3_vfs *sv, const char *name, sqlite3_file *file, int flags, int *out_flags)
 {
 	struct vfs *v = vfs_of(sv);
@@ -353,7 +366,7 @@ static int x_open(sqlite3_vfs *sv, const char *name, sqlite3_file *file, int fla
 		return SQLITE_CANTOPEN; /* journals, temporary files: fails closed */
 	f->vfs = v;
 	f->real = (sqlite3_file *)(f + 1);
-	rc = v->base->xOpen(v->base, name, f->real, flags, out_flags);
+	rc = vfs_open_real(v->base, name, f->real, flags);
 	if (rc == SQLITE_OK)
 		rc = f->real->pMethods->xFileSize(f->real, &size);
 	if (rc != SQLITE_OK) {
@@ -361,6 +374,8 @@ static int x_open(sqlite3_vfs *sv, const char *name, sqlite3_file *file, int fla
 			f->real->pMethods->xClose(f->real);
 		return rc;
 	}
+	if (out_flags)
+		*out_flags = flags;
 	atomic_store(wal ? &v->wal_bytes : &v->main_bytes, (uint64_t)size);
 	if (wal)
 		vfs_wal_init(f);

@@ -55,6 +55,12 @@ struct vfs {
 extern const sqlite3_io_methods vfs_wal_methods;
 void vfs_wal_init(struct vfs_file *f);
 
+/*
+ * vfs.c: base->xOpen to read and write, or not at all. By itself it falls back to reading whatever the reason (no descriptor
+ * left, a bad disk), and the file then refuses all writes for as long as it is open.
+ */
+int vfs_open_real(sqlite3_vfs *base, const char *name, sqlite3_file *file, int flags);
+
 /* vfs.c: methods both kinds of file share, and helpers. */
 static inline struct vfs_file *vfs_file_of(sqlite3_file *file)
 {

@@ -533,6 +533,42 @@ static int setup(void **state)
 	return secret_init(false);
 }
 
+/* As "unix-excl" when the first open fails for whatever reason: the file is there to be read only.
+ */
+static int open_to_read(sqlite3_vfs *v, const char *name, sqlite3_file *file, int flags, int *out)
+{
+	sqlite3_vfs *real = sqlite3_vfs_find("unix-excl");
+	int to_read =
+		(flags & ~(SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE)) | SQLITE_OPEN_READONLY;
+	int rc = real->xOpen(real, name, file, to_read, NULL);
+
+	if (out)
+		*out = to_read;
+	return rc;
+}
+
+/* It would refuse every change until it is opened anew. */
+static void test_an_index_that_can_only_be_read_is_not_opened(void **state)
+{
+	sqlite3_vfs reluctant = *sqlite3_vfs_find("unix-excl");
+	struct db *db = NULL;
+	struct fixture f;
+
+	make_checkpointed(&f, 7);
+	reluctant.zName = "reluctant";
+	reluctant.xOpen = open_to_read;
+	assert_int_equal(sqlite3_vfs_register(&reluctant, 0), SQLITE_OK);
+	f.options.base_vfs = "reluctant";
+	assert_int_not_equal(db_open(&f.options, &db, NULL), 0);
+	assert_null(db);
+	f.options.base_vfs = NULL;
+	sqlite3_vfs_unregister(&reluctant);
+	db = fixture_open(&f, NULL);
+	assert_int_equal(counter_read(db), 7);
+	db_close(db);
+	fixture_done(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -554,6 +590,7 @@ int main(void)
 		cmocka_unit_test(test_any_range_inside_a_page_is_served_and_none_across),
 		cmocka_unit_test(test_nothing_is_mapped_and_only_powersafe_overwrite_is_claimed),
 		cmocka_unit_test(test_copying_a_plain_database_in_is_refused),
+		cmocka_unit_test(test_an_index_that_can_only_be_read_is_not_opened),
 	};
 
 	return cmocka_run_group_tests(tests, setup, NULL);
