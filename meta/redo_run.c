@@ -77,7 +77,11 @@ static int define(struct redo_run *x, struct reader *r)
 	sqlite3_finalize(x->stmts[id]);
 	x->stmts[id] = NULL;
 	rc = sqlite3_prepare_v2(x->db->handle, text, (int)len, &x->stmts[id], NULL);
-	return rc == SQLITE_OK ? 0 : verdict(x->db, rc);
+	if (rc != SQLITE_OK)
+		return verdict(x->db, rc);
+	/* What changes no row is not logged; COMMIT is of that kind, and would keep what a record
+	 * that is refused has done so far. */
+	return sqlite3_stmt_readonly(x->stmts[id]) ? CE_CORRUPT : 0;
 }
 
 static int bind(sqlite3_stmt *q, int i, struct reader *r)

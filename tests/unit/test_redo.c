@@ -10,6 +10,8 @@
 
 #include "base/bytes.h"
 #include "meta/db_priv.h"
+#include "meta/redo_format.h"
+#include "meta/redo_run.h"
 
 static uint64_t get(struct db *db)
 {
@@ -699,6 +701,31 @@ static int setup(void **state)
 	return secret_init(false);
 }
 
+/* Behind an authentic seal, but never written by us: it would keep what a refused record has done.
+ */
+static void test_a_record_does_not_end_the_transaction(void **state)
+{
+	static const uint8_t payload[] = { REDO_OP_TEXT, 1, 26, 'D', 'E', 'L', 'E', 'T', 'E', ' ',
+		'F', 'R', 'O', 'M', ' ', 's', 'e', 't', 't', 'i', 'n', 'g', ' ', ' ', ' ', ' ', ' ',
+		' ', ' ', REDO_OP_RUN, 1, 0, 2, 0, REDO_OP_TEXT, 2, 6, 'C', 'O', 'M', 'M', 'I', 'T',
+		REDO_OP_RUN, 2, 0, 2, 0 };
+	struct redo_run *x = calloc(1, sizeof(*x));
+	struct fixture f;
+
+	fixture_init(&f);
+	f.options.log_bytes = 0; /* as in a replay: a transaction is one of SQLite's */
+	x->db = fixture_create(&f);
+	assert_int_equal(counter_commit(x->db, 7), 0);
+	assert_int_equal(db_begin(x->db), 0);
+	assert_int_equal(redo_run_payload(x, payload, sizeof(payload)), CE_CORRUPT);
+	redo_run_done(x);
+	db_rollback(x->db);
+	assert_int_equal(counter_read(x->db), 7);
+	db_close(x->db);
+	free(x);
+	fixture_done(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -724,6 +751,7 @@ int main(void)
 		cmocka_unit_test(test_the_bound_covers_what_a_checkpoint_takes),
 		cmocka_unit_test(test_a_damaged_page_that_is_read_does_not_stop_other_changes),
 		cmocka_unit_test(test_every_change_does_the_same_when_it_is_replayed),
+		cmocka_unit_test(test_a_record_does_not_end_the_transaction),
 	};
 
 	return cmocka_run_group_tests(tests, setup, NULL);
