@@ -66,7 +66,7 @@ int blob_new(struct volume *v, uint64_t store, bool pack, struct blob **out)
 	}
 	b->store = store;
 	b->alg = v->alg;
-	b->shift = BLOB_SHIFT_DEFAULT;
+	b->shift = pack ? BLOB_SHIFT_PACK : BLOB_SHIFT_LARGE;
 	b->epoch = keys_epoch(b->keys, UINT64_MAX);
 	b->pack = pack;
 	b->units_known = true;

@@ -36,7 +36,9 @@
 
 #define BLOB_SHIFT_MIN 12
 #define BLOB_SHIFT_MAX 20
-#define BLOB_SHIFT_DEFAULT 16
+#define BLOB_SHIFT_PACK 16
+/* Of a blob of its own: what is opened for a random read, and sealed anew for a random write. */
+#define BLOB_SHIFT_LARGE 14
 #define BLOB_UNIT_SHIFT 12
 #define BLOB_PAD (1u << BLOB_UNIT_SHIFT)
 #define BLOB_NAME_LEN 34 /* "xx/", 30 hex digits, NUL */

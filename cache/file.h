@@ -49,7 +49,6 @@ uint64_t file_version(const struct file *f);
 uint64_t file_size(struct file *f);
 /* What file_fill takes is a multiple of this, or ends with the file. */
 uint64_t file_chunk_bytes(struct file *f);
-#define FILE_CHUNK_BYTES 65536 /* of nearly every file */
 #define FILE_GROWTH_BYTES (UINT64_C(4) << 20) /* volume_on_growth */
 
 /* Up to `len` bytes from `off`; *got may be short only at the end of the file. CE_ABSENT, CE_STALE, CE_TAMPER. */

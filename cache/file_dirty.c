@@ -97,10 +97,10 @@ void file_dirty_drop(struct file *f, struct dirty *d)
 }
 
 /* A slot that no commit named and none will. */
-static void drop_sealed(struct file *f, const struct chunk_entry *e)
+static void drop_sealed(struct blob *b, const struct chunk_entry *e)
 {
 	if (e->state == CHUNK_SEALED)
-		blob_units_free(f->blob, e->c.slot, e->c.len);
+		blob_units_free(b, e->c.slot, e->c.len);
 }
 
 static void keep_old(struct chunk_entry *e)
@@ -150,7 +150,7 @@ static int seal(struct file *f, uint64_t idx, const void *data, uint32_t len)
 		r = seal_somewhere(f, idx, data, len, &b, &c);
 	if (r)
 		return r;
-	drop_sealed(f, e);
+	drop_sealed(f->blob, e);
 	blob_unref(f->blob);
 	f->blob = b;
 	keep_old(e);
@@ -195,12 +195,12 @@ int file_dirty_seal_from(
 	return r;
 }
 
-/* The entry of a chunk without content. */
-static void empty(struct file *f, struct chunk_entry *e)
+/* The entry of a chunk without content; what is sealed of it is in `b`. */
+static void empty(struct file *f, struct blob *b, struct chunk_entry *e)
 {
 	enum chunk_state was = e->state;
 
-	drop_sealed(f, e);
+	drop_sealed(b, e);
 	keep_old(e);
 	if (was != CHUNK_NONE)
 		e->state = e->has_old ? CHUNK_DROPPED : CHUNK_NONE;
@@ -217,41 +217,114 @@ int file_dirty_punch(struct file *f, uint64_t idx)
 		file_dirty_drop(f, d);
 	r = chunkmap_edit(&f->chunks, idx, &e);
 	if (!r)
-		empty(f, e);
+		empty(f, f->blob, e);
 	return r;
 }
 
-static int load_first(struct file *f, const struct chunk_entry *e, uint64_t *pot)
+/* NULL: there is nothing in it. */
+static int load_first(
+	struct file *f, const struct chunk_entry *e, uint64_t *pot, struct dirty **out)
 {
-	struct dirty *d = file_dirty_find(f, 0);
-	int r;
+	int r = 0;
 
-	if (d || (e->state != CHUNK_ROW && e->state != CHUNK_SEALED))
+	*out = file_dirty_find(f, 0);
+	if (!*out && e->state != CHUNK_ROW && e->state != CHUNK_SEALED)
 		return 0;
-	if (*pot < blob_bytes(e->c.len))
-		return -EAGAIN;
-	r = file_dirty_get(f, 0, true, &d);
-	if (!r && !file_dirty_grow(d, d->len, pot))
-		abort(); /* there was enough */
+	if (!*out)
+		r = file_dirty_get(f, 0, true, out);
+	if (!r && !file_dirty_grow(*out, (*out)->len, pot))
+		r = -EAGAIN;
 	return r;
+}
+
+/* Of what was written in order, so much lies in [from, from + chunk). */
+static uint32_t run_within(uint32_t run, uint32_t from, uint32_t chunk)
+{
+	return run == UINT32_MAX ? run : MIN_OF(run - MIN_OF(run, from), chunk);
+}
+
+/* The part of `d` that is chunk `idx` of the file from now on, and of what was set aside. */
+static void take_part(struct dirty *part, struct dirty *d, uint64_t idx, uint32_t chunk)
+{
+	uint32_t from = (uint32_t)idx * chunk;
+
+	part->len = MIN_OF(d->len - from, chunk);
+	part->run = run_within(d->run, from, chunk);
+	part->reserved = blob_bytes(part->len);
+	d->reserved -= part->reserved;
+	memcpy(part->buf, d->buf + from, part->len);
+}
+
+/* On failure `d` is as it was. */
+static int split_off(struct file *f, struct dirty *d, uint32_t chunk)
+{
+	struct dirty *part;
+	uint64_t idx;
+	int r = 0;
+
+	for (idx = 1; !r && idx * chunk < d->len; idx++) {
+		r = file_dirty_get(f, idx, false, &part);
+		if (!r)
+			take_part(part, d, idx, chunk);
+	}
+	if (!r)
+		return 0;
+	while (--idx) {
+		part = file_dirty_find(f, idx);
+		if (!part)
+			continue;
+		d->reserved += part->reserved;
+		part->reserved = 0;
+		file_dirty_drop(f, part);
+	}
+	return r;
+}
+
+/* Chunk 0 as it was in a pack becomes several of the file's blob, whose chunks are smaller. On
+ * failure it is as it was. */
+static int split_first(struct file *f, struct dirty *d)
+{
+	const uint32_t was = UINT32_C(1) << BLOB_SHIFT_PACK, chunk = UINT32_C(1) << file_shift(f);
+	uint8_t *buf = pool_get(f->v->pool, file_shift(f));
+	int r = buf ? split_off(f, d, chunk) : -ENOMEM;
+
+	if (r) {
+		pool_put(f->v->pool, file_shift(f), buf, 0);
+		return r;
+	}
+	memcpy(buf, d->buf, MIN_OF(d->len, chunk));
+	pool_put(f->v->pool, BLOB_SHIFT_PACK, d->buf, d->len);
+	atomic_fetch_sub(&f->v->dirty_bytes, was - chunk);
+	d->buf = buf;
+	d->len = MIN_OF(d->len, chunk);
+	d->run = run_within(d->run, 0, chunk);
+	return 0;
 }
 
 int file_dirty_enlarge(struct file *f, uint64_t *pot)
 {
+	struct blob *own, *pack = f->blob;
 	struct chunk_entry *e;
-	struct blob *own;
+	struct dirty *d;
 	int r = chunkmap_edit(&f->chunks, 0, &e);
 
 	if (!r)
-		r = load_first(f, e, pot);
+		r = load_first(f, e, pot, &d);
 	if (!r)
 		r = blob_new(f->v, f->store, false, &own);
 	if (r)
 		return r;
-	if (e->state == CHUNK_SEALED)
-		empty(f, e);
-	blob_unref(f->blob);
 	f->blob = own;
+	r = d ? split_first(f, d) : 0;
+	if (r) {
+		f->blob = pack;
+		blob_unref(own);
+		return r;
+	}
+	if (e->state == CHUNK_SEALED)
+		empty(f, pack, e);
+	f->here = 0; /* counted in chunks */
+	blob_unref(pack);
 	return 0;
 }
 
@@ -259,7 +332,7 @@ static void free_sealed(void *arg, const struct chunk_entry *e)
 {
 	struct file *f = arg;
 
-	drop_sealed(f, e);
+	drop_sealed(f->blob, e);
 }
 
 void file_dirty_cut(struct file *f, uint64_t idx)

@@ -86,11 +86,9 @@ static inline struct blob *file_blob_of(const struct file *f, const struct chunk
 	return e->state == CHUNK_SEALED ? f->blob : f->rows;
 }
 
-_Static_assert(1 << BLOB_SHIFT_DEFAULT == FILE_CHUNK_BYTES, "what stat tells");
-
 static inline unsigned file_shift(const struct file *f)
 {
-	return f->blob ? f->blob->shift : BLOB_SHIFT_DEFAULT;
+	return f->blob ? f->blob->shift : BLOB_SHIFT_PACK;
 }
 
 /* --- file.c --- */
@@ -128,7 +126,10 @@ int file_dirty_seal(struct file *f, struct dirty *d) MUST_CHECK;
 int file_dirty_seal_all(struct file *f) MUST_CHECK;
 /* Seals a chunk straight from `data`; *pot pays. */
 int file_dirty_seal_from(struct file *f, uint64_t idx, const void *data, uint32_t len, uint64_t *pot) MUST_CHECK;
-/* The file gets its second chunk: a blob of its own from now on. What is in a pack comes to memory; *pot pays. -EAGAIN: it is too small. */
+/*
+ * The file gets its second chunk: a blob of its own from now on, whose chunks are smaller. What is in a pack comes to memory, in as many as
+ * it takes; *pot pays. -EAGAIN: it is too small.
+ */
 int file_dirty_enlarge(struct file *f, uint64_t *pot) MUST_CHECK;
 /* The chunk becomes a hole. */
 int file_dirty_punch(struct file *f, uint64_t idx) MUST_CHECK;

@@ -13,6 +13,7 @@ struct file_reader {
 	struct kdf_sha256 *hash; /* NULL after an error, and when it was taken */
 	uint64_t off;
 	bool ahead;
+	unsigned shift;                 /* ahead: of the file's chunks, since the first was read */
 	struct kdf_sha256 *seals;       /* of how the chunks are sealed that were read ahead */
 	uint8_t first[CONTENT_TAG_LEN]; /* the tag of the first, for a quick no */
 };
@@ -80,16 +81,18 @@ uint64_t file_reader_offset(const struct file_reader *r)
 /* --- ahead --- */
 
 /* The file's lock is held. -EAGAIN: it is not settled. */
-static int settled_chunk(struct file *f, uint64_t idx, struct chunk_entry *e)
+static int settled_chunk(
+	const struct file_reader *reader, struct file *f, uint64_t idx, struct chunk_entry *e)
 {
 	int r;
 
-	if (file_shift(f) != BLOB_SHIFT_DEFAULT || file_dirty_find(f, idx))
+	if (file_shift(f) != reader->shift || file_dirty_find(f, idx))
 		return -EAGAIN;
 	r = chunkmap_get(&f->chunks, idx, e);
 	if (r)
 		return r;
-	return (e->state == CHUNK_ROW || e->state == CHUNK_SEALED) && e->c.len == FILE_CHUNK_BYTES
+	return (e->state == CHUNK_ROW || e->state == CHUNK_SEALED) &&
+			       e->c.len == UINT32_C(1) << reader->shift
 		       ? 0
 		       : -EAGAIN;
 }
@@ -104,7 +107,16 @@ static int note_seal(struct kdf_sha256 *seals, const struct content_chunk *c)
 	return kdf_sha256_update(seals, text, sizeof(text));
 }
 
-#define RUN_CHUNKS 16
+static void learn_shift(struct file_reader *r)
+{
+	if (r->off)
+		return;
+	pthread_rwlock_rdlock(&r->f->lock);
+	r->shift = file_shift(r->f);
+	pthread_rwlock_unlock(&r->f->lock);
+}
+
+#define RUN_CHUNKS 64
 
 /* Some chunks and the blobs they are in, which stay. */
 struct run {
@@ -119,7 +131,7 @@ static void run_done(struct run *run)
 		blob_unref(run->blobs[--run->n]);
 }
 
-static int take_run(struct file_reader *r, uint64_t off, size_t n, struct run *run)
+static int take_run(struct file_reader *r, uint64_t first, size_t n, struct run *run)
 {
 	struct chunk_entry e;
 	int rc = 0;
@@ -127,7 +139,7 @@ static int take_run(struct file_reader *r, uint64_t off, size_t n, struct run *r
 	run->n = 0;
 	pthread_rwlock_rdlock(&r->f->lock);
 	while (!rc && run->n < n) {
-		rc = settled_chunk(r->f, off / FILE_CHUNK_BYTES + run->n, &e);
+		rc = settled_chunk(r, r->f, first + run->n, &e);
 		if (rc)
 			break;
 		run->chunks[run->n] = e.c;
@@ -150,7 +162,7 @@ static int read_run(struct file_reader *r, const struct run *run, uint8_t *buf)
 	int rc = 0;
 
 	for (size_t i = 0; !rc && i < run->n; i++) {
-		rc = blob_open(run->blobs[i], &run->chunks[i], buf + i * FILE_CHUNK_BYTES);
+		rc = blob_open(run->blobs[i], &run->chunks[i], buf + (i << r->shift));
 		if (!rc && !run->chunks[i].idx)
 			memcpy(r->first, run->chunks[i].tag, sizeof(r->first));
 		if (!rc)
@@ -161,13 +173,16 @@ static int read_run(struct file_reader *r, const struct run *run, uint8_t *buf)
 
 static int read_ahead(struct file_reader *r, uint8_t *buf, size_t len)
 {
-	int rc = len % FILE_CHUNK_BYTES || !r->seals ? -EINVAL : 0;
 	struct run run;
-	size_t n;
+	size_t n, chunk;
+	int rc;
 
-	for (size_t done = 0; !rc && done < len; done += n * FILE_CHUNK_BYTES) {
-		n = MIN_OF((len - done) / FILE_CHUNK_BYTES, (size_t)RUN_CHUNKS);
-		rc = take_run(r, r->off + done, n, &run);
+	learn_shift(r);
+	chunk = (size_t)1 << r->shift;
+	rc = len % chunk || !r->seals ? -EINVAL : 0;
+	for (size_t done = 0; !rc && done < len; done += n * chunk) {
+		n = MIN_OF((len - done) / chunk, (size_t)RUN_CHUNKS);
+		rc = take_run(r, (r->off + done) / chunk, n, &run);
 		if (rc)
 			break;
 		rc = read_run(r, &run, buf + done);
@@ -178,23 +193,26 @@ static int read_ahead(struct file_reader *r, uint8_t *buf, size_t len)
 
 int file_reader_settled(struct file_reader *r, uint64_t max, uint64_t *end)
 {
-	uint64_t idx = r->off / FILE_CHUNK_BYTES, last = idx + max / FILE_CHUNK_BYTES;
 	struct chunk_entry e;
+	uint64_t idx, last;
 	int rc = 0;
 
+	learn_shift(r);
+	idx = r->off >> r->shift;
+	last = idx + (max >> r->shift);
 	pthread_rwlock_rdlock(&r->f->lock);
 	if (idx)
-		rc = settled_chunk(r->f, 0, &e);
+		rc = settled_chunk(r, r->f, 0, &e);
 	if (idx && (rc == -EAGAIN || (!rc && memcmp(e.c.tag, r->first, sizeof(r->first)) != 0)))
 		rc = CE_STALE;
 	while (!rc && idx < last) {
-		rc = settled_chunk(r->f, idx, &e);
+		rc = settled_chunk(r, r->f, idx, &e);
 		idx += !rc;
 	}
 	pthread_rwlock_unlock(&r->f->lock);
 	if (rc && rc != -EAGAIN)
 		return rc;
-	*end = idx * FILE_CHUNK_BYTES;
+	*end = idx << r->shift;
 	return 0;
 }
 
@@ -216,10 +234,10 @@ static int note_all(const struct file_reader *r, struct file *snapshot, struct k
 	struct chunk_entry e;
 	int rc = 0;
 
-	for (uint64_t off = 0; !rc && off < r->off; off += FILE_CHUNK_BYTES) {
-		rc = settled_chunk(snapshot, off / FILE_CHUNK_BYTES, &e);
+	for (uint64_t idx = 0; !rc && idx << r->shift < r->off; idx++) {
+		rc = settled_chunk(r, snapshot, idx, &e);
 		if (rc == -EAGAIN ||
-			(!rc && !off && memcmp(e.c.tag, r->first, sizeof(r->first)) != 0))
+			(!rc && !idx && memcmp(e.c.tag, r->first, sizeof(r->first)) != 0))
 			return CE_STALE;
 		if (!rc)
 			rc = note_seal(seals, &e.c);

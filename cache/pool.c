@@ -8,17 +8,21 @@
 #include "base/secret.h"
 #include "cache/blob.h"
 
-#define POOL_KEPT 256 /* buffers kept for reuse: 16 MiB */
-#define POOL_SCRATCH_KEPT 16
+/* Buffers kept for reuse: 16 MiB of each size of plaintext, 1 MiB of ciphertext. */
+#define PLAIN_KEPT_SHIFT 24
+#define SCRATCH_KEPT_SHIFT 20
+#define KEPT_MAX (1u << (PLAIN_KEPT_SHIFT - BLOB_SHIFT_LARGE))
+
+static const unsigned class_shift[] = { BLOB_SHIFT_LARGE, BLOB_SHIFT_PACK };
 
 struct stack {
 	size_t n;
-	uint8_t *bufs[POOL_KEPT];
+	uint8_t *bufs[KEPT_MAX];
 };
 
 struct pool {
 	pthread_mutex_t lock; /* leaf */
-	struct stack plain, scratch;
+	struct stack plain[ARRAY_SIZE(class_shift)], scratch[ARRAY_SIZE(class_shift)];
 };
 
 int pool_new(struct pool **out)
@@ -32,27 +36,42 @@ int pool_new(struct pool **out)
 	return 0;
 }
 
+static void unmap_all(struct stack *s, unsigned shift)
+{
+	while (s->n)
+		munmap(s->bufs[--s->n], (size_t)1 << shift);
+}
+
 void pool_free(struct pool *p)
 {
-	size_t size = (size_t)1 << BLOB_SHIFT_DEFAULT;
-
 	if (!p)
 		return;
-	while (p->plain.n)
-		munmap(p->plain.bufs[--p->plain.n], size);
-	while (p->scratch.n)
-		munmap(p->scratch.bufs[--p->scratch.n], size);
+	for (size_t i = 0; i < ARRAY_SIZE(class_shift); i++) {
+		unmap_all(&p->plain[i], class_shift[i]);
+		unmap_all(&p->scratch[i], class_shift[i]);
+	}
 	pthread_mutex_destroy(&p->lock);
 	free(p);
 }
 
-static uint8_t *take(struct pool *p, struct stack *s, unsigned shift)
+/* NULL: buffers of that size are not kept. */
+static struct stack *stack_of(struct stack *stacks, unsigned shift)
 {
+	for (size_t i = 0; i < ARRAY_SIZE(class_shift); i++) {
+		if (class_shift[i] == shift)
+			return &stacks[i];
+	}
+	return NULL;
+}
+
+static uint8_t *take(struct pool *p, struct stack *stacks, unsigned shift)
+{
+	struct stack *s = stack_of(stacks, shift);
 	size_t size = (size_t)1 << shift;
 	uint8_t *buf = NULL;
 	void *m;
 
-	if (shift == BLOB_SHIFT_DEFAULT) {
+	if (s) {
 		pthread_mutex_lock(&p->lock);
 		if (s->n)
 			buf = s->bufs[--s->n];
@@ -67,11 +86,14 @@ static uint8_t *take(struct pool *p, struct stack *s, unsigned shift)
 	return m;
 }
 
-static void give(struct pool *p, struct stack *s, size_t kept, unsigned shift, uint8_t *buf)
+static void give(
+	struct pool *p, struct stack *stacks, unsigned kept_shift, unsigned shift, uint8_t *buf)
 {
-	if (shift == BLOB_SHIFT_DEFAULT) {
+	struct stack *s = stack_of(stacks, shift);
+
+	if (s) {
 		pthread_mutex_lock(&p->lock);
-		if (s->n < kept) {
+		if (s->n < (size_t)1 << (kept_shift - shift)) {
 			s->bufs[s->n++] = buf;
 			buf = NULL;
 		}
@@ -83,7 +105,7 @@ static void give(struct pool *p, struct stack *s, size_t kept, unsigned shift, u
 
 uint8_t *pool_get(struct pool *p, unsigned shift)
 {
-	return take(p, &p->plain, shift);
+	return take(p, p->plain, shift);
 }
 
 void pool_put(struct pool *p, unsigned shift, uint8_t *buf, size_t used)
@@ -91,16 +113,16 @@ void pool_put(struct pool *p, unsigned shift, uint8_t *buf, size_t used)
 	if (!buf)
 		return;
 	secret_wipe(buf, used);
-	give(p, &p->plain, POOL_KEPT, shift, buf);
+	give(p, p->plain, PLAIN_KEPT_SHIFT, shift, buf);
 }
 
 uint8_t *pool_scratch_get(struct pool *p, unsigned shift)
 {
-	return take(p, &p->scratch, shift);
+	return take(p, p->scratch, shift);
 }
 
 void pool_scratch_put(struct pool *p, unsigned shift, uint8_t *buf)
 {
 	if (buf)
-		give(p, &p->scratch, POOL_SCRATCH_KEPT, shift, buf);
+		give(p, p->scratch, SCRATCH_KEPT_SHIFT, shift, buf);
 }

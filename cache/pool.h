@@ -1,6 +1,6 @@
 /*
  * Buffers for plaintext: left out of core dumps, zero when handed out, wiped when given back.
- * One size class, BLOB_SHIFT_DEFAULT, is kept for reuse; others are mapped each time.
+ * Those of the chunk sizes of new blobs are kept for reuse; others are mapped each time.
  * Threads: any.
  */
 #ifndef CACHET_CACHE_POOL_H

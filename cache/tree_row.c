@@ -31,7 +31,7 @@ static uint64_t data_bytes(struct volume *v, const struct object_row *o)
 
 	if (!S_ISREG(o->mode) || !o->map)
 		return 0;
-	if (o->size <= UINT64_C(1) << BLOB_SHIFT_DEFAULT || content_map_get(v->db, o->map, &m) ||
+	if (o->size <= UINT64_C(1) << BLOB_SHIFT_PACK || content_map_get(v->db, o->map, &m) ||
 		!m.whole)
 		return o->size;
 	if (!m.blob)

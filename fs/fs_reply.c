@@ -32,7 +32,7 @@ void fs_stat(const struct tree_attr *a, struct stat *st)
 	st->st_rdev = a->rdev;
 	st->st_size = (off_t)a->size;
 	st->st_blocks = (blkcnt_t)a->blocks;
-	/* Not the chunk: from 64 KiB on the kernel reads a cold file at less than half the speed. */
+	/* The unit in which blobs take space. */
 	st->st_blksize = 4096;
 	st->st_atim = fs_time(a->atime_ns);
 	st->st_mtim = fs_time(a->mtime_ns);

@@ -8,6 +8,7 @@
 #include <sys/syscall.h>
 
 #define CHUNK 65536u
+#define PIECE (UINT32_C(1) << BLOB_SHIFT_LARGE) /* a chunk of a large file */
 #define ETAG "\"v1\""
 #define PETA UINT64_C(1000000000000000)
 
@@ -153,15 +154,15 @@ static void test_sparse_petabyte_costs_what_is_written(void **state)
 	ok(file_read(file, buf, 100, PETA / 2, &got));
 	assert_memory_equal(buf, zero, 100);
 	ok(file_seek(file, 0, SEEK_DATA, &at));
-	assert_int_equal(at, PETA / 3 / CHUNK * CHUNK);
-	ok(file_seek(file, at + CHUNK, SEEK_DATA, &at));
-	assert_int_equal(at, PETA / CHUNK * CHUNK);
+	assert_int_equal(at, PETA / 3 / PIECE * PIECE);
+	ok(file_seek(file, at + PIECE, SEEK_DATA, &at));
+	assert_int_equal(at, PETA / PIECE * PIECE);
 	ok(file_seek(file, 0, SEEK_HOLE, &at));
 	assert_int_equal(at, 0);
 	ok(file_fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, PETA / 2));
 	ok(file_commit(file));
 	ok(file_seek(file, 0, SEEK_DATA, &at));
-	assert_int_equal(at, PETA / CHUNK * CHUNK);
+	assert_int_equal(at, PETA / PIECE * PIECE);
 	ok(file_truncate(file, PETA / 2));
 	ok(file_truncate(file, FILE_SIZE_MAX));
 	assert_int_equal(file_seek(file, 0, SEEK_DATA, &at), -ENXIO);
@@ -276,7 +277,7 @@ static void test_failed_sync_that_lost_data_is_reported(void **state)
 	file = cf_file(&f, cf_object(&f));
 	cf_write(file, 3 * CHUNK, 0, 1);
 	ok(file_commit(file));
-	c = chunk_row(&f, file, 1);
+	c = chunk_row(&f, file, CHUNK / PIECE);
 	ok(blob_fd(file->blob, false, &fd));
 	assert_int_equal(pwrite(fd, "lost", 4, (off_t)c.slot * BLOB_PAD), 4);
 	atomic_store(&failing, 1);
@@ -372,15 +373,15 @@ static void test_a_chunk_that_cannot_be_sealed_is_as_long_as_the_file(void **sta
 	ok(file_write(file, buf, 100, 0));
 	ok(file_commit(file));
 	assert_int_equal(write_on_a_full_disk(file, buf, 3 * CHUNK), -EFBIG);
-	assert_int_equal(file_size(file), CHUNK);
+	assert_int_equal(file_size(file), PIECE);
 	file_unref(file, true);
 	cf_reopen(&f);
 	file = cf_file(&f, object);
-	assert_true(cf_holds(file, CHUNK, 0, 5));
+	assert_true(cf_holds(file, PIECE, 0, 5));
 	alarm(60);
 	ok(file_write(file, buf, 100, 0));
 	alarm(0);
-	assert_true(cf_holds(file, CHUNK, 0, 5));
+	assert_true(cf_holds(file, PIECE, 0, 5));
 	file_unref(file, true);
 	cf_done(&f);
 	free(buf);

@@ -2,10 +2,11 @@
  * chunks; and what is still in motion is not read at all. */
 #include "content_fixture.h"
 
+#include "cache/blob.h"
 #include "cache/file_reader.h"
 #include "crypto/kdf.h"
 
-#define CHUNK ((size_t)FILE_CHUNK_BYTES)
+#define CHUNK ((size_t)1 << BLOB_SHIFT_LARGE)
 #define CHUNKS 8
 #define SIZE (CHUNKS * CHUNK + 1000)
 #define READ (4 * CHUNK)

@@ -3,6 +3,7 @@
 #include "content_fixture.h"
 
 #define CHUNK 65536u
+#define PIECE (UINT32_C(1) << BLOB_SHIFT_LARGE) /* a chunk of a large file */
 
 struct ack {
 	uint32_t file, seed, size;
@@ -169,7 +170,7 @@ static void test_lost_data_falls_back_whole(void **state)
 	file = cf_file(&f, object);
 	assert_true(cf_holds(file, 5 * CHUNK, 0, 1));
 	ok(chunkmap_get(&file->chunks, 1, &e));
-	assert_int_equal(e.c.slot, CHUNK / BLOB_PAD);
+	assert_int_equal(e.c.slot, PIECE / BLOB_PAD);
 	file_unref(file, true);
 	cf_done(&f);
 }
@@ -479,10 +480,10 @@ static void test_lost_clean_chunks_are_missing_and_nothing_else(void **state)
 	file = cf_file(&f, object);
 	ok(file_missing(file, 0, UINT64_MAX, UINT64_MAX, &range));
 	assert_int_equal(range.off, 2 * CHUNK);
-	assert_int_equal(range.len, CHUNK);
+	assert_int_equal(range.len, PIECE);
 	assert_true(cf_holds(file, 2 * CHUNK, 0, 1));
-	assert_true(cf_holds(file, 2 * CHUNK, 3 * CHUNK, 1));
-	fill(file, 2 * CHUNK, CHUNK);
+	assert_true(cf_holds(file, 3 * CHUNK - PIECE, 2 * CHUNK + PIECE, 1));
+	fill(file, 2 * CHUNK, PIECE);
 	assert_true(cf_holds(file, 5 * CHUNK, 0, 1));
 	file_unref(file, true);
 	cf_done(&f);

@@ -11,6 +11,7 @@
 #include "meta/page.h"
 
 #define CHUNK 65536u
+#define PIECE (UINT32_C(1) << BLOB_SHIFT_LARGE) /* a chunk of a large file */
 #define LARGE (40 * CHUNK + 5000)
 #define SMALL 3000u
 #define WAIT_MS 60000
@@ -181,11 +182,11 @@ static void test_the_old_keys_open_nothing_afterwards(void **state)
 
 	init(&t);
 	assert_int_equal(
-		opened_by_old_cek(&t, &chunks), LARGE / CHUNK + 2); /* the check can tell */
+		opened_by_old_cek(&t, &chunks), LARGE / PIECE + 2); /* the check can tell */
 	start(t.f.v);
 	finish(t.f.v);
 	assert_int_equal(opened_by_old_cek(&t, &chunks), 0);
-	assert_int_equal(chunks, LARGE / CHUNK + 2);
+	assert_int_equal(chunks, LARGE / PIECE + 2);
 	assert_int_equal(keyring_entries(t.f.v, &old), 2);
 	assert_int_equal(old, 0);
 	cf_close(&t.f);
@@ -301,7 +302,7 @@ static void test_a_snapshot_that_shares_slots_is_sealed_anew_too(void **state)
 	start(t.f.v);
 	finish(t.f.v);
 	assert_int_equal(opened_by_old_cek(&t, &chunks), 0);
-	assert_true(chunks > 2u * LARGE / CHUNK);
+	assert_true(chunks > 2u * LARGE / PIECE);
 	ok(file_open_map(t.f.v, map, &snapshot));
 	assert_true(cf_holds(snapshot, LARGE, 0, 1));
 	file_unref(snapshot, false);

@@ -627,7 +627,7 @@ static void an_old_log_changes_nothing(void **state)
 /* A large file is told once; then only what changes. */
 static void changes_of_a_large_file_are_small(void **state)
 {
-	const size_t chunk = 1 << BLOB_SHIFT_DEFAULT, chunks = 40;
+	const size_t chunk = 1 << BLOB_SHIFT_LARGE, chunks = 40;
 	uint8_t *data = calloc(chunks, chunk), *have = calloc(chunks, chunk);
 	struct tree_fixture f;
 	struct file *file;

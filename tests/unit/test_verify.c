@@ -8,9 +8,9 @@
 #include "cache/verify.h"
 #include "unit.h"
 
-#define CHUNK 65536u
-#define SIZE (3 * CHUNK + 5000)
-#define CHUNKS 4
+#define CHUNK (UINT32_C(1) << BLOB_SHIFT_LARGE)
+#define SIZE (5 * CHUNK + 5000)
+#define CHUNKS 6
 #define ETAG "\"v1\""
 
 static uint64_t make_clean(struct content_fixture *f, uint32_t seed)
@@ -301,10 +301,12 @@ static void the_scrub_reads_no_more_than_its_rate_allows(void **state)
 	assert_int_equal(scrubbed(f), 1);
 	scrub(f, 2000);
 	assert_int_equal(scrubbed(f), 3);
+	scrub(f, 2000);
+	assert_int_equal(scrubbed(f), 5);
 	scrub(f, 3600 * 1000);
-	assert_int_equal(scrubbed(f), 6); /* the short one at the end of the first file, and two */
+	assert_int_equal(scrubbed(f), 8); /* the short one at the end of the first file, and two */
 	verify_scrub(f->v, 1000);
-	assert_int_equal(scrubbed(f), 6);
+	assert_int_equal(scrubbed(f), 8);
 }
 
 static void the_scrub_waits_for_who_writes(void **state)
@@ -329,6 +331,7 @@ static void the_scrub_goes_round(void **state)
 	uint64_t object = make_clean(f, 1);
 	const uint64_t seen = atomic_load(&f->v->damaged);
 
+	scrub(f, 2000);
 	scrub(f, 2000);
 	assert_int_not_equal(f->v->scrub_at.map, 0);
 	scrub(f, 2000);
