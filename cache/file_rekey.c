@@ -19,7 +19,7 @@
 #include "cache/pool.h"
 #include "cache/unsent.h"
 
-#define SLICE_CHUNKS 64
+#define SLICE_CHUNKS 256
 #define SLICE_BYTES (UINT64_C(4) << 20)
 
 struct piece {
