@@ -23,6 +23,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 
@@ -51,7 +52,8 @@ struct connection {
 
 struct http {
 	struct MHD_Daemon *mhd;
-	int quiesced_fd;      /* nobody listens on it any more; or -1 */
+	int listen_fd; /* the daemon's; what it is changes in server_http_quiesce() */
+	bool quiesced;
 	struct tls *tls;      /* or NULL */
 	atomic_uint requests; /* under way */
 	atomic_uint_fast64_t json_reserved;
@@ -554,7 +556,6 @@ static int new_http(struct server *s)
 
 	if (!h)
 		return -ENOMEM;
-	h->quiesced_fd = -1;
 	h->connections.prev = h->connections.next = &h->connections;
 	pthread_mutex_init(&h->lock, NULL);
 	s->http = h;
@@ -579,21 +580,27 @@ int server_http_start(struct server *s, uint16_t *port, char **error)
 		(void)!bytes_print(error, "cannot start serving");
 		return -EINVAL;
 	}
-	(void)steal_fd(&fd); /* the daemon's now */
+	s->http->listen_fd = steal_fd(&fd); /* the daemon's now */
 	return 0;
 }
 
+/*
+ * MHD_quiesce_daemon() (0.9.75) takes the socket out of the epoll sets of threads that, once told,
+ * do so themselves; whoever comes second ends the process. So the socket goes from under them: its
+ * last descriptor is replaced by one on which nothing ever happens, and with it the socket leaves
+ * all epoll sets. Nobody can connect any more.
+ */
 void server_http_quiesce(struct server *s)
 {
 	struct http *h = s->http;
+	_cleanup_fd_ int silent = -1;
 
-	if (!h || !h->mhd || h->quiesced_fd >= 0)
+	if (!h || !h->mhd || h->quiesced)
 		return;
-	h->quiesced_fd = MHD_quiesce_daemon(h->mhd);
-	/* Nobody can connect any more. Its threads still have it in their epoll sets: it is closed
-	 * when they are gone. */
-	if (h->quiesced_fd >= 0)
-		shutdown(h->quiesced_fd, SHUT_RDWR);
+	h->quiesced = true;
+	silent = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (silent < 0 || dup3(silent, h->listen_fd, O_CLOEXEC) < 0)
+		shutdown(h->listen_fd, SHUT_RDWR); /* its threads will find out, again and again */
 }
 
 void server_http_drain(struct server *s, unsigned grace_ms)
@@ -612,7 +619,6 @@ void server_http_stop(struct server *s)
 		return;
 	if (h->mhd)
 		MHD_stop_daemon(h->mhd);
-	cleanup_fd(&h->quiesced_fd);
 	server_tls_free(h->tls);
 	pthread_mutex_destroy(&h->lock);
 	free(h);

@@ -535,6 +535,7 @@ def test_a_held_change_waits_for_its_person(server, client):
     client.run("online")
     (client.mnt / "other").write_bytes(b"y")
     wait_for(lambda: "other" in server.records("notes"))
+    wait_for(lambda: client.status()["pending"] == 1)  # its answer is here, too
     (one,) = json.loads(client.run("journal", "--json").stdout)["operations"]
     assert one["path"] == "held" and one["state"] == "held"
     client.run("journal", "retry", str(one["seq"]))

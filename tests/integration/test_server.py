@@ -1,5 +1,6 @@
 """The Records protocol against the real server, call by call and error by error (docs/protocol.md)."""
 import base64
+import contextlib
 import hashlib
 import http.client
 import os
@@ -603,6 +604,34 @@ def test_200_long_pollers_all_hear_of_a_change(server, client):
     for c in clients:
         assert b'"id":"x"' in c.connection.getresponse().read()
         c.close()
+
+
+def test_it_stops_while_its_threads_are_at_work(tmp_path):
+    """libmicrohttpd, asked to accept no more, ended the process in one of some hundred stops."""
+    server, over = Server(tmp_path).start(), threading.Event()
+
+    def ask():
+        while not over.is_set():
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                c = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
+                for _ in range(20):
+                    c.request("GET", "/v1")
+                    c.getresponse().read()
+                c.close()
+
+    askers = [threading.Thread(target=ask) for _ in range(4)]
+    for t in askers:
+        t.start()
+    try:
+        for _ in range(30):
+            time.sleep(0.02)
+            server.stop()
+            server.start()
+    finally:
+        over.set()
+        for t in askers:
+            t.join()
+    server.close()
 
 
 def test_stop_answers_long_polls_and_ends(server, client):

@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "base/macros.h"
+#include "cache/blob.h"
 #include "cache/outbox.h"
 #include "cache/remote.h"
 #include "meta/object.h"
@@ -278,7 +279,7 @@ static bool page_is(const struct told_file *f, const uint8_t *bytes, size_t len,
  * may have taken some chunks. */
 static bool mixture_is(const struct told_file *f, const uint8_t *bytes, size_t size)
 {
-	bool sized = size % 65536 == 0;
+	bool sized = size % (UINT32_C(1) << BLOB_SHIFT_LARGE) == 0;
 
 	for (unsigned i = 0; i < f->n; i++)
 		sized = sized || (!f->may[i].absent && f->may[i].size == size);
