@@ -36,8 +36,24 @@ static int refresh_other(struct volume *v, struct op_row *row)
 	return r;
 }
 
-static int refuse_partial(struct op_row *row)
+/*
+ * Content that is not here. A record that was never sent and has no name any more was deleted while
+ * this row was about to go, and its object is another record's by now (a conflict that was settled
+ * for ours): neither this nor its deletion is to be sent, and row->seq is 0.
+ */
+static int refuse_partial(struct volume *v, struct op_row *row)
 {
+	struct name_row n;
+	int r = fold_row_is_make(row) && !row->attempts
+			? name_by_rid(v->db, row->store, row->rid.text, &n)
+			: 0;
+
+	if (r == -ENOENT) {
+		row->seq = 0;
+		return fold_rows_clear(v, row->store, row->rid.text);
+	}
+	if (r)
+		return r;
 	row->state = OP_REFUSED;
 	snprintf(row->error, sizeof(row->error), "the content is not on this machine");
 	return 0;
@@ -52,7 +68,7 @@ static int snapshot(struct volume *v, struct op_row *row, const struct object_ro
 	if (r || !S_ISREG(o->mode) || !o->map)
 		return r;
 	if (!whole)
-		return refuse_partial(row);
+		return refuse_partial(v, row);
 	return content_map_clone(v->db, o->map, CONTENT_MAP_SNAPSHOT, &row->map);
 }
 
@@ -86,6 +102,10 @@ static int begin_one(struct volume *v, struct outbox_op *op, const struct outbox
 	}
 	if (!r && row.state == OP_QUEUED)
 		r = freeze(v, &row);
+	if (!r && !row.seq) { /* not wanted any more */
+		op->seq = 0;
+		return 0;
+	}
 	row.attempts++;
 	if (!r)
 		r = op_update(v->db, &row);

@@ -29,8 +29,7 @@ def _single(request):
     if request.method == "PATCH":
         op.update(json.loads(request.body))
     if request.method == "PUT":
-        op["sha256"] = hashlib.sha256(request.body).hexdigest()
-        op["text"] = request.body
+        op["text"], op["from"] = request.body, int(h("Cachet-Offset") or 0)
         for header, name in (("Cachet-Parent", "parent"), ("Cachet-Kind", "kind")):
             if h(header):
                 op[name] = h(header)
@@ -46,7 +45,7 @@ def asked(request):
         op.setdefault("if_match", None)
         if op["op"] == "put":
             op["text"] = base64.b64decode(op.get("content", ""))
-            op["sha256"] = hashlib.sha256(op["text"]).hexdigest()
+            op["from"] = 0
     return ops
 
 
@@ -73,6 +72,7 @@ class Ledger:
         self.echoes = {}   # seq -> key, from feeds
         self.etags = {}    # etag -> sha256
         self.texts = {}    # sha256 -> a JSON text that was sent
+        self.bodies = {}   # key -> a body that was sent whole, and perhaps cut off by a partition
         self.faults = []
         self.conflicts = 0
 
@@ -83,9 +83,8 @@ class Ledger:
         if exchange.request.mutates:
             ops = asked(exchange.request)
             for op in ops:  # what was sent may stand although nobody heard the answer
-                text = op.pop("text", b"")
-                if text[:1] == b"{":
-                    self.texts[op["sha256"]] = text.decode()
+                if op["op"] == "put":
+                    self._sent(op, op.pop("text"))
             for op, status, answer in operations(exchange, ops):
                 if 200 <= status < 300:
                     self._applied(client, op, answer)
@@ -96,6 +95,15 @@ class Ledger:
                     self.echoes[r["seq"]] = r["key"]
                 if "sha256" in r:
                     self.etags[r["etag"]] = r["sha256"]
+
+    def _sent(self, op, text):
+        """An upload that was cut off goes on where it ended."""
+        if op["from"]:
+            text = self.bodies.get(op["key"], b"")[:op["from"]] + text
+        self.bodies[op["key"]] = text
+        op["sha256"] = hashlib.sha256(text).hexdigest()
+        if text[:1] == b"{":
+            self.texts[op["sha256"]] = text.decode()
 
     def _applied(self, client, op, answer):
         key = op["key"]
