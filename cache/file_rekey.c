@@ -148,6 +148,7 @@ static int note_op(void *arg, const struct op_row *op)
 static int note_unsent(struct slice *s)
 {
 	struct content_chunk puts[SLICE_CHUNKS];
+	struct op_row op;
 	size_t n = 0;
 	int r;
 
@@ -156,7 +157,10 @@ static int note_unsent(struct slice *s)
 			puts[n++] = s->pieces[i].is;
 	unsent_moved(s->f->v, s->m.id, puts, n);
 	r = op_each_of_object(s->f->v->db, s->m.object, note_op, s->f->v);
-	return MIN_OF(r, 0);
+	if (r < 0)
+		return r;
+	r = op_by_map(s->f->v->db, s->m.id, &op);
+	return r ? r == -ENOENT ? 0 : r : note_op(s->f->v, &op);
 }
 
 static int in_txn(struct slice *s)

@@ -90,30 +90,10 @@ static int check_chunk(void *arg, bool present, const struct content_chunk *was)
 
 /* --- snapshots --- */
 
-static int requeue(void *arg, const struct op_row *op)
-{
-	struct op_row *found = arg;
-
-	if (op->map != found->map)
-		return 0;
-	*found = *op;
-	return 1;
-}
-
-/* The operation that sends map, if any. */
-static int op_of_map(struct volume *v, uint64_t object, uint64_t map, struct op_row *out)
-{
-	int r;
-
-	*out = (struct op_row){ .map = map };
-	r = op_each_of_object(v->db, object, requeue, out);
-	return r < 0 ? r : out->seq ? 0 : -ENOENT;
-}
-
 static int drop_snapshot(struct volume *v, const struct content_map *m)
 {
 	struct op_row op;
-	int r = op_of_map(v, m->object, m->id, &op);
+	int r = op_by_map(v->db, m->id, &op);
 
 	if (r && r != -ENOENT)
 		return r;

@@ -451,6 +451,8 @@ int unsent_start(struct volume *v)
 		r = make_anew(v);
 	if (!r)
 		logged_done(v);
+	else if (r == -ENOENT) /* a row names one that is not there */
+		r = CE_CORRUPT;
 	forget_touched(u);
 	/* Without room there is the log of before, and the next commit makes it anew or fails. */
 	if (r == -ENOSPC || r == -EDQUOT) {

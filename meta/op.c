@@ -128,6 +128,14 @@ int op_by_key(struct db *db, const uint8_t key[static ROW_KEY_LEN], struct op_ro
 	return op_one(&s, out);
 }
 
+int op_by_map(struct db *db, uint64_t map, struct op_row *out)
+{
+	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_OP_BY_MAP);
+
+	stmt_bind_u64(&s, map);
+	return op_one(&s, out);
+}
+
 static int op_record(struct db *db, uint64_t seq, uint64_t *store, struct row_rid *rid)
 {
 	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_OP_RECORD);

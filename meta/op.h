@@ -59,6 +59,9 @@ int op_each_of_rid(struct db *db, uint64_t store, const char *rid, op_fn *fn, vo
 int op_each_of_object(struct db *db, uint64_t object, op_fn *fn, void *arg) MUST_CHECK;
 /* The op with this idempotency key. */
 int op_by_key(struct db *db, const uint8_t key[static ROW_KEY_LEN], struct op_row *out) MUST_CHECK;
+/* The op that sends this snapshot; its object may be another than the snapshot's, for another file may
+ * have been renamed over it meanwhile. -ENOENT. */
+int op_by_map(struct db *db, uint64_t map, struct op_row *out) MUST_CHECK;
 /* Highest seq ever given out, 0 if none. */
 int op_last_seq(struct db *db, uint64_t *out) MUST_CHECK;
 

@@ -203,6 +203,8 @@
 	STMT(OP_EACH_OF_OBJECT,                                                                    \
 		"SELECT " STMT_OP_COLUMNS " FROM op WHERE object = ? ORDER BY seq")                \
 	STMT(OP_BY_KEY, "SELECT " STMT_OP_COLUMNS " FROM op WHERE key = ? ORDER BY seq LIMIT 1")   \
+	STMT(OP_BY_MAP, "SELECT " STMT_OP_COLUMNS " FROM op WHERE map = ? AND map > 0"             \
+			" ORDER BY seq LIMIT 1")                                                   \
 	STMT(OP_LAST_SEQ, "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'op'")   \
 	STMT(OP_COUNTS, "SELECT state, count(*), min(created_ns) FROM op GROUP BY state")          \
 	/* store, setting */                                                                       \

@@ -328,6 +328,8 @@ static const char *const stories[][LIVES_OF_A_STORY] = {
 	/* being sent, written over meanwhile, or removed */
 	{ "puts 0 5 sync", "put 1 9000 begin puts 1 150000 put 1 70000 begin" },
 	{ "puts 0 5 put 1 70000 sync", "put 1 9000 begin remove 1 puts 0 700" },
+	/* being sent, another renamed over it: the operation is of an object that its snapshot is not */
+	{ "puts 0 5 sync", "put 1 9000 begin save 1 700 puts 0 700" },
 	/* from a pack to a blob of its own and back */
 	{ "puts 0 9000 sync", "put 0 150000 puts 1 5 put 0 700 overs 1 1 put 0 70000" },
 };
@@ -351,7 +353,8 @@ static void cut_everywhere(struct campaign *c, size_t from)
 		}
 		if (at < from || !disk_has_synced(d))
 			continue;
-		for (size_t i = 0; i < sizeof(percents) / sizeof(*percents); i++)
+		for (size_t i = 0; !c->bad && i < sizeof(percents) / sizeof(*percents);
+			i++)
 			one_state(c, d, &o, at + 1, percents[i]);
 	}
 	oracle_done(&o);

@@ -551,6 +551,57 @@ static void test_an_upload_of_lost_data_is_queued_anew(void **state)
 	cf_done(&f);
 }
 
+/* Another file was renamed over the one that is being sent: the operation is of that now. */
+static void send_and_replace(struct content_fixture *f, uint64_t object)
+{
+	struct object_row o;
+	struct op_row op;
+
+	write_and_send(f, object);
+	file_unref(filetab_get(f->v, object, 0), true);
+	file_unref(filetab_get(f->v, object, 0), true);
+	ok(db_begin(f->v->db));
+	ok(op_by_key(f->v->db, sent_key, &op));
+	op.object = object + 1;
+	ok(op_update(f->v->db, &op));
+	ok(object_get(f->v->db, object, &o));
+	ok(gc_drop_map(f->v, o.map));
+	ok(object_delete(f->v->db, object));
+	ok(db_commit(f->v->db));
+	gc_run(f->v, true);
+}
+
+static void test_lost_data_of_an_upload_that_another_was_renamed_over(void **state)
+{
+	struct content_fixture f;
+	struct content_blob blob;
+	struct op_row op = { 0 };
+	uint64_t object;
+	char path[512];
+	size_t n;
+	int fd;
+
+	cf_init(&f);
+	object = cf_make(&f, 5 * CHUNK, 1);
+	cf_blob_path(&f, object, path, sizeof(path));
+	cf_close(&f);
+	die_after(&f, send_and_replace, object);
+	fd = open(path, O_WRONLY);
+	assert_int_equal(pwrite(fd, "lost", 4, 6 * CHUNK), 4);
+	close(fd);
+	cf_open(&f);
+	db_read(f.v->db);
+	ok(op_each(f.v->db, 0, take_op, &op));
+	assert_int_equal(op.state, OP_QUEUED);
+	assert_int_equal(op.map, 0);
+	assert_memory_not_equal(op.key, sent_key, sizeof(op.key));
+	ok(content_blob_list(f.v->db, 0, &blob, 1, &n));
+	assert_int_equal(n, 0);
+	db_unlock(f.v->db);
+	assert_int_equal(access(path, F_OK), -1);
+	cf_done(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -566,6 +617,7 @@ int main(void)
 		cmocka_unit_test(test_snapshot_pins_its_slots),
 		cmocka_unit_test(test_lost_clean_chunks_are_missing_and_nothing_else),
 		cmocka_unit_test(test_an_upload_of_lost_data_is_queued_anew),
+		cmocka_unit_test(test_lost_data_of_an_upload_that_another_was_renamed_over),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
