@@ -605,6 +605,18 @@ static void step_send(struct run *w, size_t most)
 	NEED(r);
 }
 
+static void begin_sending(struct run *w)
+{
+	struct outbox_op ops[16];
+	uint64_t wait;
+	size_t n = 0;
+
+	NEED(outbox_next(w->v, clock_wall_ns() / NS_PER_MS, 0, ops, ARRAY_SIZE(ops), &n, &wait));
+	NEED(outbox_begin(w->v, ops, n));
+	for (size_t i = 0; i < n; i++)
+		outbox_op_done(&ops[i]);
+}
+
 static void step_other(struct run *w)
 {
 	bool online = w->l->online && origin_has_room(w->l->origin);
@@ -618,25 +630,15 @@ static void step_other(struct run *w)
 	else if (what < 6 && online)
 		step_origin(w, SUBJECT_ORIGIN + (unsigned)roll(w, 0, SUBJECTS - SUBJECT_ORIGIN),
 			random_size(w, 0), roll(w, 0, 2));
-	else if (what < 9 && online)
+	else if (what < 8 && online)
 		step_send(w, 1 + roll(w, 0, 8));
+	else if (what < 9 && online)
+		begin_sending(w);
 	else
 		NEED(space_evict(w->v, roll(w, 0, 4) << 20, &freed));
 }
 
 /* --- a script --- */
-
-static void begin_sending(struct run *w)
-{
-	struct outbox_op ops[16];
-	uint64_t wait;
-	size_t n = 0;
-
-	NEED(outbox_next(w->v, clock_wall_ns() / NS_PER_MS, 0, ops, ARRAY_SIZE(ops), &n, &wait));
-	NEED(outbox_begin(w->v, ops, n));
-	for (size_t i = 0; i < n; i++)
-		outbox_op_done(&ops[i]);
-}
 
 static void script_step(struct run *w, const char *word, unsigned i, unsigned n)
 {
