@@ -669,6 +669,46 @@ static void script_step(struct run *w, const char *word, unsigned i, unsigned n)
 		abort();
 }
 
+/* Changed here once the origin has made it: then it is not changed there any more. */
+#define SUBJECT_TAKEN (SUBJECT_ORIGIN + 1)
+
+/* Few files, so that what is done to one meets what was done to it before. */
+static void draw_word(struct run *w)
+{
+	unsigned i = roll(w, 0, 8) ? (unsigned)roll(w, 0, 3) : SUBJECT_TAKEN;
+	unsigned to = (unsigned)roll(w, 0, 3), what = (unsigned)roll(w, 0, 14);
+	bool own = i < SUBJECT_ORIGIN, is = !w->now[i].absent, sync = roll(w, 0, 2);
+	char path[16];
+
+	name_of(i, path);
+	if (what < 3 && own)
+		step_put(w, i, path, random_size(w, 0), sync);
+	else if (what < 5 && own)
+		step_save(w, i, path, random_size(w, 0), !roll(w, 0, 4));
+	else if (what < 7 && is && w->now[i].size)
+		step_change(w, 0, i, path);
+	else if (what < 8 && own && is)
+		step_move(w, i, path, to);
+	else if (what < 9 && own && is)
+		step_remove(w, i, path);
+	else if (what < 11)
+		begin_sending(w);
+	else if (what < 12 && w->l->online)
+		step_send(w, 1 + roll(w, 0, 16));
+	else if (what < 13 && w->l->online && origin_has_room(w->l->origin))
+		step_origin(w, w->now[SUBJECT_TAKEN].absent ? SUBJECT_TAKEN : SUBJECT_ORIGIN,
+			random_size(w, 0), sync);
+	else if (!roll(w, 0, 3))
+		step_sync(w);
+}
+
+_Noreturn static void play_words(struct run *w)
+{
+	for (unsigned i = 0; i < w->l->words; i++)
+		draw_word(w);
+	record_die();
+}
+
 _Noreturn static void play(struct run *w)
 {
 	const char *at = w->l->script;
@@ -709,6 +749,8 @@ _Noreturn void life_lead(const struct life *l)
 		NEED(tree_mkdir(w.v, w.root, "d", 0755, &cred, &a));
 	if (l->script)
 		play(&w);
+	if (l->words)
+		play_words(&w);
 	if (pthread_create(&other, NULL, work, &w))
 		_exit(1);
 	for (unsigned i = 0; i < l->steps; i++) {

@@ -19,6 +19,7 @@ struct life {
 	unsigned steps; /* of each thread, at most */
 	/* Instead of them: what a single thread does, as life_lead() knows it, then SIGKILL. */
 	const char *script;
+	unsigned words; /* or so many words that are drawn, about few files */
 	bool power;  /* the disk forgot: what was synced must be there, what was answered may be */
 	bool note;   /* write notes */
 	bool online; /* send, hear, evict */
@@ -27,8 +28,8 @@ struct life {
 /* 0, or the number of things that are not as they must be, told on standard error. Closes. */
 int life_check(const struct life *l);
 /*
- * Checks, then works; does not return: exit status 0 when nothing was wrong until the end. Words of a
- * script, F and T are subjects:
+ * Checks, then works; does not return: exit status 0 when nothing was wrong until the end. Words of
+ * a script, F and T are subjects:
  *
  *     put F SIZE, puts F SIZE      written from the start and closed; the second is synced
  *     over F N, overs F N          its first N pages overwritten

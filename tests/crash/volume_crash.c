@@ -6,6 +6,8 @@
  *     volume_crash lost   --rounds N --seed S     as kills, and now and then the index is lost
  *     volume_crash stories --seed S               short stories of what was lost once, cut after
  * each sync
+ *     volume_crash tales  --rounds N --seed S     N disks out of such stories, made of words that
+ * are drawn
  *
  * A volume lives until SIGKILL, at a chosen call to the disk (also in the middle of a write) or
  * after a random time; the next life must find all that was answered. It is made in the first, so
@@ -39,6 +41,7 @@
 #define LIVES_OF_A_VOLUME 12
 #define LIVES_OF_A_STORY 3
 #define STATES_OF_A_STORY 60
+#define WORDS_OF_A_LIFE 16
 #define STEPS_MAX 100000
 
 struct campaign {
@@ -90,7 +93,7 @@ static pid_t begin_life(struct campaign *c, struct life *l, bool timed)
 		return pid;
 	record_begin(c->log, c->top);
 	record_delay(c->late);
-	if (!timed && !l->script)
+	if (!timed && !l->script && !l->words)
 		record_kill_at(call);
 	life_lead(l);
 }
@@ -146,7 +149,7 @@ static void one_volume(struct campaign *c, unsigned lives, bool lossy)
 {
 	struct oracle o;
 	struct disk *d;
-	bool good = true;
+	bool good = true, drawn = lossy && disk_random(&c->random) % 2;
 
 	fresh(c);
 	d = disk_new(c->log, 0);
@@ -157,10 +160,12 @@ static void one_volume(struct campaign *c, unsigned lives, bool lossy)
 			.origin = c->origin,
 			.seed = disk_random(&c->random),
 			.steps = STEPS_MAX,
+			.words = drawn ? 1 + (unsigned)(disk_random(&c->random) % WORDS_OF_A_LIFE)
+				       : 0,
 			.note = true,
 			.online = !lossy };
 
-		good = one_life(c, &l, disk_random(&c->random) % 3 == 0);
+		good = one_life(c, &l, !drawn && disk_random(&c->random) % 3 == 0);
 		take_notes(d, &o);
 		if (lossy && o.made && disk_random(&c->random) % 3 == 0)
 			lose_index(c, &o);
@@ -234,9 +239,9 @@ static void again(struct campaign *c, size_t at, unsigned percent)
 	disk_free(d);
 }
 
-/* Entries of the log at which the lives ended. */
-static size_t live(
-	struct campaign *c, size_t ends[static LIVES_OF_A_STORY], const char *const *scripts)
+/* Entries of the log at which the lives ended; they are random, of scripts, or of words. */
+static size_t live(struct campaign *c, size_t ends[static LIVES_OF_A_STORY],
+	const char *const *scripts, unsigned words)
 {
 	struct disk *d = disk_new(c->log, inode_of(c->top));
 	const uint8_t *bytes;
@@ -247,12 +252,13 @@ static size_t live(
 	for (unsigned i = 0; i < LIVES_OF_A_STORY && (!scripts || scripts[i]); i++) {
 		struct life l = { .top = c->top,
 			.script = scripts ? scripts[i] : NULL,
+			.words = words ? 1 + (unsigned)(disk_random(&c->random) % words) : 0,
 			.oracle = &o,
 			.origin = c->origin,
 			.seed = disk_random(&c->random),
 			.steps = STEPS_MAX,
 			.note = true,
-			.online = c->seed % 2 };
+			.online = words || c->seed % 2 };
 
 		c->bad += !one_life(c, &l, false);
 		while (disk_next(d, &bytes, &len)) {
@@ -282,7 +288,7 @@ static void one_story(struct campaign *c, unsigned states)
 
 	fresh(c);
 	root = inode_of(c->top);
-	n = live(c, ends, NULL);
+	n = live(c, ends, NULL, 0);
 	for (unsigned i = 0; i < states; i++) {
 		size_t from = i % 3 ? 0 : ends[i / 3 % (LIVES_OF_A_STORY - 1)];
 
@@ -328,7 +334,8 @@ static const char *const stories[][LIVES_OF_A_STORY] = {
 	/* being sent, written over meanwhile, or removed */
 	{ "puts 0 5 sync", "put 1 9000 begin puts 1 150000 put 1 70000 begin" },
 	{ "puts 0 5 put 1 70000 sync", "put 1 9000 begin remove 1 puts 0 700" },
-	/* being sent, another renamed over it: the operation is of an object that its snapshot is not */
+	/* being sent, another renamed over it: the operation is of an object that its snapshot is
+	   not */
 	{ "puts 0 5 sync", "put 1 9000 begin save 1 700 puts 0 700" },
 	/* from a pack to a blob of its own and back */
 	{ "puts 0 9000 sync", "put 0 150000 puts 1 5 put 0 700 overs 1 1 put 0 70000" },
@@ -353,8 +360,7 @@ static void cut_everywhere(struct campaign *c, size_t from)
 		}
 		if (at < from || !disk_has_synced(d))
 			continue;
-		for (size_t i = 0; !c->bad && i < sizeof(percents) / sizeof(*percents);
-			i++)
+		for (size_t i = 0; !c->bad && i < sizeof(percents) / sizeof(*percents); i++)
 			one_state(c, d, &o, at + 1, percents[i]);
 	}
 	oracle_done(&o);
@@ -374,7 +380,7 @@ static void play_stories(struct campaign *c)
 		c->late = late[k % 2];
 
 		fresh(c);
-		live(c, ends, story);
+		live(c, ends, story, 0);
 		while (last + 1 < LIVES_OF_A_STORY && story[last + 1])
 			last++;
 		cut_everywhere(c, last ? ends[last - 1] : 0);
@@ -383,23 +389,45 @@ static void play_stories(struct campaign *c)
 	}
 }
 
+/* --- tales --- */
+
+static void one_tale(struct campaign *c)
+{
+	static const char *const late[] = { NULL, "blobs/", "index.redo" };
+	size_t ends[LIVES_OF_A_STORY];
+
+	c->late = late[disk_random(&c->random) % 3];
+	fresh(c);
+	live(c, ends, NULL, WORDS_OF_A_LIFE);
+	cut_everywhere(c, ends[0]);
+}
+
 /* --- */
+
+static bool counts_states(const char *what)
+{
+	return !strcmp(what, "states") || !strcmp(what, "tales");
+}
 
 static void run(struct campaign *c, const char *what, unsigned long rounds)
 {
-	while (!c->bad && (!strcmp(what, "states") ? c->states : c->kills) < rounds) {
-		unsigned long left = rounds - (!strcmp(what, "states") ? c->states : c->kills);
+	while (!c->bad && (counts_states(what) ? c->states : c->kills) < rounds) {
+		unsigned long left = rounds - (counts_states(what) ? c->states : c->kills);
 
 		c->seed++;
 		c->random = c->seed;
-		if (!strcmp(what, "states"))
+		if (!strcmp(what, "tales"))
+			one_tale(c);
+		else if (!strcmp(what, "states"))
 			one_story(c, left < STATES_OF_A_STORY ? (unsigned)left : STATES_OF_A_STORY);
 		else
 			one_volume(c, left < LIVES_OF_A_VOLUME ? (unsigned)left : LIVES_OF_A_VOLUME,
 				!strcmp(what, "lost"));
 		if (c->bad)
 			fprintf(stderr, "again: volume_crash %s --rounds %u --seed %llu\n", what,
-				!strcmp(what, "states") ? STATES_OF_A_STORY : LIVES_OF_A_VOLUME,
+				!strcmp(what, "tales")    ? 1
+				: !strcmp(what, "states") ? STATES_OF_A_STORY
+							  : LIVES_OF_A_VOLUME,
 				(unsigned long long)c->seed);
 	}
 }
@@ -425,9 +453,9 @@ static int report(struct campaign *c)
 
 static int usage(void)
 {
-	fprintf(stderr,
-		"usage: volume_crash kills|states|lost|stories [--rounds N] [--seed S] [--keep]\n"
-		"       volume_crash again DIRECTORY ENTRY PERCENT RANDOM\n");
+	fprintf(stderr, "usage: volume_crash kills|states|lost|stories|tales [--rounds N] [--seed "
+			"S] [--keep]\n"
+			"       volume_crash again DIRECTORY ENTRY PERCENT RANDOM\n");
 	return 2;
 }
 
@@ -454,8 +482,9 @@ int main(int argc, char **argv)
 		else
 			return usage();
 	}
-	if (argc < 2 || (strcmp(argv[1], "kills") && strcmp(argv[1], "states") &&
-				strcmp(argv[1], "lost") && strcmp(argv[1], "stories")))
+	if (argc < 2 ||
+		(strcmp(argv[1], "kills") && strcmp(argv[1], "states") && strcmp(argv[1], "lost") &&
+			strcmp(argv[1], "stories") && strcmp(argv[1], "tales")))
 		return usage();
 	snprintf(c.base, sizeof(c.base), "%s/cachet-crash-XXXXXX",
 		access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm");
