@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/failpoint.h"
@@ -58,15 +59,8 @@ int file_commit_replaced(struct file *f, uint64_t slot, uint32_t len, uint64_t g
 
 	if (r)
 		return r;
-	if (f->n_replaced == f->cap_replaced) {
-		size_t cap = f->cap_replaced ? f->cap_replaced * 2 : 16;
-		struct blob_release *list = realloc(f->replaced, cap * sizeof(*list));
-
-		if (!list)
-			return -ENOMEM;
-		f->replaced = list;
-		f->cap_replaced = cap;
-	}
+	if (ARRAY_ROOM(f->replaced, f->n_replaced, f->cap_replaced))
+		return -ENOMEM;
 	f->replaced[f->n_replaced++] =
 		(struct blob_release){ .slot = slot, .len = len, .gen = gen };
 	return 0;

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "cache/blob.h"
@@ -101,15 +102,8 @@ static int collect_slot(void *arg, const struct content_chunk *c)
 
 	if (r || pinned)
 		return r;
-	if (i->n == i->cap) {
-		size_t cap = i->cap ? i->cap * 4 : 2;
-		struct gc_slot *slots = realloc(i->slots, cap * sizeof(*slots));
-
-		if (!slots)
-			return -ENOMEM;
-		i->slots = slots;
-		i->cap = cap;
-	}
+	if (ARRAY_ROOM(i->slots, i->n, i->cap))
+		return -ENOMEM;
 	i->slots[i->n++] = (struct gc_slot){ c->slot, c->len };
 	return 0;
 }
@@ -192,8 +186,7 @@ void gc_run(struct volume *v, bool committed)
 			durable_doom(v, steal_ptr(&i->blob));
 		} else if (committed && i->kind == GC_SLOTS) {
 			for (size_t k = 0; k < i->n; k++)
-				blob_units_release(
-					i->blob, i->slots[k].slot, i->slots[k].len, gen);
+				blob_units_release(i->blob, i->slots[k].slot, i->slots[k].len, gen);
 			if (durable_note_blob(v, i->blob))
 				log_debug("blob %llu: units stay until it is loaded again",
 					(unsigned long long)i->blob->id);

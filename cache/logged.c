@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/bytes.h"
 #include "base/error.h"
 #include "base/failpoint.h"
@@ -57,15 +58,8 @@ static int add(struct notes *l, const uint8_t *bytes, size_t len)
 {
 	uint8_t *copy;
 
-	if (l->n == l->cap) {
-		size_t cap = l->cap ? 2 * l->cap : 64;
-		struct note *list = reallocarray(l->list, cap, sizeof(*list));
-
-		if (!list)
-			return -ENOMEM;
-		l->list = list;
-		l->cap = cap;
-	}
+	if (ARRAY_ROOM(l->list, l->n, l->cap))
+		return -ENOMEM;
 	copy = malloc(len);
 	if (!copy)
 		return -ENOMEM;

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "base/array.h"
 #include "cache/tree_priv.h"
 
 #define BRAKE_MIN 10
@@ -56,15 +57,8 @@ static struct store_count *count_of(struct brake *b, uint64_t store)
 
 static int add_store(struct brake *b, uint64_t store)
 {
-	if (b->n == b->cap) {
-		size_t cap = b->cap ? 2 * b->cap : 8;
-		void *more = reallocarray(b->stores, cap, sizeof(*b->stores));
-
-		if (!more)
-			return -ENOMEM;
-		b->stores = more;
-		b->cap = cap;
-	}
+	if (ARRAY_ROOM(b->stores, b->n, b->cap))
+		return -ENOMEM;
 	b->stores[b->n++] = (struct store_count){ .store = store, .deletes = 1 };
 	return 0;
 }
@@ -85,15 +79,8 @@ static int count_row(void *arg, const struct op_row *row)
 
 static int add_row(struct brake *b, const struct op_row *row)
 {
-	if (b->n_rows == b->cap_rows) {
-		size_t cap = b->cap_rows ? 2 * b->cap_rows : 64;
-		void *more = reallocarray(b->rows, cap, sizeof(*b->rows));
-
-		if (!more)
-			return -ENOMEM;
-		b->rows = more;
-		b->cap_rows = cap;
-	}
+	if (ARRAY_ROOM(b->rows, b->n_rows, b->cap_rows))
+		return -ENOMEM;
 	b->rows[b->n_rows++] = *row;
 	return 0;
 }

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/bytes.h"
 #include "base/error.h"
 #include "cache/space.h"
@@ -129,18 +130,11 @@ struct gather {
 static int gather_file(void *arg, const struct walk_file *f)
 {
 	struct gather *g = arg;
-	size_t cap = g->cap ? 2 * g->cap : 1024;
-	struct found *grown;
 
 	if (!f->map)
 		return 0;
-	if (g->n == g->cap) {
-		grown = realloc(g->files, cap * sizeof(*grown));
-		if (!grown)
-			return -ENOMEM;
-		g->files = grown;
-		g->cap = cap;
-	}
+	if (ARRAY_ROOM(g->files, g->n, g->cap))
+		return -ENOMEM;
 	g->files[g->n++] = (struct found){ f->object, f->map, f->size, f->whole };
 	return 0;
 }

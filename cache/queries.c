@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/array.h"
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "base/error.h"
@@ -221,15 +222,8 @@ struct changes {
 
 static int add(struct changes *c, const struct remote_record *rec)
 {
-	if (c->n == c->cap) {
-		size_t cap = c->cap ? 2 * c->cap : 16;
-		void *p = reallocarray(c->records, cap, sizeof(*c->records));
-
-		if (!p)
-			return -ENOMEM;
-		c->records = p;
-		c->cap = cap;
-	}
+	if (ARRAY_ROOM(c->records, c->n, c->cap))
+		return -ENOMEM;
 	c->records[c->n++] = *rec;
 	return 0;
 }

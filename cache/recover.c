@@ -24,6 +24,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/array.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
@@ -52,15 +53,8 @@ struct check {
 
 static int add_bad(struct check *k, uint64_t idx)
 {
-	if (k->n_bad == k->cap_bad) {
-		size_t cap = k->cap_bad ? k->cap_bad * 2 : 16;
-		uint64_t *bad = realloc(k->bad, cap * sizeof(*bad));
-
-		if (!bad)
-			return -ENOMEM;
-		k->bad = bad;
-		k->cap_bad = cap;
-	}
+	if (ARRAY_ROOM(k->bad, k->n_bad, k->cap_bad))
+		return -ENOMEM;
 	k->bad[k->n_bad++] = idx;
 	return 0;
 }
@@ -121,15 +115,8 @@ static bool is_settled(const struct settled *s, const struct blob *b)
 
 static int add_settled(struct settled *s, struct blob *b)
 {
-	if (s->n == s->cap) {
-		size_t cap = s->cap ? s->cap * 2 : 16;
-		struct blob **packs = realloc(s->packs, cap * sizeof(struct blob *));
-
-		if (!packs)
-			return -ENOMEM;
-		s->packs = packs;
-		s->cap = cap;
-	}
+	if (ARRAY_ROOM(s->packs, s->n, s->cap))
+		return -ENOMEM;
 	s->packs[s->n++] = blob_ref(b);
 	return 0;
 }

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/clock.h"
 #include "cache/tree_priv.h"
 
@@ -15,15 +16,8 @@ static int any_op(void *arg, const struct op_row *op)
 
 int remote_ids_add(struct remote_ids *ids, uint64_t id)
 {
-	if (ids->n == ids->cap) {
-		size_t cap = ids->cap ? 2 * ids->cap : 64;
-		void *p = reallocarray(ids->id, cap, sizeof(*ids->id));
-
-		if (!p)
-			return -ENOMEM;
-		ids->id = p;
-		ids->cap = cap;
-	}
+	if (ARRAY_ROOM(ids->id, ids->n, ids->cap))
+		return -ENOMEM;
 	ids->id[ids->n++] = id;
 	return 0;
 }
@@ -50,15 +44,8 @@ int remote_pass_begin(struct remote_pass *p, struct volume *v, uint64_t store)
 
 static struct remote_change *new_change(struct remote_pass *p)
 {
-	if (p->n_changes == p->cap_changes) {
-		size_t cap = p->cap_changes ? 2 * p->cap_changes : 16;
-		void *bigger = reallocarray(p->changes, cap, sizeof(*p->changes));
-
-		if (!bigger)
-			return NULL;
-		p->changes = bigger;
-		p->cap_changes = cap;
-	}
+	if (ARRAY_ROOM(p->changes, p->n_changes, p->cap_changes))
+		return NULL;
 	return memset(&p->changes[p->n_changes++], 0, sizeof(*p->changes));
 }
 

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/array.h"
 #include "base/clock.h"
 #include "cache/blob.h"
 
@@ -144,15 +145,8 @@ static int collect_name(void *arg, const struct name_row *n, const struct object
 {
 	struct collect *c = arg;
 
-	if (c->n == c->cap) {
-		size_t cap = c->cap ? 2 * c->cap : 4;
-		void *p = reallocarray(c->rows, cap, sizeof(*c->rows));
-
-		if (!p)
-			return -ENOMEM;
-		c->rows = p;
-		c->cap = cap;
-	}
+	if (ARRAY_ROOM(c->rows, c->n, c->cap))
+		return -ENOMEM;
 	c->rows[c->n++] = *n;
 	return 0;
 }

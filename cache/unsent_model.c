@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/error.h"
 #include "cache/unsent_log.h"
 
@@ -202,15 +203,8 @@ static int put_chunk(struct model_map *m, const struct content_chunk *k)
 		c->puts[at] = *k;
 		return 0;
 	}
-	if (c->n_puts == m->room) {
-		size_t room = m->room ? 2 * m->room : 4;
-		void *p = reallocarray(c->puts, room, sizeof(*c->puts));
-
-		if (!p)
-			return -ENOMEM;
-		c->puts = p;
-		m->room = room;
-	}
+	if (ARRAY_ROOM(c->puts, c->n_puts, m->room))
+		return -ENOMEM;
 	memmove(&c->puts[at + 1], &c->puts[at], (c->n_puts - at) * sizeof(*c->puts));
 	c->puts[at] = *k;
 	c->n_puts++;
@@ -325,8 +319,8 @@ static int take(void *arg, uint64_t seq, const uint8_t *data, size_t len)
 	return r;
 }
 
-int unsent_model_load(int dirfd, const struct secret *key, const struct unsent_copies *copies,
-	struct model *out)
+int unsent_model_load(
+	int dirfd, const struct secret *key, const struct unsent_copies *copies, struct model *out)
 {
 	struct model m = { 0 };
 	int r = unsent_log_read(dirfd, key, copies, take, &m, &m.damaged);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/array.h"
 #include "base/error.h"
 #include "cache/tree_priv.h"
 
@@ -39,16 +40,8 @@ struct walk {
 
 static int push(struct walk *w, uint64_t dir, const char *rest)
 {
-	size_t cap = w->cap ? 2 * w->cap : 64;
-	struct todo *grown;
-
-	if (w->n == w->cap) {
-		grown = realloc(w->stack, cap * sizeof(*grown));
-		if (!grown)
-			return -ENOMEM;
-		w->stack = grown;
-		w->cap = cap;
-	}
+	if (ARRAY_ROOM(w->stack, w->n, w->cap))
+		return -ENOMEM;
 	w->stack[w->n++] = (struct todo){ dir, rest && *rest ? rest : NULL };
 	return 0;
 }

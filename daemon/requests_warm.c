@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "base/array.h"
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "base/error.h"
@@ -253,8 +254,6 @@ struct warm {
 static int gather(void *arg, const struct walk_file *f)
 {
 	struct warm *w = arg;
-	size_t cap = w->cap ? 2 * w->cap : WARM_LOT;
-	struct sync_item *grown;
 
 	if (f->whole || !f->map)
 		return 0;
@@ -262,13 +261,8 @@ static int gather(void *arg, const struct walk_file *f)
 		w->skip--;
 		return 0;
 	}
-	if (w->n == w->cap) {
-		grown = realloc(w->items, cap * sizeof(*grown));
-		if (!grown)
-			return -ENOMEM;
-		w->items = grown;
-		w->cap = cap;
-	}
+	if (ARRAY_ROOM(w->items, w->n, w->cap))
+		return -ENOMEM;
 	w->items[w->n++] = (struct sync_item){ f->object, f->version, f->size, 0 };
 	w->bytes += f->size;
 	return 0;
@@ -367,18 +361,12 @@ static int add_recorded(void *arg, uint64_t object)
 {
 	struct recorded *rec = arg;
 	_cleanup_free_ char *path = NULL;
-	char **grown;
 	int r = tree_path(rec->v, object, &path);
 
 	if (r)
 		return r == -ENOMEM ? r : 0;
-	if (rec->p.n == rec->cap) {
-		rec->cap = rec->cap ? 2 * rec->cap : 256;
-		grown = realloc(rec->p.texts, rec->cap * sizeof(*grown));
-		if (!grown)
-			return -ENOMEM;
-		rec->p.texts = grown;
-	}
+	if (ARRAY_ROOM(rec->p.texts, rec->p.n, rec->cap))
+		return -ENOMEM;
 	rec->p.texts[rec->p.n] = walk_escape(path);
 	return rec->p.texts[rec->p.n] ? (rec->p.n++, 0) : -ENOMEM;
 }

@@ -1,5 +1,6 @@
 #include <errno.h>
 
+#include "base/array.h"
 #include "base/error.h"
 #include "meta/stmt_priv.h"
 #include "meta/store.h"
@@ -65,15 +66,8 @@ static int list_add(struct list *l, struct stmt *s)
 {
 	struct item *it;
 
-	if (l->n == l->room) {
-		size_t room = l->room ? l->room * 2 : 16;
-		struct item *bigger = reallocarray(l->items, room, sizeof(*bigger));
-
-		if (!bigger)
-			return -ENOMEM;
-		l->items = bigger;
-		l->room = room;
-	}
+	if (ARRAY_ROOM(l->items, l->n, l->room))
+		return -ENOMEM;
 	it = &l->items[l->n++];
 	it->rid = stmt_dup(s, NULL);
 	it->entry = stmt_dup(s, NULL);

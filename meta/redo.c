@@ -21,6 +21,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/bytes.h"
 #include "base/error.h"
 #include "base/failpoint.h"
@@ -400,14 +401,9 @@ static int find_records(struct redo *r, struct found **out, size_t *n)
 			at += REDO_ALIGN;
 			continue;
 		}
-		if (*n == cap) {
-			void *p = reallocarray(list, cap = cap ? 2 * cap : 64, sizeof(*list));
-
-			if (!p) {
-				free(list);
-				return -ENOMEM;
-			}
-			list = p;
+		if (ARRAY_ROOM(list, *n, cap)) {
+			free(list);
+			return -ENOMEM;
 		}
 		list[(*n)++] = (struct found){ load_le64(h + REDO_NUMBER_OFFSET), at };
 		at += aligned(REDO_HEADER_LEN + len);

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/array.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "cache/pin.h"
@@ -35,16 +36,9 @@ struct lot {
 static int gather(void *arg, const struct walk_file *f)
 {
 	struct lot *l = arg;
-	size_t cap = l->cap ? 2 * l->cap : LOT;
-	struct sync_item *grown;
 
-	if (l->n == l->cap) {
-		grown = realloc(l->items, cap * sizeof(*grown));
-		if (!grown)
-			return -ENOMEM;
-		l->items = grown;
-		l->cap = cap;
-	}
+	if (ARRAY_ROOM(l->items, l->n, l->cap))
+		return -ENOMEM;
 	l->items[l->n++] = (struct sync_item){ f->object, f->version, f->size, 0 };
 	return 0;
 }

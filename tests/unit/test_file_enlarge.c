@@ -51,6 +51,13 @@ static bool holds_both(struct file *file)
 	       file_size(file) == FAR + 10;
 }
 
+static void reopen(struct rig *r)
+{
+	file_unref(r->file, true);
+	cf_reopen(&r->f);
+	r->file = cf_file(&r->f, r->object);
+}
+
 static void grow(struct rig *r)
 {
 	cf_write(r->file, 10, FAR, 2);
@@ -61,11 +68,11 @@ static void grow(struct rig *r)
 	assert_true(holds_both(r->file));
 }
 
-static void reopen(struct rig *r)
+static void grow_and_look_again(struct rig *r)
 {
-	file_unref(r->file, true);
-	cf_reopen(&r->f);
-	r->file = cf_file(&r->f, r->object);
+	grow(r);
+	reopen(r);
+	assert_true(holds_both(r->file));
 }
 
 static void what_was_committed_comes_along(void **state)
@@ -75,9 +82,7 @@ static void what_was_committed_comes_along(void **state)
 	cf_write(r->file, SMALL, 0, 1);
 	ok(file_commit(r->file));
 	assert_false(file_is_large(r->file));
-	grow(r);
-	reopen(r);
-	assert_true(holds_both(r->file));
+	grow_and_look_again(r);
 }
 
 static void what_was_only_written_comes_along(void **state)
@@ -86,9 +91,7 @@ static void what_was_only_written_comes_along(void **state)
 
 	cf_write(r->file, SMALL - 20000, 20000, 1);
 	cf_write(r->file, 20000, 0, 1);
-	grow(r);
-	reopen(r);
-	assert_true(holds_both(r->file));
+	grow_and_look_again(r);
 }
 
 /* Sealed into a pack by a commit that then failed. */
@@ -98,9 +101,7 @@ static void what_was_sealed_comes_along(void **state)
 
 	cf_write(r->file, SMALL, 0, 1);
 	ok(file_commit_prepare(r->file));
-	grow(r);
-	reopen(r);
-	assert_true(holds_both(r->file));
+	grow_and_look_again(r);
 }
 
 static void what_was_cut_does_not_come_back(void **state)
