@@ -676,8 +676,9 @@ static void script_step(struct run *w, const char *word, unsigned i, unsigned n)
 static void draw_word(struct run *w)
 {
 	unsigned i = roll(w, 0, 8) ? (unsigned)roll(w, 0, 3) : SUBJECT_TAKEN;
-	unsigned to = (unsigned)roll(w, 0, 3), what = (unsigned)roll(w, 0, 14);
+	unsigned to = (unsigned)roll(w, 0, 3), what = (unsigned)roll(w, 0, 15);
 	bool own = i < SUBJECT_ORIGIN, is = !w->now[i].absent, sync = roll(w, 0, 2);
+	uint64_t freed;
 	char path[16];
 
 	name_of(i, path);
@@ -698,6 +699,8 @@ static void draw_word(struct run *w)
 	else if (what < 13 && w->l->online && origin_has_room(w->l->origin))
 		step_origin(w, w->now[SUBJECT_TAKEN].absent ? SUBJECT_TAKEN : SUBJECT_ORIGIN,
 			random_size(w, 0), sync);
+	else if (what < 14 && w->l->online)
+		NEED(space_evict(w->v, roll(w, 0, 4) << 20, &freed));
 	else if (!roll(w, 0, 3))
 		step_sync(w);
 }

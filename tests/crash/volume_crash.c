@@ -82,29 +82,32 @@ static uint64_t inode_of(const char *path)
 
 /* --- lives --- */
 
-/* At the n-th call, early ones more often: they are making, opening, recovery; or after a time. */
-static pid_t begin_life(struct campaign *c, struct life *l, bool timed)
+/* Early calls more often: they are making, opening, recovery. */
+enum death { DEATH_AT_CALL, DEATH_AFTER_TIME, DEATH_AT_END };
+
+static pid_t begin_life(struct campaign *c, struct life *l, enum death death)
 {
+	const unsigned long few = 150, many = l->words ? 500 : 3000;
 	unsigned long call =
-		1 + disk_random(&c->random) % (disk_random(&c->random) % 3 ? 3000 : 150);
+		1 + disk_random(&c->random) % (disk_random(&c->random) % 3 ? many : few);
 	pid_t pid = fork();
 
 	if (pid)
 		return pid;
 	record_begin(c->log, c->top);
 	record_delay(c->late);
-	if (!timed && !l->script && !l->words)
+	if (death == DEATH_AT_CALL)
 		record_kill_at(call);
 	life_lead(l);
 }
 
 /* True if nothing was wrong in it. */
-static bool one_life(struct campaign *c, struct life *l, bool timed)
+static bool one_life(struct campaign *c, struct life *l, enum death death)
 {
-	pid_t pid = begin_life(c, l, timed);
+	pid_t pid = begin_life(c, l, death);
 	int status;
 
-	if (timed) {
+	if (death == DEATH_AFTER_TIME) {
 		usleep((useconds_t)(disk_random(&c->random) % 60000));
 		kill(pid, SIGKILL);
 	}
@@ -149,7 +152,7 @@ static void one_volume(struct campaign *c, unsigned lives, bool lossy)
 {
 	struct oracle o;
 	struct disk *d;
-	bool good = true, drawn = lossy && disk_random(&c->random) % 2;
+	bool good = true, drawn = disk_random(&c->random) % 2;
 
 	fresh(c);
 	d = disk_new(c->log, 0);
@@ -165,7 +168,9 @@ static void one_volume(struct campaign *c, unsigned lives, bool lossy)
 			.note = true,
 			.online = !lossy };
 
-		good = one_life(c, &l, !drawn && disk_random(&c->random) % 3 == 0);
+		good = one_life(c, &l,
+			!drawn && disk_random(&c->random) % 3 == 0 ? DEATH_AFTER_TIME
+								   : DEATH_AT_CALL);
 		take_notes(d, &o);
 		if (lossy && o.made && disk_random(&c->random) % 3 == 0)
 			lose_index(c, &o);
@@ -260,7 +265,7 @@ static size_t live(struct campaign *c, size_t ends[static LIVES_OF_A_STORY],
 			.note = true,
 			.online = words || c->seed % 2 };
 
-		c->bad += !one_life(c, &l, false);
+		c->bad += !one_life(c, &l, scripts || words ? DEATH_AT_END : DEATH_AT_CALL);
 		while (disk_next(d, &bytes, &len)) {
 			struct note note;
 
