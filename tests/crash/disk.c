@@ -16,6 +16,7 @@
 #define MAP_BYTES (UINT64_C(8) << 30)
 #define SECTOR 512
 #define NAME_SIZE 80
+#define LINE_SIZE 256
 
 struct node;
 
@@ -335,8 +336,9 @@ static void take(struct disk *d, const char *line, const uint8_t *bytes)
 
 bool disk_next(struct disk *d, const uint8_t **note, size_t *len)
 {
-	const char *line = (const char *)d->log + d->at;
+	const char *begin = (const char *)d->log + d->at;
 	unsigned long long a, b, n = 0;
+	char line[LINE_SIZE];
 	const char *end;
 	struct stat st;
 
@@ -344,13 +346,15 @@ bool disk_next(struct disk *d, const uint8_t **note, size_t *len)
 	d->has_synced = false;
 	if (fstat(d->fd, &st) || d->at >= (uint64_t)st.st_size)
 		return false;
-	end = memchr(line, '\n', (size_t)st.st_size - d->at);
+	end = memchr(begin, '\n', (size_t)st.st_size - d->at);
 	if (!end)
 		return false; /* killed while it was written */
+	/* sscanf looks for the end of the string, and behind that of the log is no memory. */
+	snprintf(line, sizeof(line), "%.*s", (int)(end - begin), begin);
 	if (sscanf(line, "note %llu", &n) != 1 &&
 		sscanf(line, "write %llu %llu %llu", &a, &b, &n) != 3)
 		n = 0;
-	n += (uint64_t)(end - line) + 1;
+	n += (uint64_t)(end - begin) + 1;
 	if (n > (uint64_t)st.st_size - d->at)
 		return false;
 	d->at += n;
