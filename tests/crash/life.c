@@ -263,6 +263,13 @@ static int check_subject(struct run *w, unsigned subject)
 	return 0;
 }
 
+static bool is_at_its_last(struct run *w, unsigned i)
+{
+	const struct oracle *o = w->l->oracle;
+
+	return same(&w->now[i], &o->subjects[i].states[o->subjects[i].n - 1]);
+}
+
 /* A rename happened, or it did not. */
 static int check_moves(struct run *w)
 {
@@ -270,13 +277,13 @@ static int check_moves(struct run *w)
 	int bad = 0;
 
 	for (unsigned i = 0; i < SUBJECTS && !w->l->power; i++) {
-		int to = o->subjects[i].moving_to;
-		bool gone = w->now[i].absent;
+		int to = o->subjects[i].moving_to, with = o->subjects[i].swapping_with;
 
-		if (!o->subjects[i].begun || to < 0)
+		if (!o->subjects[i].begun)
 			continue;
-		if (gone != same(&w->now[to], &o->subjects[to].states[o->subjects[to].n - 1])) {
-			fprintf(stderr, "subject %u moved half to %d\n", i, to);
+		if ((to >= 0 && w->now[i].absent != is_at_its_last(w, (unsigned)to)) ||
+			(with >= 0 && is_at_its_last(w, i) != is_at_its_last(w, (unsigned)with))) {
+			fprintf(stderr, "subject %u moved half to %d\n", i, to >= 0 ? to : with);
 			bad++;
 		}
 	}
@@ -502,6 +509,28 @@ static void step_move(struct run *w, unsigned i, const char *path, unsigned to)
 	w->now[i] = absent;
 }
 
+static void step_swap(struct run *w, unsigned i, unsigned with)
+{
+	struct note n = {
+		.kind = NOTE_SWAP, .subject = (uint8_t)i, .other = (uint8_t)with, .n = 2
+	};
+	const char *last, *other_last;
+	uint64_t dir, other_dir;
+	char path[16], other[16];
+	struct tree_attr a;
+
+	name_of(i, path);
+	name_of(with, other);
+	n.states[0] = w->now[with];
+	n.states[1] = w->now[i];
+	note(w, &n);
+	NEED(locate(w, path, &dir, &last, &a));
+	NEED(locate(w, other, &other_dir, &other_last, &a));
+	NEED(tree_rename(w->v, dir, last, other_dir, other_last, RENAME_EXCHANGE));
+	end(w, i, with, false, &n.states[0]);
+	w->now[with] = n.states[1];
+}
+
 static void step_remove(struct run *w, unsigned i, const char *path)
 {
 	struct state absent = { .absent = true };
@@ -688,6 +717,8 @@ static void draw_word(struct run *w)
 		step_save(w, i, path, random_size(w, 0), !roll(w, 0, 4));
 	else if (what < 7 && is && w->now[i].size)
 		step_change(w, 0, i, path);
+	else if (what < 8 && own && is && !w->l->online && to != i && !w->now[to].absent)
+		step_swap(w, i, to); /* the model of an origin knows no exchange */
 	else if (what < 8 && own && is)
 		step_move(w, i, path, to);
 	else if (what < 9 && own && is)

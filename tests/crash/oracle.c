@@ -45,6 +45,16 @@ static void inherit(struct oracle *o, unsigned to, unsigned from)
 	o->subjects[to].answered = o->subjects[to].n - 1;
 }
 
+static void begin_swap(struct oracle *o, const struct note *n)
+{
+	inherit(o, n->subject, n->other);
+	inherit(o, n->other, n->subject);
+	add(o, n->subject, &n->states[0]);
+	add(o, n->other, &n->states[1]);
+	o->subjects[n->subject].begun = o->subjects[n->other].begun = true;
+	o->subjects[n->subject].swapping_with = n->other;
+}
+
 static void begin(struct oracle *o, const struct note *n)
 {
 	static const struct state absent = { .absent = true };
@@ -54,7 +64,7 @@ static void begin(struct oracle *o, const struct note *n)
 	for (unsigned i = 0; i < n->n; i++)
 		add(o, n->subject, &n->states[i]);
 	o->subjects[n->subject].begun = true;
-	o->subjects[n->subject].moving_to = -1;
+	o->subjects[n->subject].moving_to = o->subjects[n->subject].swapping_with = -1;
 	if (n->kind == NOTE_MOVE) {
 		add(o, n->other, &absent);
 		o->subjects[n->other].begun = true;
@@ -65,7 +75,7 @@ static void begin(struct oracle *o, const struct note *n)
 static void end(struct oracle *o, unsigned subject, bool durable)
 {
 	o->subjects[subject].begun = false;
-	o->subjects[subject].moving_to = -1;
+	o->subjects[subject].moving_to = o->subjects[subject].swapping_with = -1;
 	o->subjects[subject].answered = o->subjects[subject].n - 1;
 	if (durable)
 		o->subjects[subject].durable = o->subjects[subject].answered;
@@ -86,6 +96,9 @@ void oracle_take(struct oracle *o, const struct note *n)
 	case NOTE_BEGIN:
 	case NOTE_MOVE:
 		begin(o, n);
+		break;
+	case NOTE_SWAP:
+		begin_swap(o, n);
 		break;
 	case NOTE_END:
 		end(o, n->subject, n->durable);

@@ -35,6 +35,7 @@ enum note_kind {
 	NOTE_MADE,   /* the volume is whole */
 	NOTE_BEGIN,  /* `subject` goes through `states`, the last is what it is at the end */
 	NOTE_MOVE,   /* and at once `other` becomes absent */
+	NOTE_SWAP,   /* `subject` becomes states[0], and at once `other` states[1] */
 	NOTE_END,    /* of both; `durable` */
 	NOTE_SYNC,   /* what was answered for now … */
 	NOTE_SYNCED, /* … is durable */
@@ -53,7 +54,7 @@ struct oracle {
 		struct state *states;
 		size_t n, room, answered, durable, syncing;
 		bool begun;
-		int moving_to; /* -1 */
+		int moving_to, swapping_with; /* -1 */
 	} subjects[SUBJECTS];
 };
 

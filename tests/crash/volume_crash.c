@@ -263,7 +263,7 @@ static size_t live(struct campaign *c, size_t ends[static LIVES_OF_A_STORY],
 			.seed = disk_random(&c->random),
 			.steps = STEPS_MAX,
 			.note = true,
-			.online = words || c->seed % 2 };
+			.online = c->seed % 2 };
 
 		c->bad += !one_life(c, &l, scripts || words ? DEATH_AT_END : DEATH_AT_CALL);
 		while (disk_next(d, &bytes, &len)) {
