@@ -11,6 +11,7 @@
 
 #define CHUNKS (4 * CHUNKMAP_PAGE)
 #define STEPS 400
+#define RUNS_OF_A_LOG 1024 /* until the log of the index is emptied */
 
 struct expected {
 	enum chunk_state state[CHUNKS];
@@ -23,8 +24,11 @@ static struct db *db;
 static void prepare(void)
 {
 	static const uint8_t bytes[32] = { 13 };
+	static unsigned runs;
 	struct db_options o = { .dir = fuzz_dir(), .create = true };
 
+	if (++runs % RUNS_OF_A_LOG == 0)
+		FUZZ_CHECK(db_checkpoint(db, true) == 0);
 	if (key)
 		return;
 	FUZZ_CHECK(secret_new_copy(bytes, sizeof(bytes), &key) == 0);
