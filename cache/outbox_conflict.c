@@ -21,8 +21,6 @@ struct renewal {
 	struct volume *v;
 	int64_t now;
 	bool write, wanted; /* not write: only whether something is to change */
-	const struct name_row *copy;
-	bool known;
 };
 
 static const char *last_part(const char *path)
@@ -32,28 +30,44 @@ static const char *last_part(const char *path)
 	return slash ? slash + 1 : path;
 }
 
-/* conflict_fn: stops at the row that is of this very name. */
-static int is_of_copy(void *arg, const struct conflict_row *c)
-{
-	struct renewal *l = arg;
+struct claim {
+	const char *path;
+	bool claimed;
+};
 
-	l->known = c->path && !strcmp(last_part(c->path), (const char *)l->copy->name.bytes);
-	return l->known;
+/* conflict_fn: stops at the row that is of this path. */
+static int claims(void *arg, const struct conflict_row *c)
+{
+	struct claim *k = arg;
+
+	k->claimed = c->path && !strcmp(c->path, k->path);
+	return k->claimed;
 }
 
-static int add(struct renewal *l, const struct name_row *n, const struct row_filename *original)
+/* Whether an open row is of the copy at `path`. Hard links have one object, and their copies may be
+ * called alike. */
+static int is_claimed(struct volume *v, uint64_t object, const char *path, bool *out)
+{
+	struct claim k = { .path = path };
+	int r = conflict_each_of(v->db, object, claims, &k);
+
+	*out = k.claimed;
+	return MIN_OF(r, 0);
+}
+
+static int add(struct renewal *l, const struct name_row *n, const struct row_filename *original,
+	const char *path)
 {
 	struct conflict_row c = {
 		.store = n->store,
 		.kind = CONFLICT_ELSEWHERE,
 		.object = n->object,
 		.rid = n->rid,
+		.path = strdup(path),
 		.created_ns = l->now,
 	};
-	int r = conflict_path(l->v, n->parent, &n->name, &c.path);
+	int r = c.path ? conflict_path(l->v, n->parent, original, &c.other_path) : -ENOMEM;
 
-	if (!r)
-		r = conflict_path(l->v, n->parent, original, &c.other_path);
 	if (!r)
 		r = conflict_add(l->v, &c);
 	conflict_row_done(&c);
@@ -62,31 +76,31 @@ static int add(struct renewal *l, const struct name_row *n, const struct row_fil
 
 static int see_copy(void *arg, const struct name_row *n, const struct object_row *o)
 {
-	struct renewal *l = arg;
+	_cleanup_free_ char *path = NULL;
 	struct row_filename original;
+	struct renewal *l = arg;
+	bool claimed;
 	int r;
 
 	if (n->parent == TREE_NOWHERE || !conflict_is_copy(&n->name, &original))
 		return 0;
-	l->copy = n;
-	l->known = false;
-	r = conflict_each_of(l->v->db, n->object, is_of_copy, l);
-	if (r || l->known)
+	r = conflict_path(l->v, n->parent, &n->name, &path);
+	if (!r)
+		r = is_claimed(l->v, n->object, path, &claimed);
+	if (r || claimed)
 		return r;
 	l->wanted = true;
-	return l->write ? add(l, n, &original) : 0;
+	return l->write ? add(l, n, &original, path) : 0;
 }
 
 /* The other file may have stayed behind. */
 static int follow(struct renewal *l, const struct conflict_row *c, const struct name_row *n,
-	const struct row_filename *original)
+	const struct row_filename *original, const char *path)
 {
-	_cleanup_free_ char *path = NULL, *other = NULL;
+	_cleanup_free_ char *other = NULL;
 	struct name_row there;
-	int r = conflict_path(l->v, n->parent, &n->name, &path);
+	int r;
 
-	if (r || !strcmp(path, c->path))
-		return r;
 	l->wanted = true;
 	if (!l->write)
 		return 0;
@@ -100,10 +114,38 @@ static int follow(struct renewal *l, const struct conflict_row *c, const struct 
 	return r ? r : conflict_moved(l->v->db, c->id, path, other ? other : c->other_path);
 }
 
+/* Where it is, or was moved to: a name that is called so and is no other row's. */
+static int find_copy(struct renewal *l, const struct conflict_row *c, const struct name_row *names,
+	size_t n, const struct name_row **out, char **at)
+{
+	int r = 0;
+
+	*out = NULL;
+	for (size_t i = 0; !r && i < n; i++) {
+		_cleanup_free_ char *path = NULL;
+		bool claimed = false, here;
+
+		if (strcmp(last_part(c->path), (const char *)names[i].name.bytes))
+			continue;
+		r = conflict_path(l->v, names[i].parent, &names[i].name, &path);
+		here = !r && !strcmp(path, c->path);
+		if (!r && !here)
+			r = is_claimed(l->v, c->object, path, &claimed);
+		if (r || claimed || (*out && !here))
+			continue;
+		*out = &names[i];
+		free(*at);
+		*at = steal_ptr(&path);
+	}
+	return r;
+}
+
 static int see_row(void *arg, const struct conflict_row *c)
 {
 	_cleanup_free_ struct name_row *names = NULL;
+	_cleanup_free_ char *path = NULL;
 	struct row_filename name, original;
+	const struct name_row *copy;
 	struct renewal *l = arg;
 	size_t n;
 	int r;
@@ -113,21 +155,25 @@ static int see_row(void *arg, const struct conflict_row *c)
 		!conflict_is_copy(&name, &original))
 		return 0;
 	r = tree_row_names_of(l->v, c->object, &names, &n);
-	for (size_t i = 0; !r && i < n; i++) {
+	for (size_t i = 0; !r && i < n; i++)
 		if (names[i].parent == TREE_NOWHERE)
 			return 0; /* on its way to another place */
-		if (tree_row_same_name(&names[i].name, &name))
-			return follow(l, c, &names[i], &original);
-	}
+	if (!r)
+		r = find_copy(l, c, names, n, &copy, &path);
+	if (r || (copy && !strcmp(path, c->path)))
+		return r;
+	if (copy)
+		return follow(l, c, copy, &original, path);
 	l->wanted = true;
-	return r || !l->write ? r : conflict_close(l->v, c, l->now, MERGE_PICK_ELSEWHERE);
+	return l->write ? conflict_close(l->v, c, l->now, MERGE_PICK_ELSEWHERE) : 0;
 }
 
+/* Rows first, so that they are where their copies are. */
 static int look(struct renewal *l)
 {
-	int r = name_each_copy(l->v->db, see_copy, l);
+	int r = conflict_each(l->v->db, true, see_row, l);
 
-	return r ? r : conflict_each(l->v->db, true, see_row, l);
+	return r < 0 ? r : name_each_copy(l->v->db, see_copy, l);
 }
 
 static int renew(struct volume *v)

@@ -2,6 +2,7 @@
  * called; it says what it is a copy of, and is never half a character. */
 #include "tree_fixture.h"
 
+#include "cache/outbox.h"
 #include "cache/remote_priv.h"
 
 #define NOW (INT64_C(1795356180) * NS_PER_SEC)
@@ -157,9 +158,62 @@ static void kinds_have_names_and_an_unknown_one_too(void **state)
 	assert_string_equal(conflict_kind_text(UINT32_MAX), "edit-edit");
 }
 
+struct listed {
+	char paths[8][400];
+	size_t n;
+};
+
+static int note_path(void *arg, const struct outbox_conflict *c)
+{
+	struct listed *l = arg;
+
+	assert_true(l->n < ARRAY_SIZE(l->paths));
+	snprintf(l->paths[l->n++], sizeof(l->paths[0]), "%s", c->path);
+	return 0;
+}
+
+static int by_text(const void *a, const void *b)
+{
+	return strcmp(a, b);
+}
+
+static void lists(struct tree_fixture *f, const char *first, const char *second)
+{
+	struct listed l = { .n = 0 };
+
+	ok(outbox_conflicts(f->v, true, note_path, &l));
+	qsort(l.paths, l.n, sizeof(l.paths[0]), by_text);
+	assert_int_equal(l.n, !!first + !!second);
+	if (first)
+		assert_string_equal(l.paths[0], first);
+	if (second)
+		assert_string_equal(l.paths[1], second);
+}
+
+/* Both names of a file met the same conflict, and their copies are called alike. */
+static void each_hard_link_has_a_copy_of_its_own(void **state)
+{
+	struct tree_fixture *f = *state;
+
+	ok(tf_mkdir(f, "d"));
+	ok(tf_mkdir(f, "e"));
+	ok(tf_write(f, "d/c (conflict x" WHEN, "text"));
+	lists(f, "records/d/c (conflict x" WHEN, NULL);
+	ok(tf_link(f, "d/c (conflict x" WHEN, "e/c (conflict x" WHEN));
+	lists(f, "records/d/c (conflict x" WHEN, "records/e/c (conflict x" WHEN);
+	lists(f, "records/d/c (conflict x" WHEN, "records/e/c (conflict x" WHEN);
+	ok(tf_rename(f, "d", "g", 0));
+	lists(f, "records/e/c (conflict x" WHEN, "records/g/c (conflict x" WHEN);
+	ok(tf_unlink(f, "e/c (conflict x" WHEN));
+	lists(f, "records/g/c (conflict x" WHEN, NULL);
+	ok(tf_unlink(f, "g/c (conflict x" WHEN));
+	lists(f, NULL, NULL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		tf_test(each_hard_link_has_a_copy_of_its_own),
 		tf_test(the_extension_stays_at_the_end),
 		tf_test(a_host_never_spoils_the_name),
 		tf_test(a_long_name_is_cut_between_characters),
