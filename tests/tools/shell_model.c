@@ -12,7 +12,7 @@
 #include "cache/file.h"
 #include "cache/space.h"
 #include "cache/tree.h"
-#include "cache/volume.h"
+#include "cache/volume_priv.h"
 #include "cache/walk.h"
 
 #define DEADLINE_MS 10000
@@ -82,32 +82,42 @@ static int destroyed(struct file *f, char *text, size_t size)
 	return r;
 }
 
-/* Of what has other names nothing is lost. *seen: what was looked at. */
-static int destroyed_at(const char *path, char *text, size_t size, struct tree_attr *seen)
-{
+/* What was looked at, held open until it is known whether that went. */
+struct look {
 	struct tree_attr a;
 	struct file *f;
+};
+
+/* Of what has other names nothing is lost. */
+static int destroyed_at(const char *path, char *text, size_t size, struct look *seen)
+{
+	struct tree_attr a;
 	int r = tree_resolve(v, path, &a);
 
 	snprintf(text, size, "-");
 	if (r || !S_ISREG(a.mode) || a.nlink > 1)
 		return r;
-	r = file_open(v, a.object, a.version, false, &f);
+	r = file_open(v, a.object, a.version, false, &seen->f);
 	if (r)
 		return r;
-	r = destroyed(f, text, size);
-	file_unref(f, false);
-	*seen = a;
-	return r;
+	seen->a = a;
+	return destroyed(seen->f, text, size);
 }
 
-/* Between the look and the change a conflict may have put another file under the name. */
-static void still_so(const struct tree_attr *seen, char *text, size_t size)
+/* Between the look and the change a conflict may have put another file under the name, or the feed
+ * another content into it: then the file that was looked at is not the one that is gone, or not in
+ * that version. */
+static void still_so(struct look *seen, char *text, size_t size)
 {
-	struct tree_attr a;
+	struct object_row o = { .nlink = 1 };
 
-	if (seen->object && !tree_getattr(v, seen->object, seen->version, &a) && a.nlink)
+	if (!seen->f)
+		return;
+	db_read(v->db);
+	if (object_get(v->db, seen->a.object, &o) || o.version != seen->a.version || o.nlink)
 		snprintf(text, size, "?");
+	db_unlock(v->db);
+	file_unref(seen->f, false);
 }
 
 static int fill(struct file *f, const char *word, size_t bytes)
@@ -294,7 +304,7 @@ static int do_evict(const char *pattern)
 static int do_unlink(const char *path, char *text, size_t size)
 {
 	const char *name;
-	struct tree_attr seen = { 0 };
+	struct look seen = { .f = NULL };
 	uint64_t parent;
 	int r = destroyed_at(path, text, size, &seen);
 
@@ -309,7 +319,8 @@ static int do_unlink(const char *path, char *text, size_t size)
 static int do_rename(const char *from, const char *to, unsigned flags, char *text, size_t size)
 {
 	const char *a_name, *b_name;
-	struct tree_attr x, y, seen = { 0 };
+	struct look seen = { .f = NULL };
+	struct tree_attr x, y;
 	uint64_t a, b;
 	int r = place(from, &a, &a_name);
 
