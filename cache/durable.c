@@ -25,14 +25,15 @@
  * I4  Before any sync of the WAL (ours, a checkpoint, close) every blob with data that is not
  *     synced is synced, and so is the directory of each new one: durable_before_sync() is the hook
  *     of the index. (The redo log is synced beside the hook: until both are done its new records
- *     are as what was committed meanwhile, below.) So all that the WAL named when the sync began is
- * on disk when it ends; what was committed meanwhile may become durable by the same sync without
- * its data, and has its undo rows. I5  The generation grows under the index lock, at the start of
- * each sync, and in each transaction whose data was synced before it. So the undo rows of one map
- * and generation describe one instant, all data named at that instant was synced or has undo rows
- * of an older generation, and after a sync that began by ending generation g, undo rows of g and
- * older are not needed: they are deleted (durably or not: recovery finds their chunks intact). I6
- * A blob whose fdatasync failed is suspect: no later sync of it is believed until the chunks
+ *     are as what was committed meanwhile, below.) So all that the WAL named when the sync began is on disk when it ends; what was
+ *     committed meanwhile may become durable by the same sync without its data, and has its undo
+ *     rows.
+ * I5  The generation grows under the index lock, at the start of each sync, and in each transaction
+ *     whose data was synced before it. So the undo rows of one map and generation describe one
+ *     instant, all data named at that instant was synced or has undo rows of an older generation,
+ *     and after a sync that began by ending generation g, undo rows of g and older are not needed:
+ *     they are deleted (durably or not: recovery finds their chunks intact).
+ * I6  A blob whose fdatasync failed is suspect: no later sync of it is believed until the chunks
  *     concerned were read back, verified and written again (blob_sync_rescue). Until then nothing
  *     that depends on it is called durable: db_sync fails before it touches the WAL.
  * I7  Undo rows put back no ETag. So a commit that makes content local which was the origin's, and
@@ -54,9 +55,9 @@
  *
  * fsync of one large file (file_sync): chunks, fdatasync, transaction without undo rows, sync; of a
  * file in a pack: chunks, transaction with the chunk in its record, sync of the redo log alone
- * (durable_sync_log). That is no sync of I4 and I5: what others only closed has its undo rows
- * still. If it is not enough, and for all else, callers of durable_sync() share: one leader syncs
- * for all who came before it began. What was only closed or logged is synced by the keeper within
+ * (durable_sync_log). That is no sync of I4 and I5: what others only closed has its undo rows still.
+ * If it is not enough, and for all else, callers of durable_sync() share: one leader syncs for all
+ * who came before it began. What was only closed or logged is synced by the keeper within
  * VOLUME_SYNC_INTERVAL_MS.
  *
  * What this does not do: order two files among each other but by the WAL (a prefix survives);

@@ -186,7 +186,8 @@ void gc_run(struct volume *v, bool committed)
 			durable_doom(v, steal_ptr(&i->blob));
 		} else if (committed && i->kind == GC_SLOTS) {
 			for (size_t k = 0; k < i->n; k++)
-				blob_units_release(i->blob, i->slots[k].slot, i->slots[k].len, gen);
+				blob_units_release(
+					i->blob, i->slots[k].slot, i->slots[k].len, gen);
 			if (durable_note_blob(v, i->blob))
 				log_debug("blob %llu: units stay until it is loaded again",
 					(unsigned long long)i->blob->id);

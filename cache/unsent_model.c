@@ -319,8 +319,8 @@ static int take(void *arg, uint64_t seq, const uint8_t *data, size_t len)
 	return r;
 }
 
-int unsent_model_load(
-	int dirfd, const struct secret *key, const struct unsent_copies *copies, struct model *out)
+int unsent_model_load(int dirfd, const struct secret *key, const struct unsent_copies *copies,
+	struct model *out)
 {
 	struct model m = { 0 };
 	int r = unsent_log_read(dirfd, key, copies, take, &m, &m.damaged);

@@ -28,8 +28,8 @@ struct life {
 /* 0, or the number of things that are not as they must be, told on standard error. Closes. */
 int life_check(const struct life *l);
 /*
- * Checks, then works; does not return: exit status 0 when nothing was wrong until the end. Words of
- * a script, F and T are subjects:
+ * Checks, then works; does not return: exit status 0 when nothing was wrong until the end. Words of a
+ * script, F and T are subjects:
  *
  *     put F SIZE, puts F SIZE      written from the start and closed; the second is synced
  *     over F N, overs F N          its first N pages overwritten

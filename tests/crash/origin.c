@@ -219,8 +219,8 @@ int origin_take(struct origin *o, struct volume *v, size_t max)
 	return r;
 }
 
-const struct remote_record *origin_publish(
-	struct origin *o, const char *rid, const uint8_t *content, size_t size, uint64_t version)
+const struct remote_record *origin_publish(struct origin *o, const char *rid, const uint8_t *content,
+	size_t size, uint64_t version)
 {
 	struct held *h = draft(o, rid, 0);
 

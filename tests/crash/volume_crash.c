@@ -409,31 +409,26 @@ static void one_tale(struct campaign *c)
 
 /* --- */
 
-static bool counts_states(const char *what)
-{
-	return !strcmp(what, "states") || !strcmp(what, "tales");
-}
-
 static void run(struct campaign *c, const char *what, unsigned long rounds)
 {
-	while (!c->bad && (counts_states(what) ? c->states : c->kills) < rounds) {
-		unsigned long left = rounds - (counts_states(what) ? c->states : c->kills);
+	const bool tales = !strcmp(what, "tales"), states = !strcmp(what, "states");
+	const unsigned long most = tales ? 1 : states ? STATES_OF_A_STORY : LIVES_OF_A_VOLUME;
+	const unsigned long *done = tales || states ? &c->states : &c->kills;
+
+	while (!c->bad && *done < rounds) {
+		unsigned n = (unsigned)(rounds - *done < most ? rounds - *done : most);
 
 		c->seed++;
 		c->random = c->seed;
-		if (!strcmp(what, "tales"))
+		if (tales)
 			one_tale(c);
-		else if (!strcmp(what, "states"))
-			one_story(c, left < STATES_OF_A_STORY ? (unsigned)left : STATES_OF_A_STORY);
+		else if (states)
+			one_story(c, n);
 		else
-			one_volume(c, left < LIVES_OF_A_VOLUME ? (unsigned)left : LIVES_OF_A_VOLUME,
-				!strcmp(what, "lost"));
+			one_volume(c, n, !strcmp(what, "lost"));
 		if (c->bad)
-			fprintf(stderr, "again: volume_crash %s --rounds %u --seed %llu\n", what,
-				!strcmp(what, "tales")    ? 1
-				: !strcmp(what, "states") ? STATES_OF_A_STORY
-							  : LIVES_OF_A_VOLUME,
-				(unsigned long long)c->seed);
+			fprintf(stderr, "again: volume_crash %s --rounds %lu --seed %llu\n", what,
+				most, (unsigned long long)c->seed);
 	}
 }
 
@@ -458,9 +453,9 @@ static int report(struct campaign *c)
 
 static int usage(void)
 {
-	fprintf(stderr, "usage: volume_crash kills|states|lost|stories|tales [--rounds N] [--seed "
-			"S] [--keep]\n"
-			"       volume_crash again DIRECTORY ENTRY PERCENT RANDOM\n");
+	fprintf(stderr,
+		"usage: volume_crash kills|states|lost|stories|tales [--rounds N] [--seed S] [--keep]\n"
+		"       volume_crash again DIRECTORY ENTRY PERCENT RANDOM\n");
 	return 2;
 }
 
@@ -487,9 +482,9 @@ int main(int argc, char **argv)
 		else
 			return usage();
 	}
-	if (argc < 2 ||
-		(strcmp(argv[1], "kills") && strcmp(argv[1], "states") && strcmp(argv[1], "lost") &&
-			strcmp(argv[1], "stories") && strcmp(argv[1], "tales")))
+	if (argc < 2 || (strcmp(argv[1], "kills") && strcmp(argv[1], "states") &&
+				strcmp(argv[1], "lost") && strcmp(argv[1], "stories") &&
+				strcmp(argv[1], "tales")))
 		return usage();
 	snprintf(c.base, sizeof(c.base), "%s/cachet-crash-XXXXXX",
 		access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm");

@@ -436,9 +436,8 @@ class History:
         self.check_lost(self.live - words, tree)
         self.ledger.check(self.final, seq, self.server_kills > 0)
         for sha, word in self.by_sha.items():
-            if word in words and word not in self.live and word not in self.linked and not self.server_kills and \
-                    "ours" not in self.outcomes:  # a rule that brought it back
-                back = self.ledger.resurrected(sha)
+            if word in words and word not in self.live and word not in self.linked and not self.server_kills:
+                back = self.ledger.resurrected(sha, {d.name for d in self.devices if d.rule == "ours"})
                 if back:
                     self.ledger.fault(f"{word} came back: {back}")
         if self.merged_only and not self.members_linked and (words & self.members) - self.live:

@@ -166,17 +166,18 @@ class Ledger:
         if based_on != current:
             self.fault(f"{c}: was based on {based_on}, the record was at {current}")
 
-    def resurrected(self, sha256):
+    def resurrected(self, sha256, insisting):
         """
         Whether a content came back that a client replaced who had seen it: put again, under another key, after every record that
-        had it was overwritten. (Deleted is another matter: an edit beats a deletion.)
+        had it was overwritten. (Deleted is another matter: an edit beats a deletion. So are the clients `insisting`: by their rule
+        theirs counts, whatever others made of it.)
         """
         holders, had, overwritten = set(), False, False
         for seq in sorted(self.changes):
             c = self.changes[seq]
             rid = c.record["id"]
             if c.record.get("sha256") == sha256 and not c.record.get("deleted"):
-                if rid not in holders and overwritten and not holders:
+                if rid not in holders and overwritten and not holders and c.client not in insisting:
                     return f"{c}: brings back what was overwritten"
                 holders.add(rid)
                 had = True

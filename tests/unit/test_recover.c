@@ -117,6 +117,15 @@ static void test_sigkill_loses_nothing_acknowledged(void **state)
 	}
 }
 
+/* What a power cut does to a chunk that was not synced. */
+static void lose_slot(const char *path, unsigned slot)
+{
+	int fd = open(path, O_WRONLY);
+
+	assert_int_equal(pwrite(fd, "lost", 4, slot * (off_t)CHUNK), 4);
+	close(fd);
+}
+
 /* Ends the process of the volume without closing it: what fork leaves is copied by a child that
  * dies. */
 static void die_after(struct content_fixture *f,
@@ -149,7 +158,6 @@ static void test_lost_data_falls_back_whole(void **state)
 	struct file *file;
 	uint64_t object;
 	char path[512];
-	int fd;
 
 	cf_init(&f);
 	object = cf_object(&f);
@@ -162,9 +170,7 @@ static void test_lost_data_falls_back_whole(void **state)
 	die_after(&f, write_and_commit, object);
 	/* Of the three new chunks the middle one is lost: they took the slots behind the old ones.
 	 */
-	fd = open(path, O_WRONLY);
-	assert_int_equal(pwrite(fd, "lost", 4, 6 * CHUNK), 4);
-	close(fd);
+	lose_slot(path, 6);
 	cf_open(&f);
 	assert_int_equal(atomic_load(&f.v->rolled_back), 1);
 	file = cf_file(&f, object);
@@ -203,7 +209,6 @@ static void test_lost_data_of_a_snapshot_alone(void **state)
 	struct file *file;
 	uint64_t object;
 	char path[512];
-	int fd;
 
 	cf_init(&f);
 	object = cf_object(&f);
@@ -214,9 +219,7 @@ static void test_lost_data_of_a_snapshot_alone(void **state)
 	cf_blob_path(&f, object, path, sizeof(path));
 	cf_close(&f);
 	die_after(&f, commit_begin_commit, object);
-	fd = open(path, O_WRONLY);
-	assert_int_equal(pwrite(fd, "lost", 4, 4 * CHUNK), 4);
-	close(fd);
+	lose_slot(path, 4);
 	cf_open(&f);
 	assert_int_equal(atomic_load(&f.v->rolled_back), 0);
 	assert_true(cf_is(&f, object, 3 * CHUNK, 3));
@@ -462,7 +465,6 @@ static void test_lost_clean_chunks_are_missing_and_nothing_else(void **state)
 	struct file *file;
 	uint64_t object;
 	char path[512];
-	int fd;
 
 	cf_init(&f);
 	object = cf_remote(&f, 5 * CHUNK, ETAG);
@@ -472,9 +474,7 @@ static void test_lost_clean_chunks_are_missing_and_nothing_else(void **state)
 	cf_blob_path(&f, object, path, sizeof(path));
 	cf_close(&f);
 	die_after(&f, fill_rest, object);
-	fd = open(path, O_WRONLY);
-	assert_int_equal(pwrite(fd, "lost", 4, 2 * CHUNK), 4);
-	close(fd);
+	lose_slot(path, 2);
 	cf_open(&f);
 	assert_int_equal(atomic_load(&f.v->rolled_back), 0);
 	file = cf_file(&f, object);
@@ -514,16 +514,26 @@ static int take_op(void *arg, const struct op_row *op)
 	return 0;
 }
 
+static void is_queued_anew(struct content_fixture *f)
+{
+	struct op_row op = { 0 };
+
+	db_read(f->v->db);
+	ok(op_each(f->v->db, 0, take_op, &op));
+	db_unlock(f->v->db);
+	assert_int_equal(op.state, OP_QUEUED);
+	assert_int_equal(op.map, 0);
+	assert_memory_not_equal(op.key, sent_key, sizeof(op.key));
+}
+
 /* What was being sent shares the lost chunk: it cannot be sent again as it was, and what is sent instead has
  * another key, or the origin would take it for the same. */
 static void test_an_upload_of_lost_data_is_queued_anew(void **state)
 {
 	struct content_fixture f;
-	struct op_row op = { 0 };
 	struct file *file;
 	uint64_t object;
 	char path[512];
-	int fd;
 
 	cf_init(&f);
 	object = cf_object(&f);
@@ -534,20 +544,13 @@ static void test_an_upload_of_lost_data_is_queued_anew(void **state)
 	cf_blob_path(&f, object, path, sizeof(path));
 	cf_close(&f);
 	die_after(&f, write_and_send, object);
-	fd = open(path, O_WRONLY);
-	assert_int_equal(pwrite(fd, "lost", 4, 6 * CHUNK), 4);
-	close(fd);
+	lose_slot(path, 6);
 	cf_open(&f);
 	assert_int_equal(atomic_load(&f.v->rolled_back), 1);
 	file = cf_file(&f, object);
 	assert_true(cf_holds(file, 5 * CHUNK, 0, 1));
 	file_unref(file, true);
-	db_read(f.v->db);
-	ok(op_each(f.v->db, 0, take_op, &op));
-	assert_int_equal(op.state, OP_QUEUED);
-	assert_int_equal(op.map, 0);
-	assert_memory_not_equal(op.key, sent_key, sizeof(op.key));
-	db_unlock(f.v->db);
+	is_queued_anew(&f);
 	cf_done(&f);
 }
 
@@ -575,26 +578,19 @@ static void test_lost_data_of_an_upload_that_another_was_renamed_over(void **sta
 {
 	struct content_fixture f;
 	struct content_blob blob;
-	struct op_row op = { 0 };
 	uint64_t object;
 	char path[512];
 	size_t n;
-	int fd;
 
 	cf_init(&f);
 	object = cf_make(&f, 5 * CHUNK, 1);
 	cf_blob_path(&f, object, path, sizeof(path));
 	cf_close(&f);
 	die_after(&f, send_and_replace, object);
-	fd = open(path, O_WRONLY);
-	assert_int_equal(pwrite(fd, "lost", 4, 6 * CHUNK), 4);
-	close(fd);
+	lose_slot(path, 6);
 	cf_open(&f);
+	is_queued_anew(&f);
 	db_read(f.v->db);
-	ok(op_each(f.v->db, 0, take_op, &op));
-	assert_int_equal(op.state, OP_QUEUED);
-	assert_int_equal(op.map, 0);
-	assert_memory_not_equal(op.key, sent_key, sizeof(op.key));
 	ok(content_blob_list(f.v->db, 0, &blob, 1, &n));
 	assert_int_equal(n, 0);
 	db_unlock(f.v->db);
