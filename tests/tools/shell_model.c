@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -82,42 +83,53 @@ static int destroyed(struct file *f, char *text, size_t size)
 	return r;
 }
 
-/* What was looked at, held open until it is known whether that went. */
+/* What is looked at stays, as what a kernel knows, until it is known whether that went. */
 struct look {
-	struct tree_attr a;
-	struct file *f;
+	uint64_t object, version;
 };
+
+static atomic_uint_fast64_t looked_at;
+
+static bool is_looked_at(void *arg, uint64_t object, bool unlinked)
+{
+	return object == atomic_load(&looked_at);
+}
 
 /* Of what has other names nothing is lost. */
 static int destroyed_at(const char *path, char *text, size_t size, struct look *seen)
 {
 	struct tree_attr a;
+	struct file *f;
 	int r = tree_resolve(v, path, &a);
 
 	snprintf(text, size, "-");
 	if (r || !S_ISREG(a.mode) || a.nlink > 1)
 		return r;
-	r = file_open(v, a.object, a.version, false, &seen->f);
+	r = file_open(v, a.object, a.version, false, &f);
 	if (r)
 		return r;
-	seen->a = a;
-	return destroyed(seen->f, text, size);
+	*seen = (struct look){ a.object, a.version };
+	atomic_store(&looked_at, a.object);
+	r = destroyed(f, text, size);
+	file_unref(f, false);
+	return r;
 }
 
 /* Between the look and the change a conflict may have put another file under the name, or the feed
  * another content into it: then the file that was looked at is not the one that is gone, or not in
  * that version. */
-static void still_so(struct look *seen, char *text, size_t size)
+static void still_so(const struct look *seen, char *text, size_t size)
 {
 	struct object_row o = { .nlink = 1 };
 
-	if (!seen->f)
+	if (!seen->object)
 		return;
 	db_read(v->db);
-	if (object_get(v->db, seen->a.object, &o) || o.version != seen->a.version || o.nlink)
+	if (object_get(v->db, seen->object, &o) || o.version != seen->version || o.nlink)
 		snprintf(text, size, "?");
 	db_unlock(v->db);
-	file_unref(seen->f, false);
+	atomic_store(&looked_at, 0);
+	tree_dropped(v, seen->object);
 }
 
 static int fill(struct file *f, const char *word, size_t bytes)
@@ -304,7 +316,7 @@ static int do_evict(const char *pattern)
 static int do_unlink(const char *path, char *text, size_t size)
 {
 	const char *name;
-	struct look seen = { .f = NULL };
+	struct look seen = { .object = 0 };
 	uint64_t parent;
 	int r = destroyed_at(path, text, size, &seen);
 
@@ -319,7 +331,7 @@ static int do_unlink(const char *path, char *text, size_t size)
 static int do_rename(const char *from, const char *to, unsigned flags, char *text, size_t size)
 {
 	const char *a_name, *b_name;
-	struct look seen = { .f = NULL };
+	struct look seen = { .object = 0 };
 	struct tree_attr x, y;
 	uint64_t a, b;
 	int r = place(from, &a, &a_name);
@@ -466,6 +478,7 @@ int shell_model_run(struct volume *volume, struct sync *sync, char **w)
 	int r;
 
 	v = volume;
+	tree_held_by(v, is_looked_at, NULL);
 	s = sync;
 	if (!strcmp(w[0], "tree"))
 		return do_tree(w[1] ? w[1] : "");
