@@ -240,21 +240,64 @@ int walk_parent(struct volume *v, uint64_t object, uint64_t *dir)
 	return r;
 }
 
-/* Entries after w->after, at most up to `end`. */
-static int tell_siblings(struct walk *w, const struct name_row *n, uint64_t end)
+static int read_batch_by_name(struct walk *w, uint64_t dir, const struct row_filename *after)
 {
+	int r;
+
+	w->batch_n = 0;
+	db_read(w->v->db);
+	r = name_each_by_name(w->v->db, dir, after->bytes, after->len, take_entry, w);
+	db_unlock(w->v->db);
+	return r;
+}
+
+/* *more: there may be others after the batch. */
+static int tell_batch(struct walk *w, const struct name_row *n, bool *more)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < w->batch_n && !r; i++)
+		if (w->batch[i].regular && w->batch[i].file.object != n->object)
+			r = w->fn(w->arg, &w->batch[i].file);
+	*more = !r && w->batch_n == BATCH;
+	return r;
+}
+
+/* Entries after w->after, at most up to `end`. */
+static int tell_by_age(struct walk *w, const struct name_row *n, uint64_t end)
+{
+	bool more;
 	int r;
 
 	do {
 		r = read_batch(w, n->parent);
-		for (size_t i = 0; i < w->batch_n && !r; i++)
-			if (w->batch[i].regular && w->batch[i].file.object != n->object)
-				r = w->fn(w->arg, &w->batch[i].file);
-	} while (!r && w->batch_n == BATCH && w->after < end);
+		if (!r)
+			r = tell_batch(w, n, &more);
+	} while (!r && more && w->after < end);
 	return r;
 }
 
-int walk_siblings(struct volume *v, uint64_t object, walk_fn *fn, void *arg)
+/* Entries after `after`; after none, up to n itself. */
+static int tell_by_name(struct walk *w, const struct name_row *n, struct row_filename after)
+{
+	const bool before = !after.len;
+	bool more;
+	int r;
+
+	do {
+		r = read_batch_by_name(w, n->parent, &after);
+		if (!r)
+			r = tell_batch(w, n, &more);
+		if (r || !more)
+			break;
+		after.len = strlen(w->batch[BATCH - 1].name);
+		memcpy(after.bytes, w->batch[BATCH - 1].name, after.len + 1);
+	} while (!before || strcmp((char *)after.bytes, (const char *)n->name.bytes) < 0);
+	return r;
+}
+
+int walk_siblings(
+	struct volume *v, uint64_t object, enum walk_order order, walk_fn *fn, void *arg)
 {
 	struct walk *w = calloc(1, sizeof(*w));
 	struct name_row n;
@@ -262,11 +305,13 @@ int walk_siblings(struct volume *v, uint64_t object, walk_fn *fn, void *arg)
 
 	if (!r) {
 		*w = (struct walk){ .v = v, .fn = fn, .arg = arg, .after = n.id };
-		r = tell_siblings(w, &n, UINT64_MAX);
+		r = order == WALK_BY_NAME ? tell_by_name(w, &n, n.name)
+					  : tell_by_age(w, &n, UINT64_MAX);
 	}
 	if (!r) {
 		w->after = 0;
-		r = tell_siblings(w, &n, n.id);
+		r = order == WALK_BY_NAME ? tell_by_name(w, &n, (struct row_filename){ .len = 0 })
+					  : tell_by_age(w, &n, n.id);
 	}
 	free(w);
 	return MIN_OF(r, 0);

@@ -28,11 +28,14 @@ typedef int walk_fn(void *arg, const struct walk_file *f);
 int walk_pattern(struct volume *v, const char *pattern, walk_fn *fn, void *arg,
 	uint64_t *matched) MUST_CHECK;
 
-/*
- * The other files of the object's directory, those that come after it in the order of readdir
- * first; whole ones included.
- */
-int walk_siblings(struct volume *v, uint64_t object, walk_fn *fn, void *arg) MUST_CHECK;
+/* Of the entries of a directory. */
+enum walk_order {
+	WALK_BY_AGE, /* as readdir tells them */
+	WALK_BY_NAME /* as a shell sorts them in the C locale */
+};
+/* The other files of the object's directory, those that come after it first; whole ones included. */
+int walk_siblings(struct volume *v, uint64_t object, enum walk_order order, walk_fn *fn,
+	void *arg) MUST_CHECK;
 /* The directory an object lies in; -ENOENT. */
 int walk_parent(struct volume *v, uint64_t object, uint64_t *dir) MUST_CHECK;
 

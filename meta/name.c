@@ -161,6 +161,16 @@ int name_each(struct db *db, uint64_t parent, uint64_t after, name_each_fn *fn, 
 	return name_each_row(&s, true, fn, arg);
 }
 
+int name_each_by_name(struct db *db, uint64_t parent, const void *after, size_t len,
+	name_each_fn *fn, void *arg)
+{
+	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_NAME_EACH_BY_NAME);
+
+	stmt_bind_u64(&s, parent);
+	stmt_bind_blob(&s, after, len);
+	return name_each_row(&s, true, fn, arg);
+}
+
 static int query_names_of(struct db *db, uint64_t object, name_each_fn *fn, void *arg)
 {
 	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_NAME_EACH_OF);

@@ -43,6 +43,9 @@ int name_delete(struct db *db, uint64_t id) MUST_CHECK;
 typedef int name_each_fn(void *arg, const struct name_row *n, const struct object_row *o);
 int name_each(
 	struct db *db, uint64_t parent, uint64_t after, name_each_fn *fn, void *arg) MUST_CHECK;
+/* The same by name (memcmp), those > `after`. */
+int name_each_by_name(struct db *db, uint64_t parent, const void *after, size_t len,
+	name_each_fn *fn, void *arg) MUST_CHECK;
 /* Calls fn for each name of an object (o is NULL). */
 int name_each_of(struct db *db, uint64_t object, name_each_fn *fn, void *arg) MUST_CHECK;
 /* Calls fn for each name with NAME_COPY_MARK (o is NULL). */

@@ -72,6 +72,10 @@
 		"SELECT " STMT_NAME_COLUMNS ", " STMT_OBJECT_COLUMNS                               \
 		" FROM name n INDEXED BY name_parent CROSS JOIN object o ON o.id = n.object"       \
 		" WHERE n.parent = ? AND n.id > ? ORDER BY n.id")                                  \
+	STMT(NAME_EACH_BY_NAME,                                                                    \
+		"SELECT " STMT_NAME_COLUMNS ", " STMT_OBJECT_COLUMNS                               \
+		" FROM name n CROSS JOIN object o ON o.id = n.object"                              \
+		" WHERE n.parent = ? AND n.name > ? ORDER BY n.name")                              \
 	STMT(NAME_EACH_OF,                                                                         \
 		"SELECT " STMT_NAME_COLUMNS " FROM name n WHERE n.object = ? ORDER BY n.id")       \
 	STMT(NAME_EACH_COPY,                                                                       \

@@ -1,47 +1,87 @@
 /*
  * Readers that go through a directory (grep -r, a build, a photo viewer) ask for one small file
- * after another, each a round trip. From the second miss in a directory within MISS_MS on, the
- * files that follow are fetched many in a request, and four times as many with each further miss: a
- * reader that waits for a file which is on its way so asks for the next lot before it needs it.
- * What is fetched in vain is at most one request of the size that the misses before have earned.
+ * after another, each a round trip. From the second miss in a directory within MISS_MS on, files
+ * that follow are fetched with it, many in a request: WINDOW_FIRST of them, which costs hardly more
+ * than the round trip, and eight times as many with each further miss that is where a reader would
+ * go on who read them all, in the order of readdir or in that of names. Who jumps about gets a few,
+ * and some more the longer it goes on: at most JUMP_MAX times what was asked for comes in vain.
  */
 #include "sync/sync_priv.h"
 
 #include <string.h>
 
 #include "base/log.h"
-#include "cache/walk.h"
 
 #define MISS_MS 2000
-#define WINDOW_FIRST 16
+#define WINDOW_FIRST 4
+#define JUMP_MAX 16
 #define LOOK_MAX 8192
+#define LOOK_OTHER 64
+/* Several readers go on side by side, each a little further than the other. */
+#define NEXT_MAX ARRAY_SIZE(((struct ahead *)0)->next[0])
 
-/* How many files to fetch ahead; 0 = none yet. */
-static unsigned note_miss(struct sync *s, uint64_t dir)
+static bool is_among(const uint64_t *list, uint64_t object)
+{
+	for (size_t i = 0; i < NEXT_MAX; i++)
+		if (list[i] == object)
+			return true;
+	return false;
+}
+
+/* Lock held. Whether he who has read the last lot comes here next. */
+static bool goes_on(struct sync *s, struct ahead *a, uint64_t object, uint64_t version)
+{
+	if (is_among(a->next[a->order], object) || bulk_covers(s, object, version, false))
+		return true;
+	if (!is_among(a->next[!a->order], object))
+		return false;
+	a->order = !a->order;
+	return true;
+}
+
+/* Lock held. */
+static struct ahead *find(struct sync *s, uint64_t dir)
+{
+	struct ahead *a = s->fetch.ahead;
+
+	while (a < s->fetch.ahead + ARRAY_SIZE(s->fetch.ahead) && a->dir != dir)
+		a++;
+	return a < s->fetch.ahead + ARRAY_SIZE(s->fetch.ahead) ? a : NULL;
+}
+
+/* How many files to fetch ahead, and in which order; 0 = none yet. */
+static unsigned note_miss(struct sync *s, uint64_t dir, const struct file *f, enum walk_order *order)
 {
 	int64_t now = clock_boot_ms();
 	struct ahead *a;
-	unsigned window;
+	unsigned window = 0;
 
 	pthread_mutex_lock(&s->lock);
-	for (a = s->fetch.ahead; a < s->fetch.ahead + ARRAY_SIZE(s->fetch.ahead); a++)
-		if (a->dir == dir && now - a->last_ms < MISS_MS)
-			break;
-	if (a == s->fetch.ahead + ARRAY_SIZE(s->fetch.ahead)) {
-		a = &s->fetch.ahead[s->fetch.ahead_hand++ % ARRAY_SIZE(s->fetch.ahead)];
+	a = find(s, dir);
+	if (a && now - a->last_ms < MISS_MS) {
+		if (a->window && goes_on(s, a, file_object(f), file_version(f)))
+			window = MIN_OF(a->window * 8, BULK_FILES_MAX);
+		else
+			window = MIN_OF(WINDOW_FIRST + a->jumps++ / 2, JUMP_MAX);
+	} else {
+		if (!a)
+			a = &s->fetch.ahead[s->fetch.ahead_hand++ % ARRAY_SIZE(s->fetch.ahead)];
 		*a = (struct ahead){ .dir = dir };
 	}
-	window = a->window;
-	a->window = MIN_OF(window ? window * 4 : WINDOW_FIRST, BULK_FILES_MAX);
+	a->window = window;
 	a->last_ms = now;
+	*order = a->order;
 	pthread_mutex_unlock(&s->lock);
 	return window;
 }
 
+/* A walk that fills the lot first, and then `next`. */
 struct look {
 	struct sync *s;
-	struct bulk *bulk;
+	struct bulk *bulk; /* NULL: none */
 	unsigned window, looked;
+	uint64_t next[NEXT_MAX];
+	size_t next_n;
 };
 
 static bool is_coming(struct sync *s, const struct walk_file *f)
@@ -60,29 +100,49 @@ static int look_at(void *arg, const struct walk_file *f)
 	struct look *l = arg;
 	struct sync_item item = { .object = f->object, .version = f->version, .size = f->size };
 
-	if (bulk_count(l->bulk) >= l->window || ++l->looked > LOOK_MAX)
+	if (++l->looked > LOOK_MAX)
 		return 1;
 	if (f->whole || f->size > BULK_FILE_BYTES_MAX || is_coming(l->s, f))
 		return 0;
-	if (!bulk_has_room(l->bulk, f->size))
-		return 1;
-	return bulk_add(l->bulk, &item) < 0 && !bulk_count(l->bulk) ? 1 : 0;
+	if (!l->next_n && l->bulk && bulk_count(l->bulk) < l->window &&
+		bulk_has_room(l->bulk, f->size))
+		return bulk_add(l->bulk, &item) < 0 && !bulk_count(l->bulk) ? 1 : 0;
+	l->next[l->next_n++] = f->object;
+	return l->next_n == NEXT_MAX;
 }
 
-void ahead_missed(struct sync *s, uint64_t object)
+static void keep_next(struct sync *s, uint64_t dir, enum walk_order order, const struct look *l)
 {
-	struct look l = { .s = s };
+	struct ahead *a;
+
+	pthread_mutex_lock(&s->lock);
+	a = find(s, dir);
+	if (a)
+		memcpy(a->next[order], l->next, sizeof(l->next));
+	pthread_mutex_unlock(&s->lock);
+}
+
+void ahead_missed(struct sync *s, const struct file *f)
+{
+	struct look l = { .s = s }, other = { .s = s, .looked = LOOK_MAX - LOOK_OTHER };
+	enum walk_order order;
 	uint64_t dir;
 
-	if (walk_parent(s->volume, object, &dir))
+	if (walk_parent(s->volume, file_object(f), &dir))
 		return;
-	l.window = note_miss(s, dir);
+	l.window = note_miss(s, dir, f, &order);
 	l.bulk = l.window ? bulk_make(s) : NULL;
 	if (!l.bulk)
 		return;
 	/* Only speed is lost when it fails. */
-	if (walk_siblings(s->volume, object, look_at, &l) || !bulk_count(l.bulk))
+	if (walk_siblings(s->volume, file_object(f), order, look_at, &l) || !bulk_count(l.bulk)) {
 		bulk_drop(l.bulk);
-	else if (bulk_submit(l.bulk, true))
+		return;
+	}
+	keep_next(s, dir, order, &l);
+	if (l.window <= JUMP_MAX &&
+		!walk_siblings(s->volume, file_object(f), !order, look_at, &other))
+		keep_next(s, dir, !order, &other);
+	if (bulk_submit(l.bulk, true))
 		log_debug("fetching ahead has no link");
 }

@@ -739,7 +739,7 @@ int sync_fetch(struct sync *s, struct file *f, uint64_t off, uint64_t len, unsig
 	struct sync_cancel *cancel)
 {
 	if (file_size(f) <= BULK_FILE_BYTES_MAX)
-		ahead_missed(s, file_object(f));
+		ahead_missed(s, f);
 	return fetch(s, f, off, len, false, deadline_ms, cancel);
 }
 

@@ -24,6 +24,7 @@
 #include "base/clock.h"
 #include "cache/jobs.h"
 #include "cache/queries.h"
+#include "cache/walk.h"
 #include "sync/freshness.h"
 #include "sync/http.h"
 #include "sync/link.h"
@@ -109,8 +110,10 @@ struct fetch {
 	uint64_t no_bulks_ms; /* they fail: none until then */
 	struct ahead {
 		uint64_t dir;
-		unsigned misses, window;
 		int64_t last_ms;
+		unsigned window, jumps; /* of the last lot; lots that were not where it went on */
+		enum walk_order order;  /* of the reader, as far as is known */
+		uint64_t next[2][8];    /* what comes after the last lot, in either order */
 	} ahead[8]; /* lock */
 	unsigned ahead_hand;
 };
@@ -328,7 +331,7 @@ void bulk_free_all(struct sync *s);
 bool bulk_covers(const struct sync *s, uint64_t object, uint64_t version, bool started);
 
 /* --- ahead.c: readers that go through a directory --- */
-void ahead_missed(struct sync *s, uint64_t object);
+void ahead_missed(struct sync *s, const struct file *f);
 
 /* --- pinned.c --- */
 int pinned_start(struct sync *s) MUST_CHECK;

@@ -246,6 +246,44 @@ def test_reading_through_a_directory_asks_far_less_than_once_a_file(device, tree
     assert device.status()["requests"] - before < 20
 
 
+@pytest.fixture
+def many(server, home):
+    """notes/0000 to notes/0999, 1,000 bytes each, that readdir tells in another order"""
+    (home / "src").mkdir()
+    for i in range(1000):
+        (home / "src" / f"{i:04}").write_text(f"{i:04}\n" * 200)
+    server.stop()
+    server.admin("import", "--store", "notes", str(server.dir), str(home / "src"))
+    server.start()
+
+
+def read_in_turn(client, names):
+    """How many requests and bytes that took."""
+    before = client.status()
+    for name in names:
+        assert (client.mnt / name).read_text() == f"{name}\n" * 200
+    time.sleep(0.3)  # for what nobody waits for
+    after = client.status()
+    return after["requests"] - before["requests"], after["fetched_bytes"] - before["fetched_bytes"]
+
+
+def test_reading_ahead_follows_readdir_or_names(many, make_client):
+    for order in "readdir", "names":
+        c = make_client(order).mount()
+        wait_for(lambda c=c: len(os.listdir(c.mnt)) == 1000)
+        names = os.listdir(c.mnt)
+        assert names != sorted(names)
+        requests, _ = read_in_turn(c, sorted(names) if order == "names" else names)
+        assert requests < 60
+
+
+def test_who_reads_a_few_files_of_many_fetches_a_few_times_that(many, make_client):
+    c = make_client().mount()
+    wait_for(lambda: len(os.listdir(c.mnt)) == 1000)
+    _, fetched = read_in_turn(c, [f"{i:04}" for i in range(0, 1000, 50)])
+    assert 20000 <= fetched < 20 * 17 * 1000
+
+
 @pytest.mark.parametrize("how", ["problem500", "cut", "login", "json_array", "wrong_instance", "reset_midway"])
 def test_a_multi_get_that_fails_costs_nothing_but_speed(home, how):
     contents = {f"{i:02}": b"%02d" % i * 50 for i in range(40)}

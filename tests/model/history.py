@@ -131,6 +131,12 @@ class Device:
         cells = self.ok("tree " + self.h.store).split("\t")[1:]
         return {cells[i]: tuple(cells[i + 1:i + 4]) for i in range(0, len(cells) - 3, 4)}
 
+    def versions(self):
+        """{record: ETag}, and the ETags of contents."""
+        cells = self.ok("versions " + self.h.store).split("\t")[1:]
+        rows = [cells[i:i + 3] for i in range(0, len(cells) - 2, 3)]
+        return {rid: etag for rid, etag, _ in rows if rid != "-"}, {of for *_, of in rows if of != "-"}
+
     def take_seen(self):
         seen = self.proxy.seen
         new = seen[self.read:]
@@ -421,6 +427,15 @@ class History:
             if mine != tree:
                 raise Violation(f"{d.name} has not the server's tree:\n    only here {sorted(set(mine.items()) - set(tree.items()))}"
                                 f"\n    only there {sorted(set(tree.items()) - set(mine.items()))}")
+            self.compare_versions(d)
+
+    def compare_versions(self, d):
+        """What is taken for the origin's version is: else the next edit is a conflict, and what was evicted is gone for good."""
+        theirs = {rid: r["etag"] for rid, r in self.final.items()}
+        mine, contents = d.versions()
+        if mine != theirs or contents - set(theirs.values()):
+            raise Violation(f"{d.name} takes {sorted(set(mine.items()) - set(theirs.items()))} for the server's "
+                            f"{sorted(set(theirs.items()) - set(mine.items()))}, and has contents of {sorted(contents - set(theirs.values()))}")
 
     def check(self):
         seq = self.server_seq()

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/error.h"
 #include "cache/file.h"
 #include "cache/space.h"
@@ -472,6 +473,66 @@ static int do_tree(const char *path)
 	return 0;
 }
 
+/* --- what it takes for the origin's versions --- */
+
+struct names {
+	struct name_row *rows;
+	size_t n, cap;
+};
+
+static int add_name(void *arg, const struct name_row *n, const struct object_row *o)
+{
+	struct names *all = arg;
+
+	(void)o;
+	if (ARRAY_ROOM(all->rows, all->n, all->cap))
+		return -ENOMEM;
+	all->rows[all->n++] = *n;
+	return 0;
+}
+
+static int tell_version(const struct name_row *n)
+{
+	struct content_map m = { .id = 0 };
+	struct object_row o;
+	int r = object_get(v->db, n->object, &o);
+
+	if (!r && S_ISREG(o.mode) && o.map)
+		r = content_map_get(v->db, o.map, &m);
+	printf("\t%s\t%s\t%s", *n->rid.text ? n->rid.text : "-", *n->etag.text ? n->etag.text : "-",
+		*m.etag.text ? m.etag.text : "-");
+	return r;
+}
+
+/* Index lock held. */
+static int tell_versions(uint64_t dir)
+{
+	struct names all = { 0 };
+	int r = name_each(v->db, dir, 0, add_name, &all);
+
+	for (size_t i = 0; r >= 0 && i < all.n; i++) {
+		r = tell_version(&all.rows[i]);
+		if (!r)
+			r = tell_versions(all.rows[i].object);
+	}
+	free(all.rows);
+	return r;
+}
+
+static int do_versions(const char *path)
+{
+	struct tree_attr a;
+	int r = tree_resolve(v, path, &a);
+
+	printf("ok");
+	db_read(v->db);
+	if (!r)
+		r = tell_versions(a.object);
+	db_unlock(v->db);
+	printf(r ? "\tFAILED %d\n" : "\n", r);
+	return 0;
+}
+
 int shell_model_run(struct volume *volume, struct sync *sync, char **w)
 {
 	char text[4096] = "-";
@@ -482,6 +543,8 @@ int shell_model_run(struct volume *volume, struct sync *sync, char **w)
 	s = sync;
 	if (!strcmp(w[0], "tree"))
 		return do_tree(w[1] ? w[1] : "");
+	if (!strcmp(w[0], "versions"))
+		return do_versions(w[1] ? w[1] : "");
 	if (!strcmp(w[0], "write"))
 		r = do_write(w[1], w[2], MIN_OF(strtoul(w[3], NULL, 10), CONTENT_MAX), text,
 			sizeof(text));

@@ -11,6 +11,8 @@
  *     evict [PATTERN]       drops what the server can give again
  *     unlink P | rename A B | exchange A B | link A B | chmod P MODE
  *     tree                  "PATH KIND MODE CONTENT" of everything, separated by tabs
+ *     versions              "RID ETAG CONTENT-ETAG" of every name; of content that no version of the
+ *                           origin gave, "-"
  */
 #ifndef CACHET_TESTS_SHELL_MODEL_H
 #define CACHET_TESTS_SHELL_MODEL_H

@@ -91,7 +91,8 @@ static int tell_fetching(struct told *t)
 	TRY(told_origin(t, 5, 70000));
 	TRY(fetch(t, 5));
 	TRY(told_find(t, t->files[6].name, &a));
-	TRY(walk_siblings(t->v, a.object, no_file, NULL));
+	TRY(walk_siblings(t->v, a.object, WALK_BY_AGE, no_file, NULL));
+	TRY(walk_siblings(t->v, a.object, WALK_BY_NAME, no_file, NULL));
 	TRY(volume_sync(t->v));
 	return 0;
 }
