@@ -21,6 +21,7 @@
 #define WAL_BOUND_DIVISOR 8
 #define WAL_WORTH_BYTES (UINT64_C(256) << 10)
 #define UNSENT_AGE_NS (2 * NS_PER_SEC)
+#define WALK_LONG_NS (NS_PER_SEC / 10)
 
 /* What the blobs do not count, with what a checkpoint will take: v->space.lock not needed. */
 static uint64_t index_bytes(struct volume *v)
@@ -202,8 +203,8 @@ void space_correct(struct volume *v, uint64_t was, uint64_t now)
 	pthread_mutex_unlock(&v->space.lock);
 }
 
-/* What could go, summed over the index: a walk, so not for hot paths. */
-static uint64_t evictable_bytes(struct volume *v)
+/* What could go, summed over the index: a walk. */
+static uint64_t sum_evictable(struct volume *v)
 {
 	struct content_evictable rows[64];
 	int64_t after_used_s = INT64_MIN;
@@ -226,6 +227,36 @@ static uint64_t evictable_bytes(struct volume *v)
 	return sum;
 }
 
+/* The sum as it was at most age_ns ago, or longer when the walk takes long: of many files it is no
+ * more than a twentieth of what the processor does. */
+static uint64_t evictable_bytes(struct volume *v, int64_t age_ns)
+{
+	int64_t began = clock_boot_ns(), took;
+	uint64_t sum, reclaimable;
+	bool fresh;
+
+	pthread_mutex_lock(&v->space.lock);
+	fresh = v->space.evictable_ns &&
+		began - v->space.evictable_ns <= MAX_OF(age_ns, v->space.evictable_keep_ns);
+	sum = v->space.evictable;
+	/* Who comes meanwhile takes the old one. */
+	if (!fresh && age_ns)
+		v->space.evictable_ns = began;
+	pthread_mutex_unlock(&v->space.lock);
+	if (fresh)
+		return sum;
+	sum = sum_evictable(v);
+	reclaimable = durable_reclaimable(v) + db_wal_bytes(v->db);
+	took = clock_boot_ns() - began;
+	pthread_mutex_lock(&v->space.lock);
+	v->space.evictable = sum;
+	v->space.reclaimable = reclaimable;
+	v->space.evictable_ns = began + took;
+	v->space.evictable_keep_ns = took > WALK_LONG_NS ? took * 20 : 0;
+	pthread_mutex_unlock(&v->space.lock);
+	return sum;
+}
+
 uint64_t space_content_max(struct volume *v)
 {
 	uint64_t rest = SPACE_MARGIN_BYTES + index_bytes(v);
@@ -235,7 +266,7 @@ uint64_t space_content_max(struct volume *v)
 
 void space_info(struct volume *v, struct space_info *out)
 {
-	uint64_t evictable = evictable_bytes(v), blobs;
+	uint64_t evictable = evictable_bytes(v, 0), blobs;
 
 	pthread_mutex_lock(&v->space.lock);
 	blobs = v->space.used;
@@ -246,31 +277,20 @@ void space_info(struct volume *v, struct space_info *out)
 	out->unsent = blobs - MIN_OF(blobs, evictable);
 }
 
-/* The walk is done at most every UNSENT_AGE_NS, and only when the limit is near. */
+/* The walk is done only when the limit is near. */
 bool space_is_tight(struct volume *v)
 {
 	uint64_t limit, taken;
-	int64_t now = clock_boot_ns();
-	bool stale;
 
 	pthread_mutex_lock(&v->space.lock);
 	limit = v->space.limit - SPACE_MARGIN_BYTES;
 	taken = taken_locked(v);
-	stale = now - v->space.evictable_ns > UNSENT_AGE_NS;
-	if (stale)
-		v->space.evictable_ns = now;
 	pthread_mutex_unlock(&v->space.lock);
 	if (taken + TIGHT_BYTES < limit)
 		return false;
-	if (stale) {
-		uint64_t sum = evictable_bytes(v) + durable_reclaimable(v) + db_wal_bytes(v->db);
-
-		pthread_mutex_lock(&v->space.lock);
-		v->space.evictable = sum;
-		pthread_mutex_unlock(&v->space.lock);
-	}
+	taken -= MIN_OF(taken, evictable_bytes(v, UNSENT_AGE_NS));
 	pthread_mutex_lock(&v->space.lock);
-	taken -= MIN_OF(taken, v->space.evictable);
+	taken -= MIN_OF(taken, v->space.reclaimable);
 	pthread_mutex_unlock(&v->space.lock);
 	return taken + TIGHT_BYTES >= limit;
 }

@@ -89,8 +89,8 @@ struct volume {
 		pthread_mutex_t lock; /* leaf */
 		uint64_t limit, used, reserved; /* used: blocks of blobs; the index is asked */
 		uint64_t aside;                 /* in quarantine; fixed when the volume is open */
-		uint64_t evictable;             /* as of evictable_ns */
-		int64_t evictable_ns;
+		uint64_t evictable, reclaimable; /* as of evictable_ns, 0 = not yet */
+		int64_t evictable_ns, evictable_keep_ns;
 		pthread_mutex_t evicting;       /* one evicts at a time; taken before any other lock */
 	} space;
 

@@ -93,6 +93,57 @@ static void an_escaped_name_means_itself_alone(void **state)
 	free(pattern);
 }
 
+#define MANY 400 /* more than a walk reads at once */
+
+struct told {
+	struct tree_fixture *f;
+	unsigned names[2 * MANY];
+	uint64_t object[MANY]; /* by name */
+	size_t n;
+};
+
+static int tell(void *arg, const struct walk_file *w)
+{
+	struct told *t = arg;
+	unsigned name = 0;
+
+	while (t->object[name] != w->object)
+		name++;
+	assert_true(t->n < ARRAY_SIZE(t->names));
+	t->names[t->n++] = name;
+	return 0;
+}
+
+/* 7 and 400 have no common divisor: the i-th that was made is called 7 i. */
+static unsigned made(unsigned i)
+{
+	return i * 7 % MANY;
+}
+
+static void siblings_come_in_either_order_those_behind_first(void **state)
+{
+	struct told t = { .f = *state };
+	char name[16];
+
+	for (unsigned i = 0; i < MANY; i++) {
+		snprintf(name, sizeof(name), "%03u", made(i));
+		remote(t.f, name, "root", name, 10, i + 1);
+		t.object[made(i)] = tf_at(t.f, name);
+	}
+	for (unsigned at = 0; at < MANY; at += 57) {
+		t.n = 0;
+		ok(walk_siblings(t.f->v, t.object[made(at)], WALK_BY_AGE, tell, &t));
+		assert_true(t.n >= MANY - 1);
+		for (unsigned i = 0; i < MANY - 1; i++)
+			assert_int_equal(t.names[i], made((at + 1 + i) % MANY));
+		t.n = 0;
+		ok(walk_siblings(t.f->v, t.object[at], WALK_BY_NAME, tell, &t));
+		assert_true(t.n >= MANY - 1);
+		for (unsigned i = 0; i < MANY - 1; i++)
+			assert_int_equal(t.names[i], (at + 1 + i) % MANY);
+	}
+}
+
 static bool is_pinned(struct tree_fixture *f, const char *path)
 {
 	return pin_is(f->v, tf_at(f, path));
@@ -244,6 +295,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		tf_test(a_pattern_means_what_the_shell_would),
 		tf_test(an_escaped_name_means_itself_alone),
+		tf_test(siblings_come_in_either_order_those_behind_first),
 		tf_test(marks_follow_patterns),
 		tf_test(what_appears_below_a_pin_is_pinned_and_what_leaves_is_not),
 		tf_test(a_new_version_is_pinned_before_anybody_looks),
