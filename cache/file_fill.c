@@ -173,14 +173,18 @@ static int64_t used_s(const struct content_map *m)
 }
 
 /* As a commit, but neither the object nor the journal changes. Undo rows keep recovery from taking
- * a power cut for tampering (I2). */
+ * a power cut for tampering (I2). The map is read here: while the chunks were sealed the version may
+ * have got another ETag (a move of ours was acknowledged), or a successor. */
 static int fill_txn(struct fill *l)
 {
 	struct file *f = l->f;
 	struct object_row o = { .mtime_ns = 0 };
 	struct content_undo u;
-	int r = object_get(f->v->db, f->object, &o);
+	int r = content_map_get(f->v->db, f->map, &l->m);
 
+	if (r)
+		return r == -ENOENT ? CE_STALE : r;
+	r = object_get(f->v->db, f->object, &o);
 	if (r && r != -ENOENT)
 		return r;
 	l->gen = atomic_load(&f->v->undo_gen);
@@ -267,6 +271,7 @@ static int fill_locked(struct file *f, const char *etag, const uint8_t *buf, uin
 	uint64_t off, uint64_t *pot)
 {
 	struct fill l = { .f = f };
+	struct content_map m;
 	uint64_t mask = (UINT64_C(1) << file_shift(f)) - 1;
 	int r;
 
@@ -276,13 +281,13 @@ static int fill_locked(struct file *f, const char *etag, const uint8_t *buf, uin
 		(len & mask && off + len != f->size))
 		return -EINVAL;
 	db_read(f->v->db);
-	r = content_map_get(f->v->db, f->map, &l.m);
+	r = content_map_get(f->v->db, f->map, &m);
 	db_unlock(f->v->db);
 	if (r)
 		return r;
-	if (strcmp(l.m.etag.text, etag))
+	if (strcmp(m.etag.text, etag))
 		return CE_STALE;
-	f->first_use = f->first_use || !l.m.blob;
+	f->first_use = f->first_use || !m.blob;
 	if (f->size > mask + 1 && !file_is_large(f))
 		r = file_dirty_enlarge(f, pot);
 	if (!r)

@@ -32,6 +32,27 @@ int fdatasync(int fd)
 	return (int)syscall(SYS_fdatasync, fd);
 }
 
+/* --- interposed: before the next write into a blob --- */
+
+static void (*before_write)(void *arg);
+static void *before_write_arg;
+
+ssize_t pwrite(int fd, const void *buf, size_t n, off_t off)
+{
+	void (*now)(void *arg) = before_write;
+	char link[64], path[512];
+	ssize_t len;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	len = now ? readlink(link, path, sizeof(path) - 1) : 0;
+	path[MAX_OF(len, 0)] = 0;
+	if (strstr(path, "/blobs/")) {
+		before_write = NULL;
+		now(before_write_arg);
+	}
+	return syscall(SYS_pwrite64, fd, buf, n, off);
+}
+
 static int fill(struct file *file, const char *etag, uint64_t off, size_t len)
 {
 	uint8_t *buf = malloc(len);
@@ -88,6 +109,51 @@ static void test_fill_takes_one_version_only(void **state)
 	assert_int_equal(fill(file, ETAG, CHUNK, 2 * CHUNK), -EINVAL);
 	assert_int_equal(f.v->space.used, 0);
 	assert_int_equal(f.v->space.reserved, 0);
+	file_unref(file, true);
+	cf_done(&f);
+}
+
+struct renaming {
+	struct volume *v;
+	uint64_t map;
+};
+
+/* As the acknowledgement of a move does it. */
+static void rename_version(void *arg)
+{
+	struct renaming *a = arg;
+	struct content_map m;
+
+	ok(db_begin(a->v->db));
+	ok(content_map_get(a->v->db, a->map, &m));
+	snprintf(m.etag.text, sizeof(m.etag.text), "\"moved\"");
+	ok(content_map_update(a->v->db, &m));
+	ok(db_commit(a->v->db));
+}
+
+/* What the map's row got while a fill was sealing was written over with what it had been: content
+ * that is not whole then never came again. */
+static void test_a_version_may_be_renamed_during_a_fill(void **state)
+{
+	struct content_fixture f;
+	struct renaming renaming;
+	struct content_map m;
+	struct file *file;
+
+	cf_init(&f);
+	file = cf_file(&f, cf_remote(&f, 3 * CHUNK, ETAG));
+	renaming = (struct renaming){ f.v, file->map };
+	before_write_arg = &renaming;
+	before_write = rename_version;
+	ok(fill(file, ETAG, 0, CHUNK));
+	assert_null(before_write);
+	db_read(f.v->db);
+	ok(content_map_get(f.v->db, file->map, &m));
+	db_unlock(f.v->db);
+	assert_string_equal(m.etag.text, "\"moved\"");
+	assert_int_equal(fill(file, ETAG, CHUNK, 2 * CHUNK), CE_STALE);
+	ok(fill(file, "\"moved\"", CHUNK, 2 * CHUNK));
+	assert_true(cf_holds(file, 3 * CHUNK, 0, 5));
 	file_unref(file, true);
 	cf_done(&f);
 }
@@ -546,6 +612,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_missing_ranges_are_named),
 		cmocka_unit_test(test_fill_takes_one_version_only),
+		cmocka_unit_test(test_a_version_may_be_renamed_during_a_fill),
 		cmocka_unit_test(test_writes_need_a_whole_file),
 		cmocka_unit_test(test_truncating_to_nothing_needs_nothing),
 		cmocka_unit_test(test_sparse_petabyte_costs_what_is_written),
