@@ -16,7 +16,7 @@
  * Calls: blob_new (a file that no row names until a commit inserts it) or blob_get (by row), blob_unref. A blob stays in memory
  * while somebody uses it, while it has data that is not synced or a row that is not up to date, and while units wait to become free.
  *
- * Space: blob_seal needs blob_bytes(len) reserved by the caller and settles all of it.
+ * Space: blob_seal needs blob_bytes(len) reserved by the caller and settles all of it; so does blob_seal_run of each chunk.
  *
  * Threads: any, any number at once; the blob's own lock is a leaf, held over no I/O but punching and what a failed sync takes.
  */
@@ -39,6 +39,8 @@
 #define BLOB_SHIFT_PACK 16
 /* Of a blob of its own: what is opened for a random read, and sealed anew for a random write. */
 #define BLOB_SHIFT_LARGE 14
+/* So much is sealed for one write(2): it stays in the processor's cache, and a larger write gains little. */
+#define BLOB_RUN_SHIFT 18
 #define BLOB_UNIT_SHIFT 12
 #define BLOB_PAD (1u << BLOB_UNIT_SHIFT)
 #define BLOB_NAME_LEN 34 /* "xx/", 30 hex digits, NUL */
@@ -146,6 +148,10 @@ int blob_fd(struct blob *b, bool make, int *out) MUST_CHECK;
 /* Seals `len` bytes (1 to the chunk size) as chunk `idx` into `slot`, taken by the caller, or, NULL, a free one. On failure it is free again. */
 int blob_seal(struct blob *b, uint64_t idx, const void *data, uint32_t len, const uint64_t *slot,
 	struct content_chunk *out) MUST_CHECK;
+/* Seals `n` whole chunks, `idx` and those that follow, into a free run of units, with one write; 1 <= n <= blob_run_max(). All or none. */
+int blob_seal_run(
+	struct blob *b, uint64_t idx, const void *data, unsigned n, struct content_chunk *out) MUST_CHECK;
+unsigned blob_run_max(const struct blob *b);
 /* c->len bytes to `out`. CE_TAMPER: not what was sealed, or not there; -EIO. `out` is zeros then. */
 int blob_open(struct blob *b, const struct content_chunk *c, void *out) MUST_CHECK;
 /* The same by blob_fd()'s descriptor; b->lock may be held. */

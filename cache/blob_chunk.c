@@ -32,60 +32,87 @@ static void chunk_aad(
 	p[28] = (uint8_t)b->alg;
 }
 
-/* Seals into `scratch`, padded: what is then written is ciphertext and random bytes. */
-static int seal_padded(
-	struct blob *b, const void *data, uint32_t len, struct content_chunk *c, uint8_t *scratch)
+/* The key of a run of seals: they are of one epoch, unless a rekey came between. */
+struct seal_key {
+	uint64_t epoch;
+	uint8_t key[AEAD_KEY_LEN];
+	bool set;
+};
+
+static int key_for(const struct blob *b, uint64_t seq, struct seal_key *k)
 {
-	uint8_t key[AEAD_KEY_LEN], aad[AAD_LEN];
-	int r = keys_blob(b->keys, b->uuid, c->seq, key);
+	uint64_t epoch = keys_epoch(b->keys, seq);
+	int r = 0;
+
+	if (k->set && k->epoch == epoch)
+		return 0;
+	r = keys_blob(b->keys, b->uuid, seq, k->key);
+	k->set = !r;
+	k->epoch = epoch;
+	return r;
+}
+
+/* Seals into `scratch`, padded: what is then written is ciphertext and random bytes. */
+static int seal_padded(struct blob *b, const void *data, struct content_chunk *c,
+	struct seal_key *k, uint8_t *scratch)
+{
+	uint8_t aad[AAD_LEN];
+	int r = key_for(b, c->seq, k);
 
 	if (r)
 		return r;
 	chunk_aad(b, c, aad);
 	aead_nonce(b->alg, c->nonce);
-	r = aead_seal(b->alg, key, c->nonce, aad, sizeof(aad), data, len, scratch, c->tag);
-	secret_wipe(key, sizeof(key));
-	if (!r && blob_bytes(len) > len)
-		secret_random(scratch + len, blob_bytes(len) - len);
+	r = aead_seal(
+		b->alg, k->key, c->nonce, aad, sizeof(aad), data, c->len, scratch, c->tag);
+	if (!r && blob_bytes(c->len) > c->len)
+		secret_random(scratch + c->len, blob_bytes(c->len) - c->len);
 	return r;
 }
 
-/* Counts the seal; the key of a blob is good for AEAD_GCM_SEALS_MAX of them. */
-static int count_seal(struct blob *b)
+/* Counts the seals; the key of a blob is good for AEAD_GCM_SEALS_MAX of them. */
+static int count_seals(struct blob *b, unsigned n)
 {
 	int r = 0;
 
 	pthread_mutex_lock(&b->lock);
-	if (b->seals >= AEAD_GCM_SEALS_MAX)
+	if (b->seals > AEAD_GCM_SEALS_MAX - n)
 		r = -EOVERFLOW;
 	else
-		b->seals++;
+		b->seals += n;
 	b->in_flight += !r;
 	pthread_mutex_unlock(&b->lock);
 	return r;
 }
 
+/* Chunks that follow each other in the blob: all but the last fill their units. */
+struct run {
+	struct content_chunk *c;
+	unsigned n;
+	uint32_t bytes;
+};
+
 /* What the write added to the disk is used from now on, the rest of what was reserved is not needed. */
-static int account(struct blob *b, const struct content_chunk *c, int error)
+static int account(struct blob *b, const struct run *run, int error)
 {
 	uint32_t fresh = 0;
 	int r = error;
 
 	pthread_mutex_lock(&b->lock);
 	b->in_flight--;
+	for (unsigned i = 0; i < run->n && !r; i++)
+		r = blob_sync_note(b, &run->c[i]);
 	if (!r)
-		r = blob_sync_note(b, c);
-	if (!r)
-		fresh = blob_units_written(b, c->slot, blob_bytes(c->len));
+		fresh = blob_units_written(b, run->c->slot, run->bytes);
 	pthread_mutex_unlock(&b->lock);
 	if (r)
 		return r;
 	space_use(b->v, fresh);
-	space_release(b->v, blob_bytes(c->len) - fresh);
+	space_release(b->v, run->bytes - fresh);
 	return durable_note_blob(b->v, b);
 }
 
-static int write_chunk(struct blob *b, const struct content_chunk *c, const void *sealed)
+static int write_run(struct blob *b, const struct run *run, const void *sealed)
 {
 	int fd, r = FAILPOINT("blob-write");
 
@@ -93,27 +120,53 @@ static int write_chunk(struct blob *b, const struct content_chunk *c, const void
 		r = blob_fd(b, true, &fd);
 	if (!r)
 		r = io_pwrite_full(
-			fd, sealed, blob_bytes(c->len), (off_t)(c->slot << BLOB_UNIT_SHIFT));
+			fd, sealed, run->bytes, (off_t)(run->c->slot << BLOB_UNIT_SHIFT));
 	return r;
 }
 
-static int seal_into(struct blob *b, struct content_chunk *c, const void *data, uint8_t *scratch)
+static int seal_into(struct blob *b, const struct run *run, const uint8_t *data, uint8_t *scratch)
 {
-	int r = count_seal(b);
+	struct seal_key key = { .set = false };
+	int r = count_seals(b, run->n);
+	size_t at = 0;
 
 	if (r)
 		return r;
-	r = seal_padded(b, data, c->len, c, scratch);
+	for (unsigned i = 0; i < run->n && !r; i++) {
+		r = seal_padded(b, data + at, &run->c[i], &key, scratch + at);
+		at += run->c[i].len;
+	}
+	secret_wipe(&key, sizeof(key));
 	if (!r)
-		r = write_chunk(b, c, scratch);
-	return account(b, c, r);
+		r = write_run(b, run, scratch);
+	return account(b, run, r);
+}
+
+/* The units are taken, from run->c->slot on. */
+static int seal_run(struct blob *b, struct run *run, const void *data)
+{
+	unsigned shift = run->n > 1 ? BLOB_RUN_SHIFT : b->shift;
+	uint8_t *scratch = pool_scratch_get(b->v->pool, shift);
+	uint64_t seq = atomic_fetch_add(&b->v->chunk_seq, run->n), slot = run->c->slot;
+	int r;
+
+	for (unsigned i = 0; i < run->n; i++) {
+		run->c[i].seq = seq + i;
+		run->c[i].slot = slot + run->bytes / BLOB_PAD;
+		run->bytes += blob_bytes(run->c[i].len);
+	}
+	r = scratch ? seal_into(b, run, data, scratch) : -ENOMEM;
+	pool_scratch_put(b->v->pool, shift, scratch);
+	for (unsigned i = 0; i < run->n && r; i++)
+		blob_units_abandon(b, run->c[i].slot, run->c[i].len);
+	return r;
 }
 
 int blob_seal(struct blob *b, uint64_t idx, const void *data, uint32_t len, const uint64_t *slot,
 	struct content_chunk *out)
 {
 	struct content_chunk c = { .idx = idx, .len = len };
-	uint8_t *scratch;
+	struct run run = { .c = &c, .n = 1 };
 	int r = 0;
 
 	if (!len || len > UINT32_C(1) << b->shift)
@@ -122,17 +175,30 @@ int blob_seal(struct blob *b, uint64_t idx, const void *data, uint32_t len, cons
 		c.slot = *slot;
 	else
 		r = blob_units_take(b, len, &c.slot);
-	if (r)
-		return r;
-	scratch = pool_scratch_get(b->v->pool, b->shift);
-	c.seq = atomic_fetch_add(&b->v->chunk_seq, 1);
-	r = scratch ? seal_into(b, &c, data, scratch) : -ENOMEM;
-	pool_scratch_put(b->v->pool, b->shift, scratch);
-	if (r)
-		blob_units_abandon(b, c.slot, len);
-	else
+	if (!r)
+		r = seal_run(b, &run, data);
+	if (!r)
 		*out = c;
 	return r;
+}
+
+unsigned blob_run_max(const struct blob *b)
+{
+	return b->shift < BLOB_RUN_SHIFT ? 1u << (BLOB_RUN_SHIFT - b->shift) : 1;
+}
+
+int blob_seal_run(
+	struct blob *b, uint64_t idx, const void *data, unsigned n, struct content_chunk *out)
+{
+	struct run run = { .c = out, .n = n };
+	int r;
+
+	if (!n || n > blob_run_max(b))
+		return -EINVAL;
+	for (unsigned i = 0; i < n; i++)
+		out[i] = (struct content_chunk){ .idx = idx + i, .len = UINT32_C(1) << b->shift };
+	r = blob_units_take(b, n << b->shift, &out->slot);
+	return r ? r : seal_run(b, &run, data);
 }
 
 static int read_chunk(int fd, const struct content_chunk *c, void *out)

@@ -138,11 +138,20 @@ static int seal_somewhere(struct file *f, uint64_t idx, const void *data, uint32
 }
 
 /* What the index has waits for the commit. */
+static void put_sealed(struct file *f, struct chunk_entry *e, const struct content_chunk *c)
+{
+	enum chunk_state was = e->state;
+
+	keep_old(e);
+	e->c = *c;
+	e->state = CHUNK_SEALED;
+	chunkmap_changed(&f->chunks, c->idx, was, CHUNK_SEALED);
+}
+
 static int seal(struct file *f, uint64_t idx, const void *data, uint32_t len)
 {
 	struct chunk_entry *e;
 	struct content_chunk c;
-	enum chunk_state was;
 	struct blob *b;
 	int r = chunkmap_edit(&f->chunks, idx, &e);
 
@@ -153,11 +162,7 @@ static int seal(struct file *f, uint64_t idx, const void *data, uint32_t len)
 	drop_sealed(f->blob, e);
 	blob_unref(f->blob);
 	f->blob = b;
-	keep_old(e);
-	was = e->state;
-	e->c = c;
-	e->state = CHUNK_SEALED;
-	chunkmap_changed(&f->chunks, idx, was, CHUNK_SEALED);
+	put_sealed(f, e, &c);
 	return 0;
 }
 
@@ -193,6 +198,42 @@ int file_dirty_seal_from(
 	if (!r)
 		*pot -= MIN_OF(blob_bytes(len), *pot);
 	return r;
+}
+
+/* What a run can be: chunks of `len` bytes from idx on that are in nobody's buffer. */
+static unsigned run_of(struct file *f, uint64_t idx, size_t len)
+{
+	size_t max = MIN_OF(len >> file_shift(f), blob_run_max(f->blob));
+	unsigned n = 0;
+
+	while (n < max && !file_dirty_find(f, idx + n))
+		n++;
+	return n;
+}
+
+int file_dirty_seal_run(struct file *f, uint64_t idx, const uint8_t *data, size_t len,
+	uint64_t *pot, size_t *sealed)
+{
+	struct content_chunk c[FILE_RUN_MAX];
+	unsigned n = file_is_large(f) ? run_of(f, idx, len) : 0, i;
+	struct chunk_entry *e;
+	int r;
+
+	*sealed = 0;
+	if (!n)
+		return 0;
+	r = blob_seal_run(f->blob, idx, data, n, c);
+	if (r)
+		return r;
+	*pot -= MIN_OF((uint64_t)n << file_shift(f), *pot);
+	for (i = 0; i < n && !(r = chunkmap_edit(&f->chunks, idx + i, &e)); i++) {
+		drop_sealed(f->blob, e);
+		put_sealed(f, e, &c[i]);
+	}
+	*sealed = (size_t)i << file_shift(f);
+	for (; i < n; i++)
+		blob_units_free(f->blob, c[i].slot, c[i].len);
+	return *sealed ? 0 : r;
 }
 
 /* The entry of a chunk without content; what is sealed of it is in `b`. */

@@ -226,25 +226,52 @@ static int drop_filled(void *arg, struct chunk_entry *e)
 	return 0;
 }
 
+/* Chunks in a row that are not here, of at most `len` bytes; a last part of one counts. */
+static int count_missing(struct file *f, uint64_t idx, uint64_t len, uint64_t *bytes)
+{
+	uint64_t chunk = UINT64_C(1) << file_shift(f);
+	struct chunk_entry e;
+	int r;
+
+	for (*bytes = 0; *bytes < len; *bytes += MIN_OF(chunk, len - *bytes)) {
+		r = chunkmap_get(&f->chunks, idx++, &e);
+		if (r || e.state != CHUNK_NONE)
+			return r;
+	}
+	return 0;
+}
+
+/* *n: so many bytes are here now, of the `len` that were missing. */
+static int seal_some(struct file *f, const uint8_t *buf, uint64_t len, uint64_t idx, uint64_t *pot,
+	size_t *n)
+{
+	int r = file_dirty_seal_run(f, idx, buf, len, pot, n);
+
+	if (r || *n)
+		return r;
+	*n = MIN_OF((size_t)1 << file_shift(f), len);
+	return file_dirty_seal_from(f, idx, buf, (uint32_t)*n, pot);
+}
+
 /* Seals what is missing of the range. */
 static int seal_missing(
 	struct file *f, const uint8_t *buf, uint64_t len, uint64_t off, uint64_t *pot)
 {
 	unsigned shift = file_shift(f);
-	uint64_t chunk = UINT64_C(1) << shift;
-	struct chunk_entry e;
+	uint64_t done = 0, missing;
+	size_t n;
+	int r = 0;
 
-	for (uint64_t done = 0; done < len; done += chunk) {
+	while (!r && done < len) {
 		uint64_t idx = (off + done) >> shift;
-		int r = chunkmap_get(&f->chunks, idx, &e);
 
-		if (!r && e.state == CHUNK_NONE)
-			r = file_dirty_seal_from(
-				f, idx, buf + done, (uint32_t)MIN_OF(chunk, len - done), pot);
-		if (r)
-			return r;
+		n = (size_t)1 << shift;
+		r = count_missing(f, idx, len - done, &missing);
+		if (!r && missing)
+			r = seal_some(f, buf + done, missing, idx, pot, &n);
+		done += n;
 	}
-	return 0;
+	return r;
 }
 
 static int fill_commit(struct fill *l)

@@ -127,6 +127,13 @@ int file_dirty_seal_all(struct file *f) MUST_CHECK;
 /* Seals a chunk straight from `data`; *pot pays. */
 int file_dirty_seal_from(struct file *f, uint64_t idx, const void *data, uint32_t len, uint64_t *pot) MUST_CHECK;
 /*
+ * The same of whole chunks from idx on that nobody has in a buffer, many at once, of a large file: *sealed bytes, 0 when there is none to begin
+ * with. Of an error that came after some of them the next call tells.
+ */
+int file_dirty_seal_run(
+	struct file *f, uint64_t idx, const uint8_t *data, size_t len, uint64_t *pot, size_t *sealed) MUST_CHECK;
+#define FILE_RUN_MAX (1u << (BLOB_RUN_SHIFT - BLOB_SHIFT_MIN))
+/*
  * The file gets its second chunk: a blob of its own from now on, whose chunks are smaller. What is in a pack comes to memory, in as many as
  * it takes; *pot pays. -EAGAIN: it is too small.
  */

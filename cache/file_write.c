@@ -55,8 +55,6 @@ static int write_part(
 	bool load = false;
 	int r = 0;
 
-	if (!d && in == 0 && n == chunk_bytes(f) && file_is_large(f))
-		return file_dirty_seal_from(f, idx, data, n, pot);
 	if (!d) {
 		r = must_load(f, idx, in, n, &load);
 		if (!r)
@@ -71,23 +69,35 @@ static int write_part(
 	return 0;
 }
 
+/* Whole chunks, or what there is of one. *n: so much was taken. */
+static int write_some(
+	struct file *f, const uint8_t *data, size_t len, uint64_t off, uint64_t *pot, size_t *n)
+{
+	uint64_t idx = off >> file_shift(f);
+	uint32_t in = (uint32_t)(off & (chunk_bytes(f) - 1));
+	int r = in ? 0 : file_dirty_seal_run(f, idx, data, len, pot, n);
+
+	if (r || (!in && *n))
+		return r;
+	*n = MIN_OF(len, (size_t)(chunk_bytes(f) - in));
+	return write_part(f, idx, data, in, (uint32_t)*n, pot);
+}
+
 /* *done counts what was taken. */
 static int write_locked(
 	struct file *f, const uint8_t *data, size_t len, uint64_t off, uint64_t *pot, size_t *done)
 {
-	unsigned shift = file_shift(f);
+	size_t n;
 
 	while (*done < len) {
 		uint64_t at = off + *done;
-		uint32_t in = (uint32_t)(at & (chunk_bytes(f) - 1));
-		uint32_t n = (uint32_t)MIN_OF(len - *done, (size_t)(chunk_bytes(f) - in));
-		int r = write_part(f, at >> shift, data + *done, in, n, pot);
+		int r = write_some(f, data + *done, len - *done, at, pot, &n);
 
 		if (r)
 			return r;
 		*done += n;
 		f->size = MAX_OF(f->size, at + n);
-		r = seal_if_passed(f, at >> shift);
+		r = seal_if_passed(f, at >> file_shift(f));
 		if (r)
 			return r;
 	}

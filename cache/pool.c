@@ -8,12 +8,13 @@
 #include "base/secret.h"
 #include "cache/blob.h"
 
-/* Buffers kept for reuse: 16 MiB of each size of plaintext, 1 MiB of ciphertext. */
+/* Buffers kept for reuse: 16 MiB of each size of plaintext, 1 MiB of ciphertext. (No plaintext has
+ * the size of a run.) */
 #define PLAIN_KEPT_SHIFT 24
 #define SCRATCH_KEPT_SHIFT 20
 #define KEPT_MAX (1u << (PLAIN_KEPT_SHIFT - BLOB_SHIFT_LARGE))
 
-static const unsigned class_shift[] = { BLOB_SHIFT_LARGE, BLOB_SHIFT_PACK };
+static const unsigned class_shift[] = { BLOB_SHIFT_LARGE, BLOB_SHIFT_PACK, BLOB_RUN_SHIFT };
 
 struct stack {
 	size_t n;
