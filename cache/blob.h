@@ -154,7 +154,11 @@ int blob_seal_run(
 unsigned blob_run_max(const struct blob *b);
 /* c->len bytes to `out`. CE_TAMPER: not what was sealed, or not there; -EIO. `out` is zeros then. */
 int blob_open(struct blob *b, const struct content_chunk *c, void *out) MUST_CHECK;
-/* The same by blob_fd()'s descriptor; b->lock may be held. */
+/* The same of `n` chunks, of which each is the whole one behind that before it, with one read. After an error blob_open tells which it was. */
+int blob_open_run(struct blob *b, const struct content_chunk *c, unsigned n, uint8_t *out) MUST_CHECK;
+/* Whether `next` is that. */
+bool blob_is_run(const struct blob *b, const struct content_chunk *c, const struct content_chunk *next);
+/* The same as blob_open by blob_fd()'s descriptor; b->lock may be held. */
 int blob_open_fd(struct blob *b, int fd, const struct content_chunk *c, void *out) MUST_CHECK;
 
 /* --- blob_units.c --- */

@@ -32,14 +32,14 @@ static void chunk_aad(
 	p[28] = (uint8_t)b->alg;
 }
 
-/* The key of a run of seals: they are of one epoch, unless a rekey came between. */
-struct seal_key {
+/* The key of a run of chunks: they are of one epoch, unless a rekey came between. */
+struct run_key {
 	uint64_t epoch;
 	uint8_t key[AEAD_KEY_LEN];
 	bool set;
 };
 
-static int key_for(const struct blob *b, uint64_t seq, struct seal_key *k)
+static int key_for(const struct blob *b, uint64_t seq, struct run_key *k)
 {
 	uint64_t epoch = keys_epoch(b->keys, seq);
 	int r = 0;
@@ -54,7 +54,7 @@ static int key_for(const struct blob *b, uint64_t seq, struct seal_key *k)
 
 /* Seals into `scratch`, padded: what is then written is ciphertext and random bytes. */
 static int seal_padded(struct blob *b, const void *data, struct content_chunk *c,
-	struct seal_key *k, uint8_t *scratch)
+	struct run_key *k, uint8_t *scratch)
 {
 	uint8_t aad[AAD_LEN];
 	int r = key_for(b, c->seq, k);
@@ -126,7 +126,7 @@ static int write_run(struct blob *b, const struct run *run, const void *sealed)
 
 static int seal_into(struct blob *b, const struct run *run, const uint8_t *data, uint8_t *scratch)
 {
-	struct seal_key key = { .set = false };
+	struct run_key key = { .set = false };
 	int r = count_seals(b, run->n);
 	size_t at = 0;
 
@@ -201,43 +201,81 @@ int blob_seal_run(
 	return r ? r : seal_run(b, &run, data);
 }
 
-static int read_chunk(int fd, const struct content_chunk *c, void *out)
+static int read_sealed(int fd, uint64_t slot, uint32_t bytes, void *out)
 {
 	int r = FAILPOINT("blob-read");
 
 	if (!r)
-		r = io_pread_slow(fd, out, c->len, (off_t)(c->slot << BLOB_UNIT_SHIFT));
+		r = io_pread_slow(fd, out, bytes, (off_t)(slot << BLOB_UNIT_SHIFT));
 	/* A file that is too short was tampered with; any other error is the disk's. */
 	return r == -ENODATA ? CE_TAMPER : r;
 }
 
+/* In place. */
+static int open_sealed(
+	const struct blob *b, const struct content_chunk *c, struct run_key *k, uint8_t *data)
+{
+	uint8_t aad[AAD_LEN];
+	int r = key_for(b, c->seq, k);
+
+	if (r)
+		return r;
+	chunk_aad(b, c, aad);
+	return aead_open(
+		b->alg, k->key, c->nonce, aad, sizeof(aad), data, c->len, c->tag, data);
+}
+
 int blob_open_fd(struct blob *b, int fd, const struct content_chunk *c, void *out)
 {
-	uint8_t key[AEAD_KEY_LEN], aad[AAD_LEN];
-	int r = read_chunk(fd, c, out);
+	struct run_key key = { .set = false };
+	int r = read_sealed(fd, c->slot, c->len, out);
 
-	if (!r)
-		r = keys_blob(b->keys, b->uuid, c->seq, key);
-	if (r) {
+	if (r)
 		memset(out, 0, c->len);
-		return r;
-	}
-	chunk_aad(b, c, aad);
-	r = aead_open(b->alg, key, c->nonce, aad, sizeof(aad), out, c->len, c->tag, out);
-	secret_wipe(key, sizeof(key));
+	else
+		r = open_sealed(b, c, &key, out);
+	secret_wipe(&key, sizeof(key));
 	return r;
+}
+
+static bool is_possible(const struct blob *b, const struct content_chunk *c)
+{
+	return c->len && c->len <= UINT32_C(1) << b->shift &&
+	       c->slot <= (uint64_t)INT64_MAX >> BLOB_UNIT_SHIFT;
 }
 
 int blob_open(struct blob *b, const struct content_chunk *c, void *out)
 {
 	int fd, r;
 
-	if (!c->len || c->len > UINT32_C(1) << b->shift ||
-		c->slot > (uint64_t)INT64_MAX >> BLOB_UNIT_SHIFT)
+	if (!is_possible(b, c))
 		return CE_CORRUPT;
 	r = blob_fd(b, false, &fd);
 	if (!r)
 		return blob_open_fd(b, fd, c, out);
 	memset(out, 0, c->len);
 	return r == -ENOENT ? CE_TAMPER : r;
+}
+
+bool blob_is_run(const struct blob *b, const struct content_chunk *c, const struct content_chunk *next)
+{
+	const uint32_t chunk = UINT32_C(1) << b->shift;
+
+	return c->len == chunk && next->len == chunk && is_possible(b, c) &&
+	       next->slot == c->slot + chunk / BLOB_PAD;
+}
+
+int blob_open_run(struct blob *b, const struct content_chunk *c, unsigned n, uint8_t *out)
+{
+	struct run_key key = { .set = false };
+	int fd, r = blob_fd(b, false, &fd);
+
+	if (!r)
+		r = read_sealed(fd, c->slot, n << b->shift, out);
+	for (unsigned i = 0; i < n && !r; i++)
+		r = open_sealed(b, &c[i], &key, out + ((size_t)i << b->shift));
+	secret_wipe(&key, sizeof(key));
+	if (r)
+		memset(out, 0, (size_t)n << b->shift);
+	return r;
 }

@@ -35,6 +35,11 @@ static int read_slot(
 	return r;
 }
 
+static bool is_sealed(const struct chunk_entry *e)
+{
+	return e->state == CHUNK_ROW || e->state == CHUNK_SEALED;
+}
+
 static int read_chunk(struct file *f, uint64_t idx, uint8_t *out, size_t n, uint32_t in)
 {
 	struct dirty *d = file_dirty_find(f, idx);
@@ -48,7 +53,7 @@ static int read_chunk(struct file *f, uint64_t idx, uint8_t *out, size_t n, uint
 	r = chunkmap_get(&f->chunks, idx, &e);
 	if (r)
 		return r;
-	if (e.state == CHUNK_ROW || e.state == CHUNK_SEALED)
+	if (is_sealed(&e))
 		return read_slot(f, &e, out, n, in);
 	if (!f->whole)
 		return CE_ABSENT;
@@ -56,19 +61,73 @@ static int read_chunk(struct file *f, uint64_t idx, uint8_t *out, size_t n, uint
 	return 0;
 }
 
+/* Chunks from idx on that stand in the blob one behind the other: their number, if it is more than
+ * one. */
+static int find_run(struct file *f, uint64_t idx, size_t len, struct blob **b,
+	struct content_chunk c[static FILE_RUN_MAX], unsigned *n)
+{
+	size_t max = MIN_OF(len >> file_shift(f), FILE_RUN_MAX);
+	struct chunk_entry e;
+	unsigned i;
+	int r = 0;
+
+	*n = 0;
+	for (i = 0; i < max && !file_dirty_find(f, idx + i); i++) {
+		r = chunkmap_get(&f->chunks, idx + i, &e);
+		if (r || !is_sealed(&e))
+			break;
+		if (!i)
+			*b = file_blob_of(f, &e);
+		else if (file_blob_of(f, &e) != *b || !blob_is_run(*b, &c[i - 1], &e.c))
+			break;
+		c[i] = e.c;
+	}
+	if (!r && i > 1 && (*b)->shift == file_shift(f))
+		*n = i;
+	return r;
+}
+
+/* *n: bytes that were read, 0 when there is no run. What does not open is left to who reads chunk
+ * by chunk, to tell which it is. */
+static int read_run(struct file *f, uint64_t idx, uint8_t *out, size_t len, size_t *n)
+{
+	struct content_chunk c[FILE_RUN_MAX];
+	struct blob *b = NULL;
+	unsigned chunks;
+	int r;
+
+	*n = 0;
+	if (!file_is_large(f))
+		return 0;
+	r = find_run(f, idx, len, &b, c, &chunks);
+	if (!r && chunks && !blob_open_run(b, c, chunks, out))
+		*n = (size_t)chunks << file_shift(f);
+	return r;
+}
+
+/* A run of chunks, or what there is of one. */
+static int read_some(struct file *f, uint8_t *out, size_t len, uint64_t off, size_t *n)
+{
+	uint32_t chunk = UINT32_C(1) << file_shift(f), in = (uint32_t)(off & (chunk - 1));
+	uint64_t idx = off >> file_shift(f);
+	int r = in ? 0 : read_run(f, idx, out, len, n);
+
+	if (r || (!in && *n))
+		return r;
+	*n = MIN_OF(len, (size_t)(chunk - in));
+	return read_chunk(f, idx, out, *n, in);
+}
+
 int file_read_locked(struct file *f, void *buf, size_t len, uint64_t off, uint64_t *bad_idx)
 {
 	uint8_t *out = buf;
-	unsigned shift = file_shift(f);
-	uint32_t chunk = UINT32_C(1) << shift;
+	size_t n;
 
 	while (len) {
-		uint32_t in = (uint32_t)(off & (chunk - 1));
-		size_t n = MIN_OF(len, (size_t)(chunk - in));
-		int r = read_chunk(f, off >> shift, out, n, in);
+		int r = read_some(f, out, len, off, &n);
 
 		if (r) {
-			*bad_idx = off >> shift;
+			*bad_idx = off >> file_shift(f);
 			return r;
 		}
 		out += n;
