@@ -148,9 +148,12 @@ int blob_fd(struct blob *b, bool make, int *out) MUST_CHECK;
 /* Seals `len` bytes (1 to the chunk size) as chunk `idx` into `slot`, taken by the caller, or, NULL, a free one. On failure it is free again. */
 int blob_seal(struct blob *b, uint64_t idx, const void *data, uint32_t len, const uint64_t *slot,
 	struct content_chunk *out) MUST_CHECK;
-/* Seals `n` whole chunks, `idx` and those that follow, into a free run of units, with one write; 1 <= n <= blob_run_max(). All or none. */
+/*
+ * Seals whole chunks, `idx` and those that follow, with one write: *n, 1 to blob_run_max(), or as many of them as have room in the first free
+ * run of units. On failure none is.
+ */
 int blob_seal_run(
-	struct blob *b, uint64_t idx, const void *data, unsigned n, struct content_chunk *out) MUST_CHECK;
+	struct blob *b, uint64_t idx, const void *data, unsigned *n, struct content_chunk *out) MUST_CHECK;
 unsigned blob_run_max(const struct blob *b);
 /* c->len bytes to `out`. CE_TAMPER: not what was sealed, or not there; -EIO. `out` is zeros then. */
 int blob_open(struct blob *b, const struct content_chunk *c, void *out) MUST_CHECK;
@@ -164,6 +167,8 @@ int blob_open_fd(struct blob *b, int fd, const struct content_chunk *c, void *ou
 /* --- blob_units.c --- */
 /* Takes the first free run for `len` bytes; derives what is free on first use (takes the index lock). -ENOBUFS: the pack is full. */
 int blob_units_take(struct blob *b, uint32_t len, uint64_t *slot) MUST_CHECK;
+/* The same, and what is free behind it for more of that length: *n of them in all, at most as many as it was. */
+int blob_units_take_run(struct blob *b, uint32_t len, uint64_t *slot, unsigned *n) MUST_CHECK;
 /* Before rows that name units are deleted: the index lock is held. */
 int blob_units_derive(struct blob *b) MUST_CHECK;
 /* Taken, but what was written to it does not count. */

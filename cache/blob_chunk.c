@@ -188,17 +188,21 @@ unsigned blob_run_max(const struct blob *b)
 }
 
 int blob_seal_run(
-	struct blob *b, uint64_t idx, const void *data, unsigned n, struct content_chunk *out)
+	struct blob *b, uint64_t idx, const void *data, unsigned *n, struct content_chunk *out)
 {
-	struct run run = { .c = out, .n = n };
+	const uint32_t chunk = UINT32_C(1) << b->shift;
+	struct run run = { .c = out };
 	int r;
 
-	if (!n || n > blob_run_max(b))
+	if (!*n || *n > blob_run_max(b))
 		return -EINVAL;
-	for (unsigned i = 0; i < n; i++)
-		out[i] = (struct content_chunk){ .idx = idx + i, .len = UINT32_C(1) << b->shift };
-	r = blob_units_take(b, n << b->shift, &out->slot);
-	return r ? r : seal_run(b, &run, data);
+	r = blob_units_take_run(b, chunk, &out->slot, n);
+	if (r)
+		return r;
+	run.n = *n;
+	for (unsigned i = 0; i < run.n; i++)
+		out[i] = (struct content_chunk){ .idx = idx + i, .len = chunk, .slot = out->slot };
+	return seal_run(b, &run, data);
 }
 
 static int read_sealed(int fd, uint64_t slot, uint32_t bytes, void *out)

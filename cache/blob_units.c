@@ -144,15 +144,30 @@ static uint64_t find_run(struct blob *b, uint64_t units)
 	return start;
 }
 
-static int take_first(struct blob *b, uint64_t units, uint64_t *slot)
+static bool is_free(const struct blob *b, uint64_t start, uint64_t units)
+{
+	for (uint64_t u = start; u < start + units && u / 64 < b->n_words; u++)
+		if (has(b->taken, u))
+			return false;
+	return true;
+}
+
+/* The first run for `units`, and as many times that, at most *n, as are free there. */
+static int take_first(struct blob *b, uint64_t units, uint64_t *slot, unsigned *n)
 {
 	uint64_t start = find_run(b, units);
+	unsigned max = *n;
 	int r;
 
 	if (b->pack &&
 		(b->dead || start + units > BLOB_PACK_UNITS || b->seals >= BLOB_PACK_SEALS_MAX))
 		return -ENOBUFS;
-	r = start > UNIT_MAX - units ? -EFBIG : take_run(b, start, units);
+	if (start > UNIT_MAX - max * units)
+		return -EFBIG;
+	for (*n = 1; *n < max && is_free(b, start + *n * units, units); ++*n)
+		;
+	units *= *n;
+	r = take_run(b, start, units);
 	if (r)
 		return r;
 	if (start <= b->hint)
@@ -161,7 +176,7 @@ static int take_first(struct blob *b, uint64_t units, uint64_t *slot)
 	return 0;
 }
 
-int blob_units_take(struct blob *b, uint32_t len, uint64_t *slot)
+int blob_units_take_run(struct blob *b, uint32_t len, uint64_t *slot, unsigned *n)
 {
 	bool known;
 	int r = 0;
@@ -176,9 +191,16 @@ int blob_units_take(struct blob *b, uint32_t len, uint64_t *slot)
 	}
 	pthread_mutex_lock(&b->lock);
 	if (!r)
-		r = take_first(b, blob_bytes(len) / BLOB_PAD, slot);
+		r = take_first(b, blob_bytes(len) / BLOB_PAD, slot, n);
 	pthread_mutex_unlock(&b->lock);
 	return r;
+}
+
+int blob_units_take(struct blob *b, uint32_t len, uint64_t *slot)
+{
+	unsigned n = 1;
+
+	return blob_units_take_run(b, len, slot, &n);
 }
 
 uint32_t blob_units_written(struct blob *b, uint64_t slot, uint32_t bytes)

@@ -222,7 +222,7 @@ int file_dirty_seal_run(struct file *f, uint64_t idx, const uint8_t *data, size_
 	*sealed = 0;
 	if (!n)
 		return 0;
-	r = blob_seal_run(f->blob, idx, data, n, c);
+	r = blob_seal_run(f->blob, idx, data, &n, c);
 	if (r)
 		return r;
 	*pot -= MIN_OF((uint64_t)n << file_shift(f), *pot);
