@@ -234,11 +234,11 @@ int blob_open_fd(struct blob *b, int fd, const struct content_chunk *c, void *ou
 	struct run_key key = { .set = false };
 	int r = read_sealed(fd, c->slot, c->len, out);
 
-	if (r)
-		memset(out, 0, c->len);
-	else
+	if (!r)
 		r = open_sealed(b, c, &key, out);
 	secret_wipe(&key, sizeof(key));
+	if (r)
+		memset(out, 0, c->len);
 	return r;
 }
 

@@ -25,9 +25,9 @@
  * I4  Before any sync of the WAL (ours, a checkpoint, close) every blob with data that is not
  *     synced is synced, and so is the directory of each new one: durable_before_sync() is the hook
  *     of the index. (The redo log is synced beside the hook: until both are done its new records
- *     are as what was committed meanwhile, below.) So all that the WAL named when the sync began is on disk when it ends; what was
- *     committed meanwhile may become durable by the same sync without its data, and has its undo
- *     rows.
+ *     are as what was committed meanwhile, below.) So all that the WAL named when the sync began is
+ *     on disk when it ends; what was committed meanwhile may become durable by the same sync without
+ *     its data, and has its undo rows.
  * I5  The generation grows under the index lock, at the start of each sync, and in each transaction
  *     whose data was synced before it. So the undo rows of one map and generation describe one
  *     instant, all data named at that instant was synced or has undo rows of an older generation,

@@ -266,7 +266,7 @@ static int seal_missing(
 		uint64_t idx = (off + done) >> shift;
 
 		n = (size_t)1 << shift;
-		r = count_missing(f, idx, len - done, &missing);
+		r = count_missing(f, idx, MIN_OF(len - done, UINT64_C(1) << BLOB_RUN_SHIFT), &missing);
 		if (!r && missing)
 			r = seal_some(f, buf + done, missing, idx, pot, &n);
 		done += n;

@@ -72,6 +72,8 @@ static int find_run(struct file *f, uint64_t idx, size_t len, struct blob **b,
 	int r = 0;
 
 	*n = 0;
+	if (max < 2 || !file_is_large(f))
+		return 0;
 	for (i = 0; i < max && !file_dirty_find(f, idx + i); i++) {
 		r = chunkmap_get(&f->chunks, idx + i, &e);
 		if (r || !is_sealed(&e))
@@ -87,52 +89,60 @@ static int find_run(struct file *f, uint64_t idx, size_t len, struct blob **b,
 	return r;
 }
 
-/* *n: bytes that were read, 0 when there is no run. What does not open is left to who reads chunk
- * by chunk, to tell which it is. */
-static int read_run(struct file *f, uint64_t idx, uint8_t *out, size_t len, size_t *n)
+struct reading {
+	struct file *f;
+	uint8_t *out;
+	size_t len;
+	uint64_t off;
+	uint64_t alone; /* up to here chunk by chunk: a run did not open, and it is to be told which
+			   of them it was */
+};
+
+/* *n: bytes that were read, 0 when there is no run. */
+static int read_run(struct reading *w, size_t *n)
 {
 	struct content_chunk c[FILE_RUN_MAX];
+	unsigned shift = file_shift(w->f), chunks;
 	struct blob *b = NULL;
-	unsigned chunks;
-	int r;
+	int r = find_run(w->f, w->off >> shift, w->len, &b, c, &chunks);
 
-	*n = 0;
-	if (!file_is_large(f))
-		return 0;
-	r = find_run(f, idx, len, &b, c, &chunks);
-	if (!r && chunks && !blob_open_run(b, c, chunks, out))
-		*n = (size_t)chunks << file_shift(f);
-	return r;
+	if (r || !chunks)
+		return r;
+	if (blob_open_run(b, c, chunks, w->out))
+		w->alone = w->off + ((uint64_t)chunks << shift);
+	else
+		*n = (size_t)chunks << shift;
+	return 0;
 }
 
 /* A run of chunks, or what there is of one. */
-static int read_some(struct file *f, uint8_t *out, size_t len, uint64_t off, size_t *n)
+static int read_some(struct reading *w, size_t *n)
 {
-	uint32_t chunk = UINT32_C(1) << file_shift(f), in = (uint32_t)(off & (chunk - 1));
-	uint64_t idx = off >> file_shift(f);
-	int r = in ? 0 : read_run(f, idx, out, len, n);
+	unsigned shift = file_shift(w->f);
+	uint32_t chunk = UINT32_C(1) << shift, in = (uint32_t)(w->off & (chunk - 1));
+	int r = in || w->off < w->alone ? 0 : read_run(w, n);
 
-	if (r || (!in && *n))
+	if (r || *n)
 		return r;
-	*n = MIN_OF(len, (size_t)(chunk - in));
-	return read_chunk(f, idx, out, *n, in);
+	*n = MIN_OF(w->len, (size_t)(chunk - in));
+	return read_chunk(w->f, w->off >> shift, w->out, *n, in);
 }
 
 int file_read_locked(struct file *f, void *buf, size_t len, uint64_t off, uint64_t *bad_idx)
 {
-	uint8_t *out = buf;
-	size_t n;
+	struct reading w = { .f = f, .out = buf, .len = len, .off = off };
 
-	while (len) {
-		int r = read_some(f, out, len, off, &n);
+	while (w.len) {
+		size_t n = 0;
+		int r = read_some(&w, &n);
 
 		if (r) {
-			*bad_idx = off >> file_shift(f);
+			*bad_idx = w.off >> file_shift(f);
 			return r;
 		}
-		out += n;
-		off += n;
-		len -= n;
+		w.out += n;
+		w.off += n;
+		w.len -= n;
 	}
 	return 0;
 }

@@ -17,12 +17,11 @@
 #define JUMP_MAX 16
 #define LOOK_MAX 8192
 #define LOOK_OTHER 64
-/* Several readers go on side by side, each a little further than the other. */
-#define NEXT_MAX ARRAY_SIZE(((struct ahead *)0)->next[0])
 
+/* Several readers go on side by side, each a little further than the other. */
 static bool is_among(const uint64_t *list, uint64_t object)
 {
-	for (size_t i = 0; i < NEXT_MAX; i++)
+	for (size_t i = 0; i < AHEAD_NEXT; i++)
 		if (list[i] == object)
 			return true;
 	return false;
@@ -42,11 +41,10 @@ static bool goes_on(struct sync *s, struct ahead *a, uint64_t object, uint64_t v
 /* Lock held. */
 static struct ahead *find(struct sync *s, uint64_t dir)
 {
-	struct ahead *a = s->fetch.ahead;
-
-	while (a < s->fetch.ahead + ARRAY_SIZE(s->fetch.ahead) && a->dir != dir)
-		a++;
-	return a < s->fetch.ahead + ARRAY_SIZE(s->fetch.ahead) ? a : NULL;
+	for (size_t i = 0; i < ARRAY_SIZE(s->fetch.ahead); i++)
+		if (s->fetch.ahead[i].dir == dir)
+			return &s->fetch.ahead[i];
+	return NULL;
 }
 
 /* How many files to fetch ahead, and in which order; 0 = none yet. */
@@ -80,7 +78,7 @@ struct look {
 	struct sync *s;
 	struct bulk *bulk; /* NULL: none */
 	unsigned window, looked;
-	uint64_t next[NEXT_MAX];
+	uint64_t next[AHEAD_NEXT];
 	size_t next_n;
 };
 
@@ -108,7 +106,7 @@ static int look_at(void *arg, const struct walk_file *f)
 		bulk_has_room(l->bulk, f->size))
 		return bulk_add(l->bulk, &item) < 0 && !bulk_count(l->bulk) ? 1 : 0;
 	l->next[l->next_n++] = f->object;
-	return l->next_n == NEXT_MAX;
+	return l->next_n == AHEAD_NEXT;
 }
 
 static void keep_next(struct sync *s, uint64_t dir, enum walk_order order, const struct look *l)

@@ -98,6 +98,7 @@ struct fetch_stream {
 	uint64_t object, version;
 	struct window window; /* of 0 bytes: free */
 };
+#define AHEAD_NEXT 8
 struct fetch {
 	struct fetch_want *wants; /* lock */
 	struct fetch_transfer *transfers;
@@ -113,7 +114,7 @@ struct fetch {
 		int64_t last_ms;
 		unsigned window, jumps; /* of the last lot; lots that were not where it went on */
 		enum walk_order order;  /* of the reader, as far as is known */
-		uint64_t next[2][8];    /* what comes after the last lot, in either order */
+		uint64_t next[2][AHEAD_NEXT]; /* what comes after the last lot, in either order */
 	} ahead[8]; /* lock */
 	unsigned ahead_hand;
 };

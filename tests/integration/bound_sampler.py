@@ -2,6 +2,7 @@
 stand at one moment. A process of its own: one that uses the mount may wait for the daemon that it has stopped.
 
     bound_sampler.py VOLUME        standard input: the daemon's pid, a line each time it is another one
+                                   an empty line on standard output after ENOUGH samples
                                    at its end, on standard output: the highest sum, how many samples
 """
 import contextlib
@@ -10,6 +11,8 @@ import select
 import signal
 import sys
 import time
+
+ENOUGH = 101
 
 
 def blocks_under(top):
@@ -45,6 +48,8 @@ def main(volume):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
         n += 1
+        if n == ENOUGH:
+            print(flush=True)
         if select.select([sys.stdin], [], [], 0.008)[0]:
             line = os.read(0, 100).decode().split()
             if not line:

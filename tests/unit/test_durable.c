@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 
 #include "meta/redo.h"
+#include "unit.h"
 
 #define WAITERS 8
 #define DEADLINE_S 120
@@ -26,13 +27,9 @@ static struct {
 
 static bool is_redo(int fd)
 {
-	char link[64], path[512];
-	ssize_t n;
+	char path[512];
 
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-	n = readlink(link, path, sizeof(path) - 1);
-	path[MAX_OF(n, 0)] = 0;
-	return strstr(path, "/" REDO_FILE);
+	return strstr(unit_fd_path(fd, path), "/" REDO_FILE);
 }
 
 int fdatasync(int fd)

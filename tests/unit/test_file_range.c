@@ -18,13 +18,9 @@ static atomic_int failing;
 
 int fdatasync(int fd)
 {
-	char link[64], path[512];
-	ssize_t n;
+	char path[512];
 
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-	n = readlink(link, path, sizeof(path) - 1);
-	path[MAX_OF(n, 0)] = 0;
-	if (strstr(path, "/blobs/") && atomic_load(&failing) > 0) {
+	if (strstr(unit_fd_path(fd, path), "/blobs/") && atomic_load(&failing) > 0) {
 		atomic_fetch_sub(&failing, 1);
 		errno = EIO;
 		return -1;
@@ -40,13 +36,9 @@ static void *before_write_arg;
 ssize_t pwrite(int fd, const void *buf, size_t n, off_t off)
 {
 	void (*now)(void *arg) = before_write;
-	char link[64], path[512];
-	ssize_t len;
+	char path[512];
 
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-	len = now ? readlink(link, path, sizeof(path) - 1) : 0;
-	path[MAX_OF(len, 0)] = 0;
-	if (strstr(path, "/blobs/")) {
+	if (now && strstr(unit_fd_path(fd, path), "/blobs/")) {
 		before_write = NULL;
 		now(before_write_arg);
 	}

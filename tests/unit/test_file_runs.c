@@ -10,19 +10,17 @@
 #define RUN (UINT32_C(1) << BLOB_RUN_SHIFT)
 #define LEN (4 * RUN)
 
-/* --- interposed: writes and reads of blobs, counted; the `failing`th write from now on fails --- */
+/* --- interposed: writes and reads of blobs, counted; the `failing`th write from now on fails, and
+ * a read of the byte before bad_at --- */
 
 static unsigned writes, reads, failing;
+static uint64_t bad_at;
 
 static bool is_blob(int fd)
 {
-	char link[64], path[512];
-	ssize_t n;
+	char path[512];
 
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-	n = readlink(link, path, sizeof(path) - 1);
-	path[MAX_OF(n, 0)] = 0;
-	return strstr(path, "/blobs/");
+	return strstr(unit_fd_path(fd, path), "/blobs/");
 }
 
 ssize_t pwrite(int fd, const void *buf, size_t n, off_t off)
@@ -39,7 +37,13 @@ ssize_t pwrite(int fd, const void *buf, size_t n, off_t off)
 
 ssize_t pread(int fd, void *buf, size_t n, off_t off)
 {
-	reads += is_blob(fd);
+	if (is_blob(fd)) {
+		reads++;
+		if (bad_at && (uint64_t)off < bad_at && (uint64_t)off + n >= bad_at) {
+			errno = EIO;
+			return -1;
+		}
+	}
 	return syscall(SYS_pread64, fd, buf, n, off);
 }
 
@@ -157,6 +161,32 @@ static void test_a_run_that_fails_takes_nothing(void **state)
 	cf_done(&f);
 }
 
+/* A disk that cannot read may take its time to say so: it is asked for the run, and then for each
+ * chunk up to the bad one; not for what is left of the run again and again. */
+static void test_a_run_that_cannot_be_read_is_tried_once(void **state)
+{
+	struct content_fixture f;
+	struct file *file;
+	uint8_t *buf = malloc(RUN);
+	uint64_t bad_idx;
+
+	cf_init(&f);
+	file = cf_file(&f, cf_object(&f));
+	cf_write(file, RUN, 0, 1);
+	commit(&f, file);
+	bad_at = RUN;
+	pthread_rwlock_rdlock(&file->lock);
+	assert_int_equal(file_read_locked(file, buf, RUN, 0, &bad_idx), -EIO);
+	pthread_rwlock_unlock(&file->lock);
+	assert_int_equal(bad_idx, RUN / PIECE - 1);
+	assert_int_equal(reads, 1 + RUN / PIECE);
+	bad_at = 0;
+	assert_true(cf_holds(file, RUN, 0, 1));
+	file_unref(file, true);
+	free(buf);
+	cf_done(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -164,6 +194,7 @@ int main(void)
 		cmocka_unit_test(test_what_is_begun_is_not_passed_by),
 		cmocka_unit_test(test_holes_are_filled_first),
 		cmocka_unit_test(test_a_run_that_fails_takes_nothing),
+		cmocka_unit_test(test_a_run_that_cannot_be_read_is_tried_once),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

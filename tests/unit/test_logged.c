@@ -13,6 +13,7 @@
 #include "meta/db_priv.h"
 #include "meta/redo.h"
 #include "meta/schema.h"
+#include "unit.h"
 
 #define TEXT_MAX 40000
 
@@ -217,13 +218,10 @@ static enum { BLOBS_WELL, BLOBS_FAIL, BLOBS_DIE } blobs; /* what a sync of a blo
 int fdatasync(int fd)
 {
 	int (*real)(int) = (int (*)(int))dlsym(RTLD_NEXT, "fdatasync");
-	char link[64], path[512];
+	char path[512];
 	int r = real(fd);
-	ssize_t n;
 
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-	n = readlink(link, path, sizeof(path) - 1);
-	path[MAX_OF(n, 0)] = 0;
+	unit_fd_path(fd, path);
 	if (*synced_log && strstr(path, "/" REDO_FILE))
 		shell("cp %s %s", path, synced_log);
 	if (blobs == BLOBS_WELL || !strstr(path, "/blobs/"))

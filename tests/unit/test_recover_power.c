@@ -12,6 +12,7 @@
 #include <sys/syscall.h>
 
 #include "meta/redo.h"
+#include "unit.h"
 
 #define FILES 8
 #define SMALL_MAX_BYTES 70000 /* now and then more than fits into a pack */
@@ -69,20 +70,16 @@ static struct disk_file *rec_find(dev_t dev, ino_t ino)
  */
 static struct disk_file *rec_file(int fd)
 {
-	char link[64], path[512];
+	char path[512];
 	struct disk_file *d;
 	struct stat st;
-	ssize_t n;
 
 	if (!rec.on || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
 		return NULL;
 	d = rec_find(st.st_dev, st.st_ino);
 	if (d)
 		return d;
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-	n = readlink(link, path, sizeof(path) - 1);
-	path[MAX_OF(n, 0)] = 0;
-	if (strncmp(path, rec.dir, strlen(rec.dir)) ||
+	if (strncmp(unit_fd_path(fd, path), rec.dir, strlen(rec.dir)) ||
 		(!strstr(path, "/blobs/") && !strstr(path, "/" DB_FILE) &&
 			!strstr(path, "/" REDO_FILE) && !strstr(path, "/unsent.log")))
 		return NULL;

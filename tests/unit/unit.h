@@ -19,6 +19,18 @@
 
 #include <cmocka.h>
 
+/* The path of an open descriptor, "" if it has none: for calls that a test interposes. */
+static inline const char *unit_fd_path(int fd, char path[static 512])
+{
+	char link[64];
+	ssize_t n;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	n = readlink(link, path, 511);
+	path[n > 0 ? n : 0] = 0;
+	return path;
+}
+
 /* `hex` without spaces to `out`; the number of bytes. Fails the test on anything else. */
 static inline size_t unit_hex(const char *hex, uint8_t *out)
 {
