@@ -105,6 +105,8 @@ struct blob {
 	uint64_t released_bytes;
 	struct blob_write *unsynced;
 	uint64_t written, synced; /* counts of writes: all is on disk when equal */
+	uint64_t started;     /* `written` when the disk was last told to begin */
+	bool starting;        /* somebody is telling it */
 	bool suspect;         /* fdatasync failed: `unsynced` may be lost */
 };
 
@@ -202,6 +204,9 @@ bool blob_units_retire(struct blob *b);
 int blob_sync(struct blob *b) MUST_CHECK;
 /* Starts writing without waiting, so that many blobs share one commit of the disk's journal. */
 void blob_sync_start(struct blob *b);
+/* The same when it is much since the last time: the sync at the end of a long file waits for little.
+ * May wait for a slow disk, one thread at a time. */
+void blob_sync_ahead(struct blob *b);
 /* b->lock held: `c` was written. */
 int blob_sync_note(struct blob *b, const struct content_chunk *c) MUST_CHECK;
 /* A note of the redo log has it. */

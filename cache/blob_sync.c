@@ -21,6 +21,8 @@
 #include "cache/pool.h"
 #include "cache/volume_priv.h"
 
+#define AHEAD_BYTES (UINT64_C(8) << 20)
+
 int blob_sync_note(struct blob *b, const struct content_chunk *c)
 {
 	struct blob_write *w = malloc(sizeof(*w));
@@ -114,6 +116,30 @@ void blob_sync_start(struct blob *b)
 
 	if (!blob_fd(b, false, &fd))
 		sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+}
+
+static bool begin_ahead(struct blob *b)
+{
+	bool go;
+
+	pthread_mutex_lock(&b->lock);
+	go = !b->starting && b->written - MAX_OF(b->started, b->synced) >= AHEAD_BYTES >> b->shift;
+	if (go) {
+		b->starting = true;
+		b->started = b->written;
+	}
+	pthread_mutex_unlock(&b->lock);
+	return go;
+}
+
+void blob_sync_ahead(struct blob *b)
+{
+	if (!begin_ahead(b))
+		return;
+	blob_sync_start(b);
+	pthread_mutex_lock(&b->lock);
+	b->starting = false;
+	pthread_mutex_unlock(&b->lock);
 }
 
 /* b->lock held, so that nobody frees the units and writes something else there. */

@@ -68,6 +68,17 @@ int file_missing(struct file *f, uint64_t off, uint64_t len, uint64_t max, struc
 int file_fill(struct file *f, const char *etag, const void *buf, size_t len, uint64_t off) MUST_CHECK;
 
 int file_write(struct file *f, const void *buf, size_t len, uint64_t off) MUST_CHECK;
+/*
+ * The same of len > 0, and `accepted` is called, if and only if 0 is returned, as soon as nothing can refuse the write any more: with the file's lock
+ * held, before the content is sealed, so that whoever uses the file then waits for the rest. What cannot be sealed after all waits in memory
+ * for the next commit, which tells of it.
+ */
+int file_write_early(
+	struct file *f, const void *buf, size_t len, uint64_t off, void (*accepted)(void *arg), void *arg) MUST_CHECK;
+/* Whether such a write is worth it: it seals whole chunks of what is a large file by then. */
+bool file_write_seals(size_t len, uint64_t off);
+/* The error of a write that was accepted and of which a part could not even be kept in memory; told once. */
+int file_take_lost(struct file *f) MUST_CHECK;
 /* Commits at once: an answered setattr survives SIGKILL. */
 int file_truncate(struct file *f, uint64_t size) MUST_CHECK;
 /* mode as fallocate(2): 0, KEEP_SIZE, PUNCH_HOLE|KEEP_SIZE, ZERO_RANGE; else -EOPNOTSUPP. */

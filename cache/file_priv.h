@@ -72,6 +72,7 @@ struct file {
 	size_t n_replaced, cap_replaced;
 	struct file_note *note;        /* the next transaction logs the content; or NULL */
 	atomic_bool is_dirty;          /* content_changed */
+	atomic_int lost;               /* error of an accepted write that is not whole */
 	atomic_int_fast64_t dirty_since_ns; /* CLOCK_BOOTTIME */
 };
 
@@ -98,6 +99,7 @@ void file_free(struct file *f);               /* nobody can find it any more */
 /* --- filetab.c --- */
 int filetab_open(struct volume *v, uint64_t object, uint64_t version, bool writer, struct file **out) MUST_CHECK;
 int filetab_open_map(struct volume *v, uint64_t map, struct file **out) MUST_CHECK;
+void filetab_ref(struct file *f); /* of one that the caller has a reference to */
 /* True: it was the last, and the caller frees. With `unless_dirty` a dirty file is not let go: *kept says so. */
 bool filetab_unref(struct file *f, bool writer, bool unless_dirty, bool *kept);
 /* The file's map gets a row in the transaction under way: it is found by it from now on, and has it

@@ -1,5 +1,5 @@
 /*
- * Writing. Space is set aside before the file's lock is taken (making room may sync, which may need
+ * Writing: into buffers of chunks, or sealed at once where whole chunks come. Space is set aside before the file's lock is taken (making room may sync, which may need
  * that lock): as much as the chunks that the write touches can take at most; what is not needed
  * goes back.
  */
@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/log.h"
 
 static uint32_t chunk_bytes(const struct file *f)
 {
@@ -48,9 +49,21 @@ static int seal_if_passed(struct file *f, uint64_t idx)
 	return d && d->run == chunk_bytes(f) && file_is_large(f) ? file_dirty_seal(f, d) : 0;
 }
 
-static int write_part(
-	struct file *f, uint64_t idx, const uint8_t *data, uint32_t in, uint32_t n, uint64_t *pot)
+/* A write under way: `pot` is what was set aside for it and not used yet. */
+struct writing {
+	struct file *f;
+	const uint8_t *data;
+	size_t len, done;
+	uint64_t off, pot;
+};
+
+/* Up to the end of a chunk, into its buffer. */
+static int write_part(struct writing *w)
 {
+	struct file *f = w->f;
+	uint64_t at = w->off + w->done, idx = at >> file_shift(f);
+	uint32_t in = (uint32_t)(at & (chunk_bytes(f) - 1));
+	uint32_t n = (uint32_t)MIN_OF(w->len - w->done, (size_t)(chunk_bytes(f) - in));
 	struct dirty *d = file_dirty_find(f, idx);
 	bool load = false;
 	int r = 0;
@@ -62,53 +75,120 @@ static int write_part(
 		if (r)
 			return r;
 	}
-	if (!file_dirty_grow(d, MAX_OF(in + n, d->len), pot))
-		return -EAGAIN;
-	memcpy(d->buf + in, data, n);
+	if (!file_dirty_grow(d, MAX_OF(in + n, d->len), &w->pot))
+		return -EOVERFLOW; /* need() was wrong */
+	memcpy(d->buf + in, w->data + w->done, n);
 	d->run = d->run == in ? in + n : UINT32_MAX;
+	w->done += n;
+	f->size = MAX_OF(f->size, at + n);
 	return 0;
 }
 
-/* Whole chunks, or what there is of one. *n: so much was taken. */
-static int write_some(
-	struct file *f, const uint8_t *data, size_t len, uint64_t off, uint64_t *pot, size_t *n)
+/* Whole chunks, or what there is of one. */
+static int write_some(struct writing *w)
 {
-	uint64_t idx = off >> file_shift(f);
-	uint32_t in = (uint32_t)(off & (chunk_bytes(f) - 1));
-	int r = in ? 0 : file_dirty_seal_run(f, idx, data, len, pot, n);
+	struct file *f = w->f;
+	uint64_t at = w->off + w->done, idx = at >> file_shift(f);
+	size_t n = 0;
+	int r = 0;
 
-	if (r || (!in && *n))
+	if (!(at & (chunk_bytes(f) - 1)))
+		r = file_dirty_seal_run(
+			f, idx, w->data + w->done, w->len - w->done, &w->pot, &n);
+	if (r)
 		return r;
-	*n = MIN_OF(len, (size_t)(chunk_bytes(f) - in));
-	return write_part(f, idx, data, in, (uint32_t)*n, pot);
-}
-
-/* *done counts what was taken. */
-static int write_locked(
-	struct file *f, const uint8_t *data, size_t len, uint64_t off, uint64_t *pot, size_t *done)
-{
-	size_t n;
-
-	while (*done < len) {
-		uint64_t at = off + *done;
-		int r = write_some(f, data + *done, len - *done, at, pot, &n);
-
-		if (r)
-			return r;
-		*done += n;
-		f->size = MAX_OF(f->size, at + n);
-		r = seal_if_passed(f, at >> file_shift(f));
-		if (r)
-			return r;
+	if (!n) {
+		r = write_part(w);
+		return r ? r : seal_if_passed(f, idx);
 	}
+	w->done += n;
+	f->size = MAX_OF(f->size, at + n);
 	return 0;
 }
 
-static int may_write(const struct file *f)
+/* After what was accepted could not be sealed: the rest waits in memory for the commit, which tells
+ * of it, or is lost. */
+static void keep_rest(struct writing *w)
 {
+	int r = 0;
+
+	while (!r && w->done < w->len)
+		r = write_part(w);
+	if (!r)
+		return;
+	log_error("object %llu: %zu bytes of a write are lost: %s",
+		(unsigned long long)w->f->object, w->len - w->done, error_text(r));
+	atomic_store(&w->f->lost, r);
+}
+
+/* Lock held. */
+static int write_locked(struct writing *w)
+{
+	struct file *f = w->f;
+	int r = 0;
+
+	while (!r && w->done < w->len)
+		r = write_some(w);
+	if (w->done)
+		file_mark(f);
+	if (!r && atomic_load(&f->v->dirty_bytes) > FILE_DIRTY_MAX_BYTES)
+		r = file_dirty_seal_all(f);
+	return r;
+}
+
+static bool must_enlarge(const struct writing *w)
+{
+	return w->off + w->len > chunk_bytes(w->f) && !file_is_large(w->f);
+}
+
+/* What the write can take of the file as it is. */
+static uint64_t need(const struct writing *w)
+{
+	const struct file *f = w->f;
+	uint64_t bytes = need_bytes(f->size, file_shift(f), w->off, w->len);
+
+	return bytes + (must_enlarge(w) ? chunk_bytes(f) : 0);
+}
+
+/* If 0, the lock is held, and what is set aside is enough: a file that grew meanwhile may need more. */
+static int lock_with_space(struct writing *w)
+{
+	struct file *f = w->f;
+	uint64_t bytes;
+	int r;
+
+	pthread_rwlock_rdlock(&f->lock);
+	bytes = need(w);
+	pthread_rwlock_unlock(&f->lock);
+	for (;;) {
+		r = space_reserve(f->v, bytes - w->pot);
+		if (r)
+			return r;
+		w->pot = bytes;
+		pthread_rwlock_wrlock(&f->lock);
+		bytes = need(w);
+		if (bytes <= w->pot)
+			return 0;
+		pthread_rwlock_unlock(&f->lock);
+	}
+}
+
+/* Lock held. */
+static int prepare(struct writing *w)
+{
+	struct file *f = w->f;
+	int r;
+
 	if (f->snapshot)
 		return -EROFS;
-	return f->whole ? 0 : -EBUSY;
+	if (!f->whole)
+		return -EBUSY;
+	if (!must_enlarge(w))
+		return 0;
+	r = file_dirty_enlarge(f, &w->pot);
+	if (!r)
+		file_mark(f);
+	return r;
 }
 
 static bool has_grown(uint64_t from, uint64_t to)
@@ -116,59 +196,91 @@ static bool has_grown(uint64_t from, uint64_t to)
 	return to / FILE_GROWTH_BYTES > from / FILE_GROWTH_BYTES;
 }
 
-/* One try with the lock taken once; -EAGAIN when the file grew meanwhile and more must be set
- * aside. */
-static int write_once(struct file *f, const uint8_t *data, size_t len, uint64_t off, size_t *done)
+/* A chunk that is written in part and would have to be read first: that may fail. */
+static bool loads(struct writing *w, uint64_t from, uint64_t to)
 {
-	uint64_t pot, size;
-	size_t before = *done;
+	struct file *f = w->f;
+	uint64_t idx = from >> file_shift(f), start = idx << file_shift(f);
+	uint64_t end = MIN_OF(to, start + chunk_bytes(f));
+	bool load = false;
+
+	if (file_dirty_find(f, idx))
+		return false;
+	return must_load(f, idx, (uint32_t)(from - start), (uint32_t)(end - from), &load) || load;
+}
+
+/* Lock held. */
+static int write_all(struct writing *w, void (*accepted)(void *arg), void *arg)
+{
+	uint64_t end = w->off + w->len;
+	bool early;
+	int r = prepare(w);
+
+	if (r)
+		return r;
+	early = accepted && !loads(w, w->off, end) &&
+		!loads(w, MAX_OF(w->off, (end - 1) & ~(uint64_t)(chunk_bytes(w->f) - 1)), end);
+	if (early) {
+		file_mark(w->f); /* before: who comes now must wait for us */
+		accepted(arg);
+	}
+	r = write_locked(w);
+	if (early && r)
+		keep_rest(w);
+	if (!early && !r && accepted)
+		accepted(arg);
+	return early ? 0 : r;
+}
+
+int file_write_early(struct file *f, const void *buf, size_t len, uint64_t off,
+	void (*accepted)(void *arg), void *arg)
+{
+	struct writing w = { .f = f, .data = buf, .len = len, .off = off };
+	struct blob *b;
+	uint64_t size;
 	bool grown;
 	int r;
 
-	pthread_rwlock_rdlock(&f->lock);
-	pot = need_bytes(f->size, file_shift(f), off + before, len - before);
-	if (off + len > chunk_bytes(f) && !file_is_large(f))
-		pot += chunk_bytes(f);
-	pthread_rwlock_unlock(&f->lock);
-	r = space_reserve(f->v, pot);
-	if (r)
-		return r;
-	pthread_rwlock_wrlock(&f->lock);
-	size = f->size;
-	r = may_write(f);
-	if (!r && off + len > chunk_bytes(f) && !file_is_large(f)) {
-		r = file_dirty_enlarge(f, &pot);
-		if (!r)
-			file_mark(f);
-	}
+	if (!len)
+		return -EINVAL;
+	if (len > FILE_SIZE_MAX || off > FILE_SIZE_MAX - len)
+		return -EFBIG;
+	r = setting_may_grow(f->v, off + len);
 	if (!r)
-		r = write_locked(f, data, len, off, &pot, done);
-	if (*done > before)
-		file_mark(f);
-	if (!r && atomic_load(&f->v->dirty_bytes) > FILE_DIRTY_MAX_BYTES)
-		r = file_dirty_seal_all(f);
+		r = lock_with_space(&w);
+	if (r) {
+		space_release(f->v, w.pot);
+		return r;
+	}
+	if (accepted)
+		filetab_ref(f); /* what is accepted may be closed */
+	size = f->size;
+	r = write_all(&w, accepted, arg);
 	grown = has_grown(size, f->size);
+	b = accepted && file_is_large(f) ? blob_ref(f->blob) : NULL;
 	pthread_rwlock_unlock(&f->lock);
-	space_release(f->v, pot);
+	space_release(f->v, w.pot);
 	if (grown)
 		volume_tell_growth(f->v, f->store, f->object, f->version);
+	if (b)
+		blob_sync_ahead(b);
+	blob_unref(b);
+	if (accepted)
+		file_unref(f, false);
 	return r;
+}
+
+bool file_write_seals(size_t len, uint64_t off)
+{
+	return len >= UINT32_C(1) << BLOB_SHIFT_LARGE && off + len > UINT32_C(1) << BLOB_SHIFT_PACK;
+}
+
+int file_take_lost(struct file *f)
+{
+	return atomic_load(&f->lost) ? atomic_exchange(&f->lost, 0) : 0;
 }
 
 int file_write(struct file *f, const void *buf, size_t len, uint64_t off)
 {
-	size_t done = 0;
-	int r;
-
-	if (len > FILE_SIZE_MAX || off > FILE_SIZE_MAX - len)
-		return -EFBIG;
-	if (!len)
-		return 0;
-	r = setting_may_grow(f->v, off + len);
-	if (r)
-		return r;
-	do
-		r = write_once(f, buf, len, off, &done);
-	while (r == -EAGAIN);
-	return r;
+	return len ? file_write_early(f, buf, len, off, NULL, NULL) : 0;
 }

@@ -94,6 +94,13 @@ static struct file *get(struct volume *v, uint64_t object, uint64_t version, boo
 	return f;
 }
 
+void filetab_ref(struct file *f)
+{
+	pthread_mutex_lock(&f->v->files_lock);
+	f->refs++;
+	pthread_mutex_unlock(&f->v->files_lock);
+}
+
 struct file *filetab_get(struct volume *v, uint64_t object, uint64_t version)
 {
 	return get(v, object, version, false);

@@ -166,39 +166,70 @@ static void op_read(
 		fuse_reply_buf(req, buf, got);
 }
 
+/* A write that does not come from the page cache is a program's own: it clears suid, unless it is
+ * root's. */
+static int write_kill_priv(fuse_req_t req, fuse_ino_t ino, const struct fuse_file_info *fi)
+{
+	struct fs *f = fs_of(req);
+
+	if (fi->writepage || !f->kill_priv || fuse_req_ctx(req)->uid == 0)
+		return 0;
+	return ops_attr_kill_priv(f, fs_node(f, ino));
+}
+
+struct early {
+	fuse_req_t req;
+	size_t size;
+};
+
+static void write_accepted(void *arg)
+{
+	struct early *e = arg;
+
+	fuse_reply_write(e->req, e->size);
+}
+
+/* While it is sealed the program goes on, and another thread takes what it asks next. */
 static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,
 	struct fuse_file_info *fi)
 {
-	struct fs *f = fs_of(req);
-	int r;
+	struct early e = { .req = req, .size = size };
+	struct file *file = handle_file(fi);
+	bool early = file_write_seals(size, (uint64_t)off) && loop_yield();
+	int r = write_kill_priv(req, ino, fi);
 
-	if (size >= YIELD_BYTES && !loop_yield())
-		log_debug("write: no other thread");
-	r = file_write(handle_file(fi), buf, size, (uint64_t)off);
-	/* A write that does not come from the page cache is a program's own: it clears suid, unless
-	 * it is root's. */
-	if (r == 0 && !fi->writepage && f->kill_priv && fuse_req_ctx(req)->uid != 0)
-		r = ops_attr_kill_priv(f, fs_node(f, ino));
+	if (!r && early)
+		r = file_write_early(file, buf, size, (uint64_t)off, write_accepted, &e);
+	else if (!r)
+		r = file_write(file, buf, size, (uint64_t)off);
 	if (r)
 		fs_reply_code(req, r);
-	else
+	else if (!early)
 		fuse_reply_write(req, size);
 }
 
 /* close(2). The kernel has sent its dirty pages before. */
 static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	struct fs *f = fs_of(req);
-	bool written = handle_writes(fi) || atomic_load(&fs_node(f, ino)->writers) > 0;
+	struct file *file = handle_file(fi);
+	int r = 0;
 
-	fs_reply_code(req, written ? file_commit(handle_file(fi)) : 0);
+	if (handle_writes(fi) || atomic_load(&fs_node(fs_of(req), ino)->writers) > 0) {
+		r = file_commit(file);
+		r = r ? r : file_take_lost(file);
+	}
+	fs_reply_code(req, r);
 }
 
 static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
 {
+	struct file *file = handle_file(fi);
+	int r;
+
 	if (!loop_yield())
 		log_debug("fsync: no other thread");
-	fs_reply_code(req, file_sync(handle_file(fi)));
+	r = file_sync(file);
+	fs_reply_code(req, r ? r : file_take_lost(file));
 }
 
 static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)

@@ -8,7 +8,7 @@ import pytest
 
 from cli_fixtures import Snapshot, fails
 from conftest import Client, is_mounted, unmount
-from other_user import NOBODY, OtherUser, as_user, needs_root
+from other_user import NOBODY, OtherUser, as_user, needs_root, reachable
 
 SECRET = b"annas-diary-8d2f " * 3000
 
@@ -82,13 +82,13 @@ def test_another_accounts_token_does_not_take_the_first_ones_volume_over(anna, b
 @needs_root
 def test_another_login_cannot_even_look(anna, home):
     anna.run("mount", "default", str(anna.mnt))
-    os.chmod(home, 0o711)
+    binary = reachable(anna.binary, home)
     env = {**anna.env, "HOME": "/nonexistent", "XDG_CONFIG_HOME": str(anna.home / "config")}
 
     def as_nobody(*argv):
         return subprocess.run(argv, env=env, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL, check=False, **as_user(NOBODY))
     for argv in (["ls", str(anna.mnt)], ["ls", str(anna.volume)], ["cat", str(anna.mnt / "annas-diary")], ["ls", "-R", str(anna.home / "config" / "cachet")],
-                 [str(anna.binary), "status", "default"], [str(anna.binary), "ls", str(anna.mnt)], [str(anna.binary), "mount", "default"]):
+                 [str(binary), "status", "default"], [str(binary), "ls", str(anna.mnt)], [str(binary), "mount", "default"]):
         r = as_nobody(*argv)
         assert r.returncode != 0, argv
         assert "annas-d" not in r.stdout, argv
