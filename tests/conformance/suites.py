@@ -132,9 +132,11 @@ class Ltp:
 
 
 class Fsx:
-    """xfstests' ltp/fsx alone, built in place: with mappings, holes, copies. 20 seeds of 50,000 operations; with O_DIRECT, synced."""
+    """xfstests' ltp/fsx alone, built in place: with mappings, holes, copies. 20 seeds of 50,000 operations; with O_DIRECT, synced, with
+    operations of up to 1 MiB."""
     skip = []
-    ways = {"": [], "-direct": ["-Z", "-R", "-W", "-r", "512", "-w", "512"], "-synced": ["-y", "-N", "5000"]}
+    ways = {"": [], "-direct": ["-Z", "-R", "-W", "-r", "512", "-w", "512"], "-synced": ["-y", "-N", "5000"],
+            "-large": ["-l", "8388608", "-o", "1048576", "-N", "10000"]}
 
     def __init__(self, root):
         self.program = root / "ltp" / "fsx"
