@@ -187,6 +187,7 @@ int file_dirty_seal_all(struct file *f)
 		if (r)
 			return r;
 	}
+	f->kept = false;
 	return 0;
 }
 

@@ -62,6 +62,7 @@ struct file {
 	bool first_use;        /* its first content was fetched for whoever opened it */
 	bool orphan;           /* its object is gone */
 	bool content_changed;  /* since the last commit */
+	bool kept;             /* an accepted write could not be sealed: none is accepted early until it is */
 	bool mtime_changed;    /* with it, and no mtime was set meanwhile */
 	bool logged;           /* what is committed is on the disk when the redo log is */
 	bool will_be_logged;   /* by the transaction under way */

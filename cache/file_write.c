@@ -112,6 +112,7 @@ static void keep_rest(struct writing *w)
 {
 	int r = 0;
 
+	w->f->kept = true;
 	while (!r && w->done < w->len)
 		r = write_part(w);
 	if (!r)
@@ -218,7 +219,7 @@ static int write_all(struct writing *w, void (*accepted)(void *arg), void *arg)
 
 	if (r)
 		return r;
-	early = accepted && !loads(w, w->off, end) &&
+	early = accepted && !w->f->kept && !loads(w, w->off, end) &&
 		!loads(w, MAX_OF(w->off, (end - 1) & ~(uint64_t)(chunk_bytes(w->f) - 1)), end);
 	if (early) {
 		file_mark(w->f); /* before: who comes now must wait for us */

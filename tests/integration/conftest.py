@@ -260,6 +260,24 @@ def client(make_client):
     return make_client().mount()
 
 
+@pytest.fixture
+def small_disk(make_client):
+    """A mounted volume whose disk can be filled."""
+    if os.geteuid() != 0:
+        pytest.skip("mounts a small tmpfs: root only")
+    c = make_client()
+    state, aside = c.home / "state", c.home / "aside"
+    state.rename(aside)
+    state.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=96m", "none", str(state)], check=True)
+    try:
+        shutil.copytree(aside, state, dirs_exist_ok=True)
+        yield c.mount()
+    finally:
+        c.close()
+        subprocess.run(["umount", "-l", str(state)], check=True)
+
+
 def digest(path):
     h = hashlib.sha256()
     with open(path, "rb") as f:

@@ -112,24 +112,6 @@ print(m[1], flush=True)
     assert server.read("notes", "m")[:5] == b"dirty"
 
 
-@pytest.fixture
-def small_disk(make_client):
-    """A mounted volume whose disk can be filled."""
-    if os.geteuid() != 0:
-        pytest.skip("mounts a small tmpfs: root only")
-    c = make_client()
-    state, aside = c.home / "state", c.home / "aside"
-    state.rename(aside)
-    state.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=96m", "none", str(state)], check=True)
-    try:
-        shutil.copytree(aside, state, dirs_exist_ok=True)
-        yield c.mount()
-    finally:
-        c.close()
-        subprocess.run(["umount", "-l", str(state)], check=True)
-
-
 def test_pages_that_cannot_be_committed_are_told_and_there_after_unlock(small_disk):
     """The disk is full: the lock is done all the same, says so, and nothing of it is lost."""
     c, mib = small_disk, 1 << 20

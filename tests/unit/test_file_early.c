@@ -203,10 +203,16 @@ static void test_what_cannot_be_sealed_waits_for_the_commit(void **state)
 	ok(write_early(&w, LEN, 0, 2));
 	assert_int_equal(w.accepted, 1);
 	assert_true(cf_holds(w.file, LEN, 0, 2));
+	/* It is one that is kept in memory, not all that a program has. */
+	assert_int_equal(write_early(&w, LEN, LEN, 2), -EIO);
+	assert_int_equal(w.accepted, 1);
 	assert_int_equal(file_commit(w.file), -EIO);
 	assert_int_equal(file_sync(w.file), -EIO);
 	failing = false;
 	ok(file_sync(w.file));
+	ok(write_early(&w, LEN, LEN, 2));
+	assert_int_equal(w.accepted, 2);
+	assert_true(w.written < writes);
 	ok(file_take_lost(w.file));
 	assert_int_equal(w.f.v->space.reserved, 0);
 	file_unref(w.file, true);
