@@ -17,8 +17,9 @@ class Logind:
 
     def __init__(self, home):
         self.address = f"unix:path={home}/bus"
-        self.bus = subprocess.Popen(["dbus-daemon", "--session", "--nofork", "--nopidfile", f"--address={self.address}"])
-        wait_for(lambda: (home / "bus").exists())
+        self.bus = subprocess.Popen(["dbus-daemon", "--session", "--nofork", "--nopidfile", "--print-address", f"--address={self.address}"],
+                                    stdout=subprocess.PIPE)
+        assert self.bus.stdout.readline(), "no dbus-daemon"  # it says so when it listens
         self.mock, self.connection = None, dbus.bus.BusConnection(self.address)
         self.start()
 
