@@ -1,7 +1,7 @@
 /*
- * Writing: into buffers of chunks, or sealed at once where whole chunks come. Space is set aside before the file's lock is taken (making room may sync, which may need
- * that lock): as much as the chunks that the write touches can take at most; what is not needed
- * goes back.
+ * Writing: into buffers of chunks, or sealed at once where whole chunks come. Space is set aside
+ * before the file's lock is taken (making room may sync, which may need that lock): as much as the
+ * chunks that the write touches can take at most; what is not needed goes back.
  */
 #include "cache/file_priv.h"
 

@@ -18,16 +18,9 @@
 static unsigned writes, starts;
 static bool failing, no_memory;
 
-static bool is_blob(int fd)
-{
-	char path[512];
-
-	return strstr(unit_fd_path(fd, path), "/blobs/");
-}
-
 ssize_t pwrite(int fd, const void *buf, size_t n, off_t off)
 {
-	if (is_blob(fd)) {
+	if (unit_is_blob(fd)) {
 		writes++;
 		if (failing) {
 			errno = EIO;

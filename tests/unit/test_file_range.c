@@ -18,9 +18,7 @@ static atomic_int failing;
 
 int fdatasync(int fd)
 {
-	char path[512];
-
-	if (strstr(unit_fd_path(fd, path), "/blobs/") && atomic_load(&failing) > 0) {
+	if (unit_is_blob(fd) && atomic_load(&failing) > 0) {
 		atomic_fetch_sub(&failing, 1);
 		errno = EIO;
 		return -1;
@@ -36,9 +34,8 @@ static void *before_write_arg;
 ssize_t pwrite(int fd, const void *buf, size_t n, off_t off)
 {
 	void (*now)(void *arg) = before_write;
-	char path[512];
 
-	if (now && strstr(unit_fd_path(fd, path), "/blobs/")) {
+	if (now && unit_is_blob(fd)) {
 		before_write = NULL;
 		now(before_write_arg);
 	}

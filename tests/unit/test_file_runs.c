@@ -16,16 +16,9 @@
 static unsigned writes, reads, failing;
 static uint64_t bad_at;
 
-static bool is_blob(int fd)
-{
-	char path[512];
-
-	return strstr(unit_fd_path(fd, path), "/blobs/");
-}
-
 ssize_t pwrite(int fd, const void *buf, size_t n, off_t off)
 {
-	if (is_blob(fd)) {
+	if (unit_is_blob(fd)) {
 		writes++;
 		if (failing && !--failing) {
 			errno = EIO;
@@ -37,7 +30,7 @@ ssize_t pwrite(int fd, const void *buf, size_t n, off_t off)
 
 ssize_t pread(int fd, void *buf, size_t n, off_t off)
 {
-	if (is_blob(fd)) {
+	if (unit_is_blob(fd)) {
 		reads++;
 		if (bad_at && (uint64_t)off < bad_at && (uint64_t)off + n >= bad_at) {
 			errno = EIO;

@@ -31,6 +31,14 @@ static inline const char *unit_fd_path(int fd, char path[static 512])
 	return path;
 }
 
+/* Whether it is a file of content. */
+static inline bool unit_is_blob(int fd)
+{
+	char path[512];
+
+	return strstr(unit_fd_path(fd, path), "/blobs/");
+}
+
 /* `hex` without spaces to `out`; the number of bytes. Fails the test on anything else. */
 static inline size_t unit_hex(const char *hex, uint8_t *out)
 {
