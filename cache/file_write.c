@@ -197,30 +197,30 @@ static bool has_grown(uint64_t from, uint64_t to)
 	return to / FILE_GROWTH_BYTES > from / FILE_GROWTH_BYTES;
 }
 
-/* A chunk that is written in part and would have to be read first: that may fail. */
-static bool loads(struct writing *w, uint64_t from, uint64_t to)
+/* Whether the chunk of byte `at` is written in part only and would have to be read first: that may
+ * fail. */
+static bool loads(const struct writing *w, uint64_t at)
 {
 	struct file *f = w->f;
-	uint64_t idx = from >> file_shift(f), start = idx << file_shift(f);
-	uint64_t end = MIN_OF(to, start + chunk_bytes(f));
+	uint64_t idx = at >> file_shift(f), start = idx << file_shift(f);
+	uint64_t from = MAX_OF(w->off, start);
+	uint64_t to = MIN_OF(w->off + w->len, start + chunk_bytes(f));
 	bool load = false;
 
 	if (file_dirty_find(f, idx))
 		return false;
-	return must_load(f, idx, (uint32_t)(from - start), (uint32_t)(end - from), &load) || load;
+	return must_load(f, idx, (uint32_t)(from - start), (uint32_t)(to - from), &load) || load;
 }
 
 /* Lock held. */
 static int write_all(struct writing *w, void (*accepted)(void *arg), void *arg)
 {
-	uint64_t end = w->off + w->len;
 	bool early;
 	int r = prepare(w);
 
 	if (r)
 		return r;
-	early = accepted && !w->f->kept && !loads(w, w->off, end) &&
-		!loads(w, MAX_OF(w->off, (end - 1) & ~(uint64_t)(chunk_bytes(w->f) - 1)), end);
+	early = accepted && !w->f->kept && !loads(w, w->off) && !loads(w, w->off + w->len - 1);
 	if (early) {
 		file_mark(w->f); /* before: who comes now must wait for us */
 		accepted(arg);

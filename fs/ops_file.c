@@ -10,7 +10,7 @@
 #include "fs/loop.h"
 
 #define READ_ROUNDS 4            /* fetched content may be evicted before it is read */
-#define YIELD_BYTES (256 * 1024) /* data from which on another thread takes the next request */
+#define YIELD_BYTES (256 * 1024) /* a read from which on another thread takes the next request */
 
 static bool open_writes(int flags)
 {

@@ -5,7 +5,6 @@ import hashlib
 import json
 import mmap
 import os
-import shutil
 import signal
 import subprocess
 import sys
