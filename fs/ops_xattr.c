@@ -1,6 +1,7 @@
 /*
- * Extended attributes: user, trusted and security as they come; ACLs are not kept, so their names
- * are refused rather than stored without effect.
+ * Extended attributes: user, trusted and security as they come. ACLs are not kept, and SELinux takes
+ * the label of a file on FUSE from its policy, never from an attribute: both are refused rather than
+ * stored without effect. It is also what makes ls ask once for all files, not for each.
  *
  * user.cachet.* says what is known of the file: read on request, not listed (so that no copy
  * carries it away), not writable.
@@ -27,6 +28,8 @@ static bool xattr_allowed(const char *name)
 {
 	static const char *const spaces[] = {"user.", "trusted.", "security."};
 
+	if (!strcmp(name, "security.selinux"))
+		return false;
 	for (size_t i = 0; i < ARRAY_SIZE(spaces); i++) {
 		if (!strncmp(name, spaces[i], strlen(spaces[i])))
 			return name[strlen(spaces[i])] != '\0';
