@@ -152,6 +152,11 @@ static void notify_inode(struct fs *f, uint64_t object, bool content)
 			f->session, notify_wire_id(f, ids[k]), content ? 0 : -1, 0);
 }
 
+void notify_listing_now(struct fs *f, uint64_t dir)
+{
+	notify_inode(f, dir, true);
+}
+
 static void notify_send(struct fs *f, const struct item *i)
 {
 	if (i->parent && i->name_len == NOTIFY_WHOLE_DIR) {

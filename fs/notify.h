@@ -25,6 +25,9 @@ struct notify;
 int notify_start(struct fs *f, struct notify **out) MUST_CHECK;
 /* A volume_change_fn: `arg` is the struct notify. */
 void notify_push(void *arg, const struct volume_change *changes, size_t n);
+/* The listing that the kernel keeps of a directory is dropped before it returns. In a request's own thread, as no lock is
+ * taken for it that a request holds: for what the request itself added. */
+void notify_listing_now(struct fs *f, uint64_t dir);
 /* Ends the thread and forgets the queue. After the session no longer answers, so that the thread
  * cannot be held in the kernel. */
 void notify_stop(struct notify *q);

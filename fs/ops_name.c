@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "cache/queries.h"
 #include "fs/fs_priv.h"
+#include "fs/notify.h"
 
 /* An answer of a query (cache/queries.h): one that is not here is asked for now, one that is here is
  * served and asked for again in the background. */
@@ -17,6 +18,8 @@ static int lookup_answer(
 
 	if (r == CE_ABSENT) {
 		r = fs_wait_query(req, dir, name);
+		if (!r)
+			notify_listing_now(f, dir);
 		return r ? r : tree_lookup(f->volume, dir, name, a);
 	}
 	if (r == 0 && S_ISREG(a->mode) && f->sync && queries_is(f->volume, a->store) &&

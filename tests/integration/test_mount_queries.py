@@ -50,6 +50,13 @@ def test_an_answer_is_a_file_that_its_name_asks_for(mounted):
     assert sorted(os.listdir(top / "visits")) == ["subjectId=42.json", "subjectId=43.json"]
 
 
+def test_an_answer_is_listed_when_it_was_read(mounted):
+    top = mounted.mnt / "queries" / "visits"
+    for n in range(50):
+        names(top / f"subjectId={n}.json")
+        assert f"subjectId={n}.json" in os.listdir(top)
+
+
 def test_an_answer_that_is_here_is_read_offline_and_after_a_restart(server, mounted):
     path = mounted.mnt / "queries/visits/subjectId=42.json"
     assert names(path) == ["a.json"]
