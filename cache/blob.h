@@ -11,7 +11,9 @@
  *
  * A unit is written only while no row that may survive a crash names it: free are those in no chunk or undo row of
  * any map (content_slots), less those released since the last sync. Derived when the blob is first changed, never stored.
- * Free units keep their blocks for the next seal (`slack`, counted as used) up to BLOB_SLACK_MAX; beyond, and when space runs short, they are punched.
+ * Free units keep their blocks for the next seal (`slack`, counted as used), up to an eighth of the blob or BLOB_SLACK_LEAST, while somebody uses it; beyond, and
+ * when space runs short, they are punched: who writes here and there all over a file would else pay for each chunk twice, as its old place is punched and a
+ * new one found.
  *
  * Calls: blob_new (a file that no row names until a commit inserts it) or blob_get (by row), blob_unref. A blob stays in memory
  * while somebody uses it, while it has data that is not synced or a row that is not up to date, and while units wait to become free.
@@ -44,7 +46,7 @@
 #define BLOB_UNIT_SHIFT 12
 #define BLOB_PAD (1u << BLOB_UNIT_SHIFT)
 #define BLOB_NAME_LEN 34 /* "xx/", 30 hex digits, NUL */
-#define BLOB_SLACK_MAX (UINT64_C(8) << 20)
+#define BLOB_SLACK_LEAST (UINT64_C(8) << 20)
 /* A pack ends here: what is O(pack) stays cheap. */
 #define BLOB_PACK_UNITS (UINT64_C(16) << 10)
 /* Long before the key's end, as the count in the row lags behind. */
@@ -163,6 +165,8 @@ int blob_open(struct blob *b, const struct content_chunk *c, void *out) MUST_CHE
 int blob_open_run(struct blob *b, const struct content_chunk *c, unsigned n, uint8_t *out) MUST_CHECK;
 /* Whether `next` is that. */
 bool blob_is_run(const struct blob *b, const struct content_chunk *c, const struct content_chunk *next);
+/* It will be opened soon: the disk begins to read it. */
+void blob_will_need(struct blob *b, const struct content_chunk *c);
 /* The same as blob_open by blob_fd()'s descriptor; b->lock may be held. */
 int blob_open_fd(struct blob *b, int fd, const struct content_chunk *c, void *out) MUST_CHECK;
 
@@ -181,8 +185,8 @@ void blob_units_free(struct blob *b, uint64_t slot, uint32_t len);
 uint32_t blob_units_written(struct blob *b, uint64_t slot, uint32_t bytes);
 /* A committed transaction of generation `gen` no longer names it: free after the sync of that generation. Derived before. */
 void blob_units_release(struct blob *b, uint64_t slot, uint32_t len, uint64_t gen);
-/* Frees what generations up to `gen` released, and punches slack beyond `keep` bytes. */
-void blob_units_settle(struct blob *b, uint64_t gen, uint64_t keep);
+/* Frees what generations up to `gen` released, and punches slack beyond what a blob that is in use may keep. */
+void blob_units_settle(struct blob *b, uint64_t gen, bool in_use);
 /*
  * The current pack, when it has little slack: more, at its end, written and not only allocated, so that the syncs that follow change no metadata of the
  * disk's. A failure changes nothing.

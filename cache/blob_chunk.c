@@ -1,6 +1,7 @@
 #include "cache/blob.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 
 #include "base/bytes.h"
@@ -259,6 +260,14 @@ int blob_open(struct blob *b, const struct content_chunk *c, void *out)
 		return blob_open_fd(b, fd, c, out);
 	memset(out, 0, c->len);
 	return r == -ENOENT ? CE_TAMPER : r;
+}
+
+void blob_will_need(struct blob *b, const struct content_chunk *c)
+{
+	int fd;
+
+	if (!blob_fd(b, false, &fd))
+		(void)posix_fadvise(fd, (off_t)(c->slot << BLOB_UNIT_SHIFT), c->len, POSIX_FADV_WILLNEED);
 }
 
 bool blob_is_run(const struct blob *b, const struct content_chunk *c, const struct content_chunk *next)

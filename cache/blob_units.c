@@ -241,18 +241,19 @@ static void punch_run(struct blob *b, uint64_t slot, uint64_t units)
 	space_free(b->v, gone);
 }
 
-static void trim(struct blob *b)
+/* From the end, as the first are taken first. */
+static void trim(struct blob *b, uint64_t keep)
 {
-	uint64_t end = (uint64_t)b->n_words * 64, u = 0;
+	uint64_t end = (uint64_t)b->n_words * 64;
 
-	while (u < end && b->slack_bytes) {
-		uint64_t from = u;
+	while (end && b->slack_bytes > keep) {
+		uint64_t max = (b->slack_bytes - keep + BLOB_PAD - 1) / BLOB_PAD, u = end;
 
-		while (u < end && has(b->backed, u) && !has(b->taken, u))
-			u++;
-		if (u > from)
-			punch_run(b, from, u - from);
-		u++;
+		while (u && end - u < max && has(b->backed, u - 1) && !has(b->taken, u - 1))
+			u--;
+		if (u < end)
+			punch_run(b, u, end - u);
+		end = u < end ? u : end - 1;
 	}
 }
 
@@ -263,7 +264,7 @@ void blob_units_trim(struct blob *b)
 	if (!blob_units_reclaimable(b) || blob_fd(b, false, &fd))
 		return;
 	pthread_mutex_lock(&b->lock);
-	trim(b);
+	trim(b, 0);
 	pthread_mutex_unlock(&b->lock);
 }
 
@@ -305,8 +306,9 @@ out:
 	pthread_mutex_unlock(&b->lock);
 }
 
-void blob_units_settle(struct blob *b, uint64_t gen, uint64_t keep)
+void blob_units_settle(struct blob *b, uint64_t gen, bool in_use)
 {
+	uint64_t keep = 0;
 	size_t kept = 0;
 	int fd;
 
@@ -324,8 +326,10 @@ void blob_units_settle(struct blob *b, uint64_t gen, uint64_t keep)
 		b->released_bytes -= blob_bytes(r->len);
 	}
 	b->n_released = kept;
+	if (in_use)
+		keep = MAX_OF(BLOB_SLACK_LEAST, b->alloc_bytes / 8);
 	if (b->slack_bytes > keep) {
-		trim(b);
+		trim(b, keep);
 		blob_units_measure(b);
 	}
 	pthread_mutex_unlock(&b->lock);

@@ -463,7 +463,7 @@ static void settle_units(struct volume *v, uint64_t gen)
 		atomic_store(&l.blobs[i]->settling, false);
 	pthread_mutex_unlock(&d->lock);
 	for (size_t i = 0; i < l.n; i++)
-		blob_units_settle(l.blobs[i], gen, blob_is_in_use(l.blobs[i]) ? BLOB_SLACK_MAX : 0);
+		blob_units_settle(l.blobs[i], gen, blob_is_in_use(l.blobs[i]));
 	record(v, &l, gen);
 	put_back(d, &l, false);
 }

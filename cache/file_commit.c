@@ -37,10 +37,36 @@ static int leave_pack(struct file *f)
 	return r;
 }
 
+static void clean(struct file *f)
+{
+	f->content_changed = f->mtime_changed = false;
+	atomic_store(&f->is_dirty, false);
+}
+
+/* Nothing is left of what was changed: so the file is the origin's as before, and what of it does
+ * not open is fetched again. */
+static int clean_if_unchanged(struct file *f)
+{
+	struct content_map m;
+	int r;
+
+	if (!f->map || f->dirty || f->chunks.n_pending || f->chunks.cut != CHUNKMAP_NO_CUT)
+		return 0;
+	db_read(f->v->db);
+	r = content_map_get(f->v->db, f->map, &m);
+	db_unlock(f->v->db);
+	if (!r && m.size == f->size)
+		clean(f);
+	return r;
+}
+
 int file_commit_prepare(struct file *f)
 {
-	int r = file_dirty_seal_all(f);
+	bool lost;
+	int r = file_dirty_seal_all(f, &lost);
 
+	if (!r && lost)
+		r = clean_if_unchanged(f);
 	return r ? r : leave_pack(f);
 }
 
@@ -298,12 +324,6 @@ static void discard(struct file *f)
 {
 	file_dirty_cut(f, 0);
 	f->chunks.cut = CHUNKMAP_NO_CUT;
-}
-
-static void clean(struct file *f)
-{
-	f->content_changed = f->mtime_changed = false;
-	atomic_store(&f->is_dirty, false);
 }
 
 void file_commit_done(struct file *f, bool committed)

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "base/secret.h"
 #include "cache/packs.h"
 #include "cache/pool.h"
@@ -43,24 +44,20 @@ static int load_slot(struct file *f, struct dirty *d)
 	return 0;
 }
 
-int file_dirty_get(struct file *f, uint64_t idx, bool load, struct dirty **out)
+static int get(struct file *f, uint64_t idx, int (*begin)(struct file *f, struct dirty *d),
+	struct dirty **out)
 {
-	struct dirty *d = file_dirty_find(f, idx);
+	struct dirty *d = calloc(1, sizeof(*d));
 	unsigned shift = file_shift(f);
-	int r = 0;
+	int r;
 
-	if (d) {
-		*out = d;
-		return 0;
-	}
-	d = calloc(1, sizeof(*d));
 	if (!d)
 		return -ENOMEM;
 	d->idx = idx;
 	d->buf = pool_get(f->v->pool, shift);
 	r = d->buf ? 0 : -ENOMEM;
-	if (!r && load)
-		r = load_slot(f, d);
+	if (!r && begin)
+		r = begin(f, d);
 	if (!r)
 		r = TABLE_ADD(hh, f->dirty, idx, d);
 	if (r) {
@@ -70,6 +67,72 @@ int file_dirty_get(struct file *f, uint64_t idx, bool load, struct dirty **out)
 	}
 	atomic_fetch_add(&f->v->dirty_bytes, UINT64_C(1) << shift);
 	*out = d;
+	return 0;
+}
+
+int file_dirty_get(struct file *f, uint64_t idx, bool load, struct dirty **out)
+{
+	struct dirty *d = file_dirty_find(f, idx);
+
+	if (!d)
+		return get(f, idx, load ? load_slot : NULL, out);
+	*out = d;
+	return 0;
+}
+
+static int leave_slot(struct file *f, struct dirty *d)
+{
+	struct chunk_entry e;
+	int r = chunkmap_get(&f->chunks, d->idx, &e);
+
+	if (!r)
+		d->under = d->len = MIN_OF(e.c.len, within_size(f, d->idx));
+	return r;
+}
+
+int file_dirty_get_part(struct file *f, uint64_t idx, uint32_t from, struct dirty **out)
+{
+	int r = get(f, idx, leave_slot, out);
+
+	if (!r)
+		(*out)->from = (*out)->to = from;
+	return r;
+}
+
+bool file_dirty_can_wait(const struct dirty *d, uint32_t from, uint32_t to)
+{
+	return !d->under || (from <= d->to && to >= d->from);
+}
+
+void file_dirty_written(struct dirty *d, uint32_t from, uint32_t to)
+{
+	d->from = MIN_OF(d->from, from);
+	d->to = MAX_OF(d->to, to);
+	if (!d->from && d->to >= d->under)
+		d->under = 0;
+}
+
+int file_dirty_complete(struct file *f, struct dirty *d)
+{
+	struct dirty all = { .idx = d->idx };
+	unsigned shift = file_shift(f);
+	int r;
+
+	if (!d->under)
+		return 0;
+	all.buf = pool_get(f->v->pool, shift);
+	r = all.buf ? load_slot(f, &all) : -ENOMEM;
+	if (r) {
+		pool_put(f->v->pool, shift, all.buf, (size_t)1 << shift);
+		return r;
+	}
+	/* It may have been shorter when it was left: no content has come to it since. */
+	if (all.len > d->under)
+		secret_wipe(all.buf + d->under, all.len - d->under);
+	memcpy(all.buf + d->from, d->buf + d->from, d->to - d->from);
+	pool_put(f->v->pool, shift, d->buf, d->to);
+	d->buf = all.buf;
+	d->under = 0;
 	return 0;
 }
 
@@ -168,8 +231,10 @@ static int seal(struct file *f, uint64_t idx, const void *data, uint32_t len)
 
 int file_dirty_seal(struct file *f, struct dirty *d)
 {
-	int r = seal(f, d->idx, d->buf, d->len);
+	int r = file_dirty_complete(f, d);
 
+	if (!r)
+		r = seal(f, d->idx, d->buf, d->len);
 	if (r)
 		return r;
 	d->reserved -= MIN_OF(blob_bytes(d->len), d->reserved);
@@ -177,13 +242,47 @@ int file_dirty_seal(struct file *f, struct dirty *d)
 	return 0;
 }
 
-int file_dirty_seal_all(struct file *f)
+/* What does not open will not open the next time either, and must not keep the rest from being
+ * committed. */
+static void lose(struct file *f, struct dirty *d, int error)
 {
-	struct dirty *d, *next;
-	int r;
+	log_error("object %llu: %u bytes written at %llu are lost, as the content around them does "
+		  "not open: %s",
+		(unsigned long long)f->object, d->to - d->from,
+		(unsigned long long)(d->idx << file_shift(f)) + d->from, error_text(error));
+	atomic_store(&f->lost, error);
+	file_dirty_drop(f, d);
+}
 
+/* So many chunks are asked of the disk before they are read. */
+#define LEAD 64
+
+static void will_need(struct file *f, const struct dirty *d)
+{
+	struct chunk_entry e;
+
+	if (d->under && !chunkmap_get(&f->chunks, d->idx, &e))
+		blob_will_need(file_blob_of(f, &e), &e.c);
+}
+
+int file_dirty_seal_all(struct file *f, bool *lost)
+{
+	struct dirty *d, *next, *ahead = HASH_COUNT(f->dirty) > 1 ? f->dirty : NULL;
+	int lead = 0, r;
+
+	*lost = false;
 	HASH_ITER (hh, f->dirty, d, next) {
-		r = file_dirty_seal(f, d);
+		for (; ahead && lead < LEAD; ahead = ahead->hh.next, lead++)
+			will_need(f, ahead);
+		lead--;
+		r = file_dirty_complete(f, d);
+		if (r == CE_TAMPER || r == CE_CORRUPT || r == -EIO) {
+			lose(f, d, r);
+			*lost = true;
+			continue;
+		}
+		if (!r)
+			r = file_dirty_seal(f, d);
 		if (r)
 			return r;
 	}

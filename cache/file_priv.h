@@ -2,7 +2,9 @@
  * The body of a file, and the calls between file*.c and filetab.c.
  *
  * Content of chunk idx, first match: the dirty buffer; the entry of the chunk map (ROW or SEALED), zeros beyond its length; a hole,
- * if the file is whole; else it is not here.
+ * if the file is whole; else it is not here. Of a chunk that was written in part the rest is read when it is wanted: by the next write
+ * that leaves a gap, or when it is sealed, many at once. What does not open then is not sealed: the write is lost, and the next fsync
+ * or close says so.
  *
  * Times of uncommitted changes wait here for the commit. An mtime set in the object's row (tree_setattr) meanwhile takes their
  * place, under the file's lock: mtime_changed is taken back. Change times only grow: the later one stands.
@@ -29,6 +31,8 @@ struct dirty {
 	uint32_t len;      /* bytes of content; zeros behind them */
 	uint32_t reserved; /* space set aside to seal it */
 	uint32_t run;      /* written without a gap from its start to here; UINT32_MAX: not in order */
+	uint32_t under;    /* so much lies in the slot and was not read: buf has [from, to) only; 0: buf is all */
+	uint32_t from, to; /* with `under` */
 	UT_hash_handle hh;
 };
 
@@ -121,12 +125,20 @@ bool filetab_any_dirty(struct volume *v);
 struct dirty *file_dirty_find(struct file *f, uint64_t idx);
 /* Makes it, with the content that is there if `load`. Takes reserved bytes out of *pot as it grows. */
 int file_dirty_get(struct file *f, uint64_t idx, bool load, struct dirty **out) MUST_CHECK;
+/* A chunk of a large file that has content is made for a write of a part of it, at most to the file's end: nothing is read. */
+int file_dirty_get_part(struct file *f, uint64_t idx, uint32_t from, struct dirty **out) MUST_CHECK;
+/* Whether what waits can still wait when [from, to) is written, and that it was. */
+bool file_dirty_can_wait(const struct dirty *d, uint32_t from, uint32_t to);
+void file_dirty_written(struct dirty *d, uint32_t from, uint32_t to);
+/* Reads what waits. */
+int file_dirty_complete(struct file *f, struct dirty *d) MUST_CHECK;
 /* The chunk is `len` long now: sets aside what that takes from *pot; false when *pot is too small. */
 bool file_dirty_grow(struct dirty *d, uint32_t len, uint64_t *pot) MUST_CHECK;
 void file_dirty_drop(struct file *f, struct dirty *d);
 /* Seals it and drops it; kept on failure. */
 int file_dirty_seal(struct file *f, struct dirty *d) MUST_CHECK;
-int file_dirty_seal_all(struct file *f) MUST_CHECK;
+/* Of a chunk whose rest does not open, *lost is told; the others are sealed. */
+int file_dirty_seal_all(struct file *f, bool *lost) MUST_CHECK;
 /* Seals a chunk straight from `data`; *pot pays. */
 int file_dirty_seal_from(struct file *f, uint64_t idx, const void *data, uint32_t len, uint64_t *pot) MUST_CHECK;
 /*

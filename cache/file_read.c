@@ -40,12 +40,36 @@ static bool is_sealed(const struct chunk_entry *e)
 	return e->state == CHUNK_ROW || e->state == CHUNK_SEALED;
 }
 
+/* Of a chunk whose rest waits in its slot. */
+static int read_both(
+	struct file *f, const struct dirty *d, uint8_t *out, size_t n, uint32_t in)
+{
+	uint32_t end = in + (uint32_t)n, from = MAX_OF(in, d->from), to = MIN_OF(end, d->to);
+	uint32_t beyond = MIN_OF(MAX_OF(in, d->under), end);
+	struct chunk_entry e;
+	int r = 0;
+
+	if (from != in || to != end) {
+		r = chunkmap_get(&f->chunks, d->idx, &e);
+		if (!r)
+			r = read_slot(f, &e, out, n, in);
+		if (r)
+			return r;
+		memset(out + (beyond - in), 0, end - beyond);
+	}
+	if (from < to)
+		memcpy(out + (from - in), d->buf + from, to - from);
+	return 0;
+}
+
 static int read_chunk(struct file *f, uint64_t idx, uint8_t *out, size_t n, uint32_t in)
 {
 	struct dirty *d = file_dirty_find(f, idx);
 	struct chunk_entry e;
 	int r;
 
+	if (d && d->under)
+		return read_both(f, d, out, n, in);
 	if (d) {
 		copy_part(out, n, d->buf, d->len, in);
 		return 0;

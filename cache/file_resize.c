@@ -27,6 +27,8 @@ static int edit_content(
 		if (!r && has_content(&e) && e.c.len > from)
 			r = file_dirty_get(f, idx, true, &d);
 	}
+	if (!r && d)
+		r = file_dirty_complete(f, d);
 	if (!r && d && d->len <= from)
 		d = NULL;
 	if (!r && d && !file_dirty_grow(d, d->len, pot))

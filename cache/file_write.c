@@ -57,6 +57,29 @@ struct writing {
 	uint64_t off, pot;
 };
 
+/* What is written in the middle of a large file may wait for what is around it. */
+static bool may_wait(const struct file *f, uint64_t end)
+{
+	return file_is_large(f) && end <= f->size;
+}
+
+/* The buffer for [in, in + n) of the chunk, with what is there already, if that is not to wait. */
+static int get_buffer(struct file *f, uint64_t idx, uint32_t in, uint32_t n, struct dirty **out)
+{
+	bool load = false;
+	int r;
+
+	*out = file_dirty_find(f, idx);
+	if (*out)
+		return file_dirty_can_wait(*out, in, in + n) ? 0 : file_dirty_complete(f, *out);
+	r = must_load(f, idx, in, n, &load);
+	if (r)
+		return r;
+	return load && may_wait(f, (idx << file_shift(f)) + in + n)
+		       ? file_dirty_get_part(f, idx, in, out)
+		       : file_dirty_get(f, idx, load, out);
+}
+
 /* Up to the end of a chunk, into its buffer. */
 static int write_part(struct writing *w)
 {
@@ -64,20 +87,15 @@ static int write_part(struct writing *w)
 	uint64_t at = w->off + w->done, idx = at >> file_shift(f);
 	uint32_t in = (uint32_t)(at & (chunk_bytes(f) - 1));
 	uint32_t n = (uint32_t)MIN_OF(w->len - w->done, (size_t)(chunk_bytes(f) - in));
-	struct dirty *d = file_dirty_find(f, idx);
-	bool load = false;
-	int r = 0;
+	struct dirty *d;
+	int r = get_buffer(f, idx, in, n, &d);
 
-	if (!d) {
-		r = must_load(f, idx, in, n, &load);
-		if (!r)
-			r = file_dirty_get(f, idx, load, &d);
-		if (r)
-			return r;
-	}
+	if (r)
+		return r;
 	if (!file_dirty_grow(d, MAX_OF(in + n, d->len), &w->pot))
 		return -EOVERFLOW; /* need() was wrong */
 	memcpy(d->buf + in, w->data + w->done, n);
+	file_dirty_written(d, in, in + n);
 	d->run = d->run == in ? in + n : UINT32_MAX;
 	w->done += n;
 	f->size = MAX_OF(f->size, at + n);
@@ -126,6 +144,7 @@ static void keep_rest(struct writing *w)
 static int write_locked(struct writing *w)
 {
 	struct file *f = w->f;
+	bool lost;
 	int r = 0;
 
 	while (!r && w->done < w->len)
@@ -133,7 +152,7 @@ static int write_locked(struct writing *w)
 	if (w->done)
 		file_mark(f);
 	if (!r && atomic_load(&f->v->dirty_bytes) > FILE_DIRTY_MAX_BYTES)
-		r = file_dirty_seal_all(f);
+		r = file_dirty_seal_all(f, &lost);
 	return r;
 }
 
@@ -197,19 +216,20 @@ static bool has_grown(uint64_t from, uint64_t to)
 	return to / FILE_GROWTH_BYTES > from / FILE_GROWTH_BYTES;
 }
 
-/* Whether the chunk of byte `at` is written in part only and would have to be read first: that may
- * fail. */
+/* Whether the chunk of byte `at` is written in part only and has to be read first: that may fail. */
 static bool loads(const struct writing *w, uint64_t at)
 {
 	struct file *f = w->f;
 	uint64_t idx = at >> file_shift(f), start = idx << file_shift(f);
 	uint64_t from = MAX_OF(w->off, start);
 	uint64_t to = MIN_OF(w->off + w->len, start + chunk_bytes(f));
+	uint32_t in = (uint32_t)(from - start), n = (uint32_t)(to - from);
+	struct dirty *d = file_dirty_find(f, idx);
 	bool load = false;
 
-	if (file_dirty_find(f, idx))
-		return false;
-	return must_load(f, idx, (uint32_t)(from - start), (uint32_t)(to - from), &load) || load;
+	if (d)
+		return !file_dirty_can_wait(d, in, in + n);
+	return must_load(f, idx, in, n, &load) || (load && !may_wait(f, to));
 }
 
 /* Lock held. */

@@ -168,16 +168,32 @@ static void test_what_is_refused_was_not_accepted(void **state)
 	end(&w);
 }
 
-/* The first and the last chunk have to be read, which may fail. */
-static void test_one_that_must_read_is_answered_afterwards(void **state)
+/* Of the first and the last chunk the rest waits. */
+static void test_one_of_parts_is_answered_before(void **state)
 {
 	struct writer w;
 
 	begin(&w);
 	ok(write_early(&w, LEN / 2, 100, 2));
 	assert_int_equal(w.accepted, 1);
+	assert_int_equal(w.written, 0);
+	ok(file_commit(w.file));
+	assert_true(cf_holds(w.file, 100, 0, 1) && cf_holds(w.file, LEN / 2, 100, 2));
+	end(&w);
+}
+
+/* A gap to what was written before has to be read, which may fail. */
+static void test_one_that_must_read_is_answered_afterwards(void **state)
+{
+	struct writer w;
+
+	begin(&w);
+	cf_write(w.file, 10, 0, 1);
+	ok(write_early(&w, LEN / 2, 100, 2));
+	assert_int_equal(w.accepted, 1);
 	assert_int_not_equal(w.written, 0);
 	ok(file_commit(w.file));
+	cf_write(w.file, 10, 0, 1);
 	failing = true;
 	assert_int_equal(write_early(&w, LEN / 2, 100, 3), -EIO);
 	failing = false;
@@ -267,6 +283,7 @@ int main(void)
 		cmocka_unit_test(test_it_is_answered_before_it_is_sealed),
 		cmocka_unit_test(test_what_is_closed_meanwhile_is_committed),
 		cmocka_unit_test(test_what_is_refused_was_not_accepted),
+		cmocka_unit_test(test_one_of_parts_is_answered_before),
 		cmocka_unit_test(test_one_that_must_read_is_answered_afterwards),
 		cmocka_unit_test(test_what_cannot_be_sealed_waits_for_the_commit),
 		cmocka_unit_test(test_what_cannot_even_wait_is_told_once),
