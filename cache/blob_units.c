@@ -249,6 +249,10 @@ static void trim(struct blob *b, uint64_t keep)
 	while (end && b->slack_bytes > keep) {
 		uint64_t max = (b->slack_bytes - keep + BLOB_PAD - 1) / BLOB_PAD, u = end;
 
+		if (end % 64 == 0 && !(b->backed[end / 64 - 1] & ~b->taken[end / 64 - 1])) {
+			end -= 64;
+			continue;
+		}
 		while (u && end - u < max && has(b->backed, u - 1) && !has(b->taken, u - 1))
 			u--;
 		if (u < end)
@@ -329,7 +333,7 @@ void blob_units_settle(struct blob *b, uint64_t gen, bool in_use)
 	if (in_use)
 		keep = MAX_OF(BLOB_SLACK_LEAST, b->alloc_bytes / 8);
 	if (b->slack_bytes > keep) {
-		trim(b, keep);
+		trim(b, keep - keep / 4); /* not again with the next sync */
 		blob_units_measure(b);
 	}
 	pthread_mutex_unlock(&b->lock);

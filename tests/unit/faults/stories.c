@@ -3,6 +3,7 @@
 const struct story *const stories[] = {
 	&story_files,
 	&story_shapes,
+	&story_parts,
 	&story_names,
 	&story_opening,
 	&story_unclean,

@@ -14,9 +14,9 @@
 
 #include <cmocka.h>
 
-extern const struct story story_files, story_shapes, story_names, story_opening, story_unclean,
-	story_lost, story_making, story_sending, story_fetching, story_feed, story_answers,
-	story_conflicts, story_enrolment, story_rekey, story_lock, story_bundle, story_pins,
-	story_jobs, story_queries, story_damage;
+extern const struct story story_files, story_shapes, story_parts, story_names, story_opening,
+	story_unclean, story_lost, story_making, story_sending, story_fetching, story_feed,
+	story_answers, story_conflicts, story_enrolment, story_rekey, story_lock, story_bundle,
+	story_pins, story_jobs, story_queries, story_damage;
 
 #endif

@@ -94,6 +94,8 @@ static int tell_shapes(struct told *t)
 		r = change(t, f, what, &s);
 		if (!r)
 			r = what % 2 ? file_sync(f) : file_commit(f);
+		if (!r)
+			r = file_take_lost(f);
 		file_unref(f, true);
 		TRY(r);
 		if (what) /* of 0 the last page is a part of what it was */
@@ -105,6 +107,44 @@ static int tell_shapes(struct told *t)
 const struct story story_shapes = {
 	.name = "shapes", .prepare = prepare_shapes, .tell = tell_shapes
 };
+
+/* --- parts: pages here and there, whose chunks are read when they are sealed --- */
+
+static int write_parts(struct told *t, struct file *f, struct state *s)
+{
+	static const unsigned pages[] = { 2, 7, 8, 15, 13, 22, 33, 35 };
+
+	for (size_t i = 0; i < ARRAY_SIZE(pages); i++)
+		s->pages[pages[i]] = ++t->tag;
+	told_begin(t, 0, s);
+	for (size_t i = 0; i < ARRAY_SIZE(pages); i++)
+		TRY(told_write(f, s, pages[i], pages[i] + 1));
+	return 0;
+}
+
+static int tell_parts(struct told *t)
+{
+	TRY(told_put(t, 0, LARGE, true));
+	for (int sync = 0; sync < 2; sync++) {
+		struct state s = t->files[0].may[t->files[0].n - 1];
+		struct file *f;
+		int r;
+
+		TRY(told_file(t, 0, &f));
+		t->files[0].split = true;
+		r = write_parts(t, f, &s);
+		if (!r)
+			r = sync ? file_sync(f) : file_commit(f);
+		if (!r)
+			r = file_take_lost(f);
+		file_unref(f, true);
+		TRY(r);
+		told_end(t, 0);
+	}
+	return 0;
+}
+
+const struct story story_parts = { .name = "parts", .prepare = prepare_shapes, .tell = tell_parts };
 
 /* --- names --- */
 

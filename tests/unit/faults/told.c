@@ -176,6 +176,8 @@ int told_put(struct told *t, unsigned file, uint32_t size, bool sync)
 		r = told_write(f, &s, 0, (size + ORACLE_PAGE - 1) / ORACLE_PAGE);
 	if (!r)
 		r = sync ? file_sync(f) : file_commit(f);
+	if (!r)
+		r = file_take_lost(f);
 	file_unref(f, true);
 	if (r)
 		return told_failed(t, r, "told_put");
