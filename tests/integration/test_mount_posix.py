@@ -610,6 +610,7 @@ def test_xattrs_come_and_go(fsmount):
     raises(errno.ENODATA, os.setxattr, path, "user.none", b"", os.XATTR_REPLACE)
     raises(errno.ENODATA, os.getxattr, path, "user.none")
     raises(errno.EOPNOTSUPP, os.setxattr, path, "system.posix_acl_access", b"\x02\0\0\0")
+    raises(errno.EOPNOTSUPP, os.setxattr, path, "security.selinux", b"label")
     for call in (os.getxattr, os.removexattr):
         raises(errno.EOPNOTSUPP, call, path, "security.selinux")
     os.removexattr(path, "user.empty")
