@@ -6,7 +6,11 @@
  * number; random bytes follow to the end of the last. Nothing else is in the file, but zeros laid out ahead of the next seals: nonce, tag, length, sequence stand in the index (meta/content.h), so an old,
  * moved, exchanged or zeroed chunk does not open.
  *
- * AAD = "cachet/chunk/v1" ‖ store ref 16 bytes ‖ uuid 16 ‖ epoch u64 ‖ idx u64 ‖ seq u64 ‖ len u32 ‖ alg u8 (little-endian); epoch = keys_epoch(seq), key = keys_blob().
+ * A chunk of a blob of its own is sealed in blocks of 8 KiB, each with a tag, so that a small read reads and opens no more than it needs: if there is more
+ * than one, the last byte of the chunk's nonce leaves room for the block's number, and the AAD ends with it. In packs, and in chunks of 64 KiB of early volumes,
+ * a chunk is one message. (Blocks of 4 KiB gain nothing more for a random reader, and cost sequential writing twice as much.)
+ *
+ * AAD = "cachet/chunk/v1" (a block: "cachet/block/v1") ‖ store ref 16 bytes ‖ uuid 16 ‖ epoch u64 ‖ idx u64 ‖ seq u64 ‖ len u32 ‖ alg u8 [‖ block u8] (little-endian); epoch = keys_epoch(seq), key = keys_blob().
  * No two seals of a volume share a seq, so chunks of one pack cannot stand for each other although all have idx 0.
  *
  * A unit is written only while no row that may survive a crash names it: free are those in no chunk or undo row of
@@ -44,6 +48,9 @@
 /* So much is sealed for one write(2): it stays in the processor's cache, and a larger write gains little. */
 #define BLOB_RUN_SHIFT 18
 #define BLOB_UNIT_SHIFT 12
+/* What a random read opens. */
+#define BLOB_BLOCK_SHIFT 13
+#define BLOB_BLOCK (UINT32_C(1) << BLOB_BLOCK_SHIFT)
 #define BLOB_PAD (1u << BLOB_UNIT_SHIFT)
 #define BLOB_NAME_LEN 34 /* "xx/", 30 hex digits, NUL */
 #define BLOB_SLACK_LEAST (UINT64_C(8) << 20)
@@ -161,6 +168,12 @@ int blob_seal_run(
 unsigned blob_run_max(const struct blob *b);
 /* c->len bytes to `out`. CE_TAMPER: not what was sealed, or not there; -EIO. `out` is zeros then. */
 int blob_open(struct blob *b, const struct content_chunk *c, void *out) MUST_CHECK;
+/*
+ * The same of bytes *from to *to, a part of the chunk, into their place in `out`, which has room for all of it: *from and *to become what was opened,
+ * the blocks they lie in. What lies outside is left alone.
+ */
+int blob_open_part(struct blob *b, const struct content_chunk *c, uint32_t *from, uint32_t *to,
+	uint8_t *out) MUST_CHECK;
 /* The same of `n` chunks, of which each is the whole one behind that before it, with one read. After an error blob_open tells which it was. */
 int blob_open_run(struct blob *b, const struct content_chunk *c, unsigned n, uint8_t *out) MUST_CHECK;
 /* Whether `next` is that. */

@@ -1,5 +1,6 @@
 #include "cache/blob.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -11,16 +12,33 @@
 #include "cache/pool.h"
 #include "cache/volume_priv.h"
 
-static const char label[] = "cachet/chunk/v1";
+static const char label[] = "cachet/chunk/v1", block_label[] = "cachet/block/v1";
 
-#define AAD_LEN (sizeof(label) - 1 + 16 + CONTENT_UUID_LEN + 8 + 8 + 8 + 4 + 1)
+static_assert(sizeof(label) == sizeof(block_label), "one AAD has room for either");
+static_assert(CONTENT_TAGS_MAX << BLOB_BLOCK_SHIFT == 1 << BLOB_SHIFT_LARGE, "a tag for each block");
 
-static void chunk_aad(
-	const struct blob *b, const struct content_chunk *c, uint8_t aad[static AAD_LEN])
+#define AAD_BLOCK (sizeof(label) - 1 + 16 + CONTENT_UUID_LEN + 8 + 8 + 8 + 4 + 1)
+#define AAD_MAX (AAD_BLOCK + 1)
+
+/* One chunk's key, nonce and additional data: the last byte of the latter two counts its blocks. */
+struct sealing {
+	const uint8_t *key;
+	uint8_t nonce[AEAD_NONCE_MAX];
+	uint8_t aad[AAD_MAX];
+	size_t aad_len;
+};
+
+/* How many messages a chunk of `len` bytes is sealed in. */
+static unsigned blocks_of(const struct blob *b, uint32_t len)
+{
+	return b->pack || b->shift > BLOB_SHIFT_LARGE ? 1 : (len + BLOB_BLOCK - 1) >> BLOB_BLOCK_SHIFT;
+}
+
+static void chunk_aad(const struct blob *b, const struct content_chunk *c, uint8_t aad[static AAD_MAX])
 {
 	uint8_t *p = aad;
 
-	memcpy(p, label, sizeof(label) - 1);
+	memcpy(p, c->n_tags > 1 ? block_label : label, sizeof(label) - 1);
 	p += sizeof(label) - 1;
 	memcpy(p, b->store_ref, 16);
 	p += 16;
@@ -31,6 +49,27 @@ static void chunk_aad(
 	store_le64(p + 16, c->seq);
 	store_le32(p + 24, c->len);
 	p[28] = (uint8_t)b->alg;
+}
+
+static void start_sealing(const struct blob *b, const struct content_chunk *c, const uint8_t *key,
+	struct sealing *s)
+{
+	s->key = key;
+	memcpy(s->nonce, c->nonce, sizeof(s->nonce));
+	chunk_aad(b, c, s->aad);
+	s->aad_len = c->n_tags > 1 ? AAD_MAX : AAD_BLOCK;
+}
+
+/* Block `i` of the chunk: where it begins, how long it is. */
+static uint32_t go_to_block(
+	const struct blob *b, const struct content_chunk *c, unsigned i, struct sealing *s, size_t *at)
+{
+	*at = (size_t)i << BLOB_BLOCK_SHIFT;
+	if (c->n_tags == 1)
+		return c->len;
+	s->nonce[aead_nonce_len(b->alg) - 1] = (uint8_t)(c->nonce[aead_nonce_len(b->alg) - 1] | i);
+	s->aad[AAD_BLOCK] = (uint8_t)i;
+	return MIN_OF(BLOB_BLOCK, c->len - (uint32_t)*at);
 }
 
 /* The key of a run of chunks: they are of one epoch, unless a rekey came between. */
@@ -54,18 +93,26 @@ static int key_for(const struct blob *b, uint64_t seq, struct run_key *k)
 }
 
 /* Seals into `scratch`, padded: what is then written is ciphertext and random bytes. */
-static int seal_padded(struct blob *b, const void *data, struct content_chunk *c,
+static int seal_padded(struct blob *b, const uint8_t *data, struct content_chunk *c,
 	struct run_key *k, uint8_t *scratch)
 {
-	uint8_t aad[AAD_LEN];
+	struct sealing s;
 	int r = key_for(b, c->seq, k);
 
 	if (r)
 		return r;
-	chunk_aad(b, c, aad);
 	aead_nonce(b->alg, c->nonce);
-	r = aead_seal(
-		b->alg, k->key, c->nonce, aad, sizeof(aad), data, c->len, scratch, c->tag);
+	c->n_tags = blocks_of(b, c->len);
+	if (c->n_tags > 1)
+		c->nonce[aead_nonce_len(b->alg) - 1] &= (uint8_t)~(CONTENT_TAGS_MAX - 1);
+	start_sealing(b, c, k->key, &s);
+	for (unsigned i = 0; i < c->n_tags && !r; i++) {
+		size_t at;
+		uint32_t len = go_to_block(b, c, i, &s, &at);
+
+		r = aead_seal(b->alg, s.key, s.nonce, s.aad, s.aad_len, data + at, len,
+			scratch + at, c->tags[i]);
+	}
 	if (!r && blob_bytes(c->len) > c->len)
 		secret_random(scratch + c->len, blob_bytes(c->len) - c->len);
 	return r;
@@ -216,49 +263,79 @@ static int read_sealed(int fd, uint64_t slot, uint32_t bytes, void *out)
 	return r == -ENODATA ? CE_TAMPER : r;
 }
 
-/* In place. */
-static int open_sealed(
-	const struct blob *b, const struct content_chunk *c, struct run_key *k, uint8_t *data)
+/* Of the chunk at `data` in place the blocks `first` to `end`. */
+static int open_sealed(const struct blob *b, const struct content_chunk *c, struct run_key *k,
+	uint8_t *data, unsigned first, unsigned end)
 {
-	uint8_t aad[AAD_LEN];
+	struct sealing s;
 	int r = key_for(b, c->seq, k);
 
 	if (r)
 		return r;
-	chunk_aad(b, c, aad);
-	return aead_open(
-		b->alg, k->key, c->nonce, aad, sizeof(aad), data, c->len, c->tag, data);
+	start_sealing(b, c, k->key, &s);
+	for (unsigned i = first; i < end && !r; i++) {
+		size_t at;
+		uint32_t len = go_to_block(b, c, i, &s, &at);
+
+		r = aead_open(b->alg, s.key, s.nonce, s.aad, s.aad_len, data + at, len, c->tags[i],
+			data + at);
+	}
+	return r;
+}
+
+static int open_blocks(struct blob *b, int fd, const struct content_chunk *c, unsigned first,
+	unsigned end, uint8_t *out)
+{
+	struct run_key key = { .set = false };
+	size_t at = (size_t)first << BLOB_BLOCK_SHIFT;
+	uint32_t len = (end < c->n_tags ? end << BLOB_BLOCK_SHIFT : c->len) - (uint32_t)at;
+	int r = read_sealed(fd, c->slot + (at >> BLOB_UNIT_SHIFT), len, out + at);
+
+	if (!r)
+		r = open_sealed(b, c, &key, out, first, end);
+	secret_wipe(&key, sizeof(key));
+	if (r)
+		memset(out + at, 0, len);
+	return r;
 }
 
 int blob_open_fd(struct blob *b, int fd, const struct content_chunk *c, void *out)
 {
-	struct run_key key = { .set = false };
-	int r = read_sealed(fd, c->slot, c->len, out);
-
-	if (!r)
-		r = open_sealed(b, c, &key, out);
-	secret_wipe(&key, sizeof(key));
-	if (r)
-		memset(out, 0, c->len);
-	return r;
+	return open_blocks(b, fd, c, 0, c->n_tags, out);
 }
 
 static bool is_possible(const struct blob *b, const struct content_chunk *c)
 {
 	return c->len && c->len <= UINT32_C(1) << b->shift &&
+	       (c->n_tags == 1 || c->n_tags == blocks_of(b, c->len)) &&
 	       c->slot <= (uint64_t)INT64_MAX >> BLOB_UNIT_SHIFT;
 }
 
 int blob_open(struct blob *b, const struct content_chunk *c, void *out)
 {
+	uint32_t from = 0, to = c->len;
+
+	return blob_open_part(b, c, &from, &to, out);
+}
+
+int blob_open_part(
+	struct blob *b, const struct content_chunk *c, uint32_t *from, uint32_t *to, uint8_t *out)
+{
+	unsigned first = 0, end = c->n_tags;
 	int fd, r;
 
 	if (!is_possible(b, c))
 		return CE_CORRUPT;
+	if (c->n_tags > 1) {
+		first = *from >> BLOB_BLOCK_SHIFT;
+		end = (*to + BLOB_BLOCK - 1) >> BLOB_BLOCK_SHIFT;
+	}
+	*from = first << BLOB_BLOCK_SHIFT;
+	*to = end < c->n_tags ? end << BLOB_BLOCK_SHIFT : c->len;
 	r = blob_fd(b, false, &fd);
 	if (!r)
-		return blob_open_fd(b, fd, c, out);
-	memset(out, 0, c->len);
+		return open_blocks(b, fd, c, first, end, out);
+	memset(out + *from, 0, *to - *from);
 	return r == -ENOENT ? CE_TAMPER : r;
 }
 
@@ -274,7 +351,7 @@ bool blob_is_run(const struct blob *b, const struct content_chunk *c, const stru
 {
 	const uint32_t chunk = UINT32_C(1) << b->shift;
 
-	return c->len == chunk && next->len == chunk && is_possible(b, c) &&
+	return c->len == chunk && next->len == chunk && is_possible(b, c) && is_possible(b, next) &&
 	       next->slot == c->slot + chunk / BLOB_PAD;
 }
 
@@ -286,7 +363,7 @@ int blob_open_run(struct blob *b, const struct content_chunk *c, unsigned n, uin
 	if (!r)
 		r = read_sealed(fd, c->slot, n << b->shift, out);
 	for (unsigned i = 0; i < n && !r; i++)
-		r = open_sealed(b, &c[i], &key, out + ((size_t)i << b->shift));
+		r = open_sealed(b, &c[i], &key, out + ((size_t)i << b->shift), 0, c[i].n_tags);
 	secret_wipe(&key, sizeof(key));
 	if (r)
 		memset(out, 0, (size_t)n << b->shift);

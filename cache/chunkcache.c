@@ -15,6 +15,7 @@ struct place {
 	uint8_t *buf; /* NULL: empty */
 	unsigned shift;
 	uint32_t len;
+	uint32_t from, to; /* what of it is open */
 };
 
 struct chunkcache {
@@ -79,17 +80,24 @@ static bool make_room(
 	return p->buf;
 }
 
-/* Into the place, under its lock. */
-static int fill(
-	struct chunkcache *cc, struct place *p, struct blob *b, const struct content_chunk *c)
+/* Into the place, under its lock: bytes `from` to `to`, or, if something else of the chunk was wanted
+ * before, all. */
+static int fill(struct chunkcache *cc, struct place *p, struct blob *b,
+	const struct content_chunk *c, uint32_t from, uint32_t to)
 {
 	int r;
 
-	if (p->buf && p->seq == c->seq && !memcmp(p->uuid, b->uuid, sizeof(p->uuid)))
-		return 0;
-	if (!make_room(cc, p, b, c))
+	if (p->buf && p->seq == c->seq && !memcmp(p->uuid, b->uuid, sizeof(p->uuid))) {
+		if (from >= p->from && to <= p->to)
+			return 0;
+		from = 0;
+		to = c->len;
+	} else if (!make_room(cc, p, b, c)) {
 		return -ENOMEM;
-	r = blob_open(b, c, p->buf);
+	}
+	p->from = from;
+	p->to = to;
+	r = blob_open_part(b, c, &p->from, &p->to, p->buf);
 	if (r)
 		empty(cc, p);
 	return r;
@@ -99,11 +107,12 @@ static int read_aside(struct chunkcache *cc, struct blob *b, const struct conten
 	uint32_t in, uint32_t len, void *out)
 {
 	uint8_t *buf = pool_get(cc->pool, b->shift);
-	int r = buf ? blob_open(b, c, buf) : -ENOMEM;
+	uint32_t from = in, to = in + len;
+	int r = buf ? blob_open_part(b, c, &from, &to, buf) : -ENOMEM;
 
 	if (!r)
 		memcpy(out, buf + in, len);
-	pool_put(cc->pool, b->shift, buf, c->len);
+	pool_put(cc->pool, b->shift, buf, to);
 	return r;
 }
 
@@ -117,7 +126,7 @@ int chunkcache_read(struct chunkcache *cc, struct blob *b, const struct content_
 
 	if (pthread_mutex_trylock(&p->lock))
 		return read_aside(cc, b, c, in, len, out);
-	r = fill(cc, p, b, c);
+	r = fill(cc, p, b, c, in, in + len);
 	if (!r)
 		memcpy(out, p->buf + in, len);
 	pthread_mutex_unlock(&p->lock);

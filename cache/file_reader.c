@@ -99,11 +99,11 @@ static int settled_chunk(
 
 static int note_seal(struct kdf_sha256 *seals, const struct content_chunk *c)
 {
-	uint8_t text[8 + sizeof(c->nonce) + sizeof(c->tag)];
+	uint8_t text[8 + sizeof(c->nonce) + sizeof(c->tags)];
 
 	store_le64(text, c->idx);
 	memcpy(text + 8, c->nonce, sizeof(c->nonce));
-	memcpy(text + 8 + sizeof(c->nonce), c->tag, sizeof(c->tag));
+	memcpy(text + 8 + sizeof(c->nonce), c->tags, sizeof(c->tags));
 	return kdf_sha256_update(seals, text, sizeof(text));
 }
 
@@ -164,7 +164,7 @@ static int read_run(struct file_reader *r, const struct run *run, uint8_t *buf)
 	for (size_t i = 0; !rc && i < run->n; i++) {
 		rc = blob_open(run->blobs[i], &run->chunks[i], buf + (i << r->shift));
 		if (!rc && !run->chunks[i].idx)
-			memcpy(r->first, run->chunks[i].tag, sizeof(r->first));
+			memcpy(r->first, run->chunks[i].tags[0], sizeof(r->first));
 		if (!rc)
 			rc = note_seal(r->seals, &run->chunks[i]);
 	}
@@ -203,7 +203,7 @@ int file_reader_settled(struct file_reader *r, uint64_t max, uint64_t *end)
 	pthread_rwlock_rdlock(&r->f->lock);
 	if (idx)
 		rc = settled_chunk(r, r->f, 0, &e);
-	if (idx && (rc == -EAGAIN || (!rc && memcmp(e.c.tag, r->first, sizeof(r->first)) != 0)))
+	if (idx && (rc == -EAGAIN || (!rc && memcmp(e.c.tags[0], r->first, sizeof(r->first)) != 0)))
 		rc = CE_STALE;
 	while (!rc && idx < last) {
 		rc = settled_chunk(r, r->f, idx, &e);
@@ -237,7 +237,7 @@ static int note_all(const struct file_reader *r, struct file *snapshot, struct k
 	for (uint64_t idx = 0; !rc && idx << r->shift < r->off; idx++) {
 		rc = settled_chunk(r, snapshot, idx, &e);
 		if (rc == -EAGAIN ||
-			(!rc && !idx && memcmp(e.c.tag, r->first, sizeof(r->first)) != 0))
+			(!rc && !idx && memcmp(e.c.tags[0], r->first, sizeof(r->first)) != 0))
 			return CE_STALE;
 		if (!rc)
 			rc = note_seal(seals, &e.c);

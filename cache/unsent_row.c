@@ -10,7 +10,8 @@
 #include "base/error.h"
 #include "base/secret.h"
 
-#define CHUNK_BYTES (8 + 8 + 4 + 8 + CONTENT_NONCE_MAX + CONTENT_TAG_LEN)
+#define CHUNK_BYTES_MIN (8 + 8 + 4 + 8 + CONTENT_NONCE_MAX + CONTENT_TAG_LEN)
+#define TAGS_SHIFT 28 /* how many tags beyond the first, above the length */
 #define OP_BYTES_MIN 84
 
 void unsent_record_done(struct unsent_record *r)
@@ -287,12 +288,19 @@ static void code_record(struct coder *c, struct unsent_record *r)
 
 static void code_chunk(struct coder *c, struct content_chunk *k)
 {
+	uint32_t len = c->out ? k->len | (k->n_tags - 1) << TAGS_SHIFT : 0;
+
 	u64(c, &k->idx);
 	u64(c, &k->slot);
-	u32(c, &k->len);
+	u32(c, &len);
 	u64(c, &k->seq);
 	raw(c, k->nonce, sizeof(k->nonce));
-	raw(c, k->tag, sizeof(k->tag));
+	k->len = len & ((UINT32_C(1) << TAGS_SHIFT) - 1);
+	k->n_tags = (len >> TAGS_SHIFT) + 1;
+	if (k->n_tags > CONTENT_TAGS_MAX)
+		c->error = c->error ? c->error : CE_CORRUPT;
+	else
+		raw(c, k->tags, (size_t)k->n_tags * CONTENT_TAG_LEN);
 }
 
 static void code_content(struct coder *c, struct unsent_content *t)
@@ -311,7 +319,7 @@ static void code_content(struct coder *c, struct unsent_content *t)
 	}
 	u64(c, &t->size);
 	u64(c, &t->cut);
-	count(c, &t->n_puts, CHUNK_BYTES, (void **)&t->puts, sizeof(*t->puts));
+	count(c, &t->n_puts, CHUNK_BYTES_MIN, (void **)&t->puts, sizeof(*t->puts));
 	for (size_t i = 0; i < t->n_puts; i++)
 		code_chunk(c, &t->puts[i]);
 	count(c, &t->n_drops, sizeof(uint64_t), (void **)&t->drops, sizeof(*t->drops));

@@ -39,6 +39,8 @@
 #define LOOP_IDLE_S 5 /* others go after this */
 #define LOOP_STACK (256 * 1024)
 #define LOOP_SPIN_NS 40000
+/* Who waited for the disk does not look for the next request before it sleeps: it would keep the
+ * program from the core that both share, or the machine from waking one only. */
 #define LOOP_SPIN_MISSES 4 /* looks in vain in a row after which it is given up */
 #define LOOP_DRAIN_MS 200  /* how long requests are still answered after loop_stop */
 #define LOOP_STREAK 16     /* requests without a pause after which a further reader joins */
@@ -62,6 +64,7 @@ struct worker {
 	struct loop *loop;
 	bool reader;
 	unsigned streak, misses;
+	bool waited; /* for the disk, in this request */
 	struct fuse_buf buf;
 	size_t buf_used;
 	void *scratch;
@@ -227,6 +230,7 @@ static void loop_before_wait(void)
 {
 	struct pollfd p = {.fd = loop_self->loop->fd, .events = POLLIN};
 
+	loop_self->waited = true;
 	if (loop_self->reader && poll(&p, 1, 0) > 0 && !loop_yield())
 		log_debug("loop: no other thread");
 }
@@ -277,7 +281,7 @@ static bool loop_spin(struct worker *w)
 	struct pollfd p = { .fd = l->fd, .events = POLLIN };
 	int64_t end;
 
-	if (l->spin_ns == 0 || w->misses >= LOOP_SPIN_MISSES)
+	if (l->spin_ns == 0 || w->misses >= LOOP_SPIN_MISSES || w->waited)
 		return false;
 	end = clock_boot_ns() + l->spin_ns;
 	do {
@@ -357,6 +361,7 @@ static void loop_work(struct worker *w)
 	while (go && !loop_must_end(w->loop)) {
 		r = fuse_session_receive_buf(se, &w->buf);
 		if (r > 0) {
+			w->waited = false;
 			w->buf_used = MAX_OF(w->buf_used, (size_t)r);
 			fuse_session_process_buf(se, &w->buf);
 			loop_balance(w);

@@ -9,6 +9,7 @@ struct db;
 #define CONTENT_UUID_LEN 16
 #define CONTENT_NONCE_MAX 24
 #define CONTENT_TAG_LEN 16
+#define CONTENT_TAGS_MAX 2
 
 struct content_blob {
 	uint64_t id;
@@ -53,7 +54,8 @@ struct content_chunk {
 	uint32_t len;
 	uint64_t seq;
 	uint8_t nonce[CONTENT_NONCE_MAX];
-	uint8_t tag[CONTENT_TAG_LEN];
+	unsigned n_tags; /* 1, or the number of its blocks (cache/blob.h) */
+	uint8_t tags[CONTENT_TAGS_MAX][CONTENT_TAG_LEN];
 };
 
 struct content_undo {

@@ -6,6 +6,15 @@
 #include "base/error.h"
 #include "meta/content_priv.h"
 
+static void read_tags(struct stmt *s, struct content_chunk *c)
+{
+	size_t len = stmt_blob(s, c->tags, sizeof(c->tags));
+
+	c->n_tags = (unsigned)(len / CONTENT_TAG_LEN);
+	if (len % CONTENT_TAG_LEN)
+		s->error = CE_CORRUPT;
+}
+
 void content_chunk_read(struct stmt *s, struct content_chunk *c)
 {
 	c->idx = stmt_u64(s);
@@ -13,7 +22,7 @@ void content_chunk_read(struct stmt *s, struct content_chunk *c)
 	c->len = (uint32_t)stmt_u64(s);
 	c->seq = stmt_u64(s);
 	stmt_blob(s, c->nonce, CONTENT_NONCE_MAX);
-	stmt_blob(s, c->tag, CONTENT_TAG_LEN);
+	read_tags(s, c);
 }
 
 static size_t nonce_len(const struct content_chunk *c)
@@ -35,7 +44,7 @@ int content_chunk_put(struct db *db, uint64_t map, const struct content_chunk *c
 	stmt_bind_u64(&s, c->len);
 	stmt_bind_u64(&s, c->seq);
 	stmt_bind_blob(&s, c->nonce, nonce_len(c));
-	stmt_bind_blob(&s, c->tag, CONTENT_TAG_LEN);
+	stmt_bind_blob(&s, c->tags, (size_t)c->n_tags * CONTENT_TAG_LEN);
 	return stmt_run(&s);
 }
 

@@ -63,7 +63,7 @@
 
 #include "base/macros.h"
 
-#define SCHEMA_VERSION 5
+#define SCHEMA_VERSION 6
 /* Since this one the index has a redo log. */
 #define SCHEMA_VERSION_REDO 2
 

@@ -227,6 +227,47 @@ static void calls_that_alternate_do_not_disturb_each_other(void **state)
 	}
 }
 
+/* A context stays keyed for the next call with its key: whatever came before, the result is that of a
+ * new one. */
+static void what_came_before_does_not_matter(void **state)
+{
+	uint8_t keys[3][32] = { { 1 }, { 2 } }, nonce[24] = { 0 }, plain[4096 + 77], out[sizeof(plain)];
+	uint8_t want[sizeof(plain)], tag[16], want_tag[16], bad[16];
+
+	memset(keys[2], 0xff, sizeof(keys[2]));
+	memset(plain, 0x5a, sizeof(plain));
+	srand(7);
+	for (int i = 0; i < 3000; i++) {
+		enum aead_alg alg = rand() % 2 ? AEAD_AES256GCM : AEAD_XCHACHA20POLY1305;
+		const uint8_t *key = keys[rand() % 3];
+		size_t len = (size_t)rand() % sizeof(plain), aad_len = (size_t)rand() % 80;
+
+		nonce[rand() % 24] = (uint8_t)rand();
+		assert_int_equal(aead_seal(alg, key, nonce, plain, aad_len, plain, len, out, tag), 0);
+		if (rand() % 4 == 0) {
+			aead_forget();
+			assert_int_equal(aead_seal(alg, key, nonce, plain, aad_len, plain, len,
+						 want, want_tag),
+				0);
+			assert_memory_equal(out, want, len);
+			assert_memory_equal(tag, want_tag, sizeof(tag));
+		}
+		memcpy(bad, tag, sizeof(bad));
+		bad[rand() % 16] ^= 0x10;
+		if (rand() % 3 == 0)
+			assert_int_equal(aead_open(alg, key, nonce, plain, aad_len, out, len, bad,
+						 want),
+				CE_TAMPER);
+		if (rand() % 3)
+			assert_int_equal(aead_open(alg, key == keys[0] ? keys[1] : keys[0], nonce,
+						 plain, aad_len, out, len, tag, want),
+				CE_TAMPER);
+		assert_int_equal(
+			aead_open(alg, key, nonce, plain, aad_len, out, len, tag, want), 0);
+		assert_memory_equal(want, plain, len);
+	}
+}
+
 static void *seal_many(void *result)
 {
 	struct message m = { 0 };
@@ -331,6 +372,7 @@ int main(void)
 		cmocka_unit_test(a_shortened_or_lengthened_message_is_seen),
 		cmocka_unit_test(sealing_and_opening_in_place),
 		cmocka_unit_test(calls_that_alternate_do_not_disturb_each_other),
+		cmocka_unit_test(what_came_before_does_not_matter),
 		cmocka_unit_test(threads_have_contexts_of_their_own),
 		cmocka_unit_test(nonces_do_not_repeat),
 		cmocka_unit_test(a_nonce_fills_its_length_only),

@@ -190,9 +190,9 @@ static void test_newer_schema_is_refused_and_kept(void **state)
 
 	fixture_init(&f);
 	db = fixture_create(&f);
-	assert_int_equal(db_exec(db, "PRAGMA user_version = 6"), 0);
+	assert_int_equal(db_exec(db, "PRAGMA user_version = 7"), 0);
 	db_close(db);
-	assert_int_equal(SCHEMA_VERSION, 5);
+	assert_int_equal(SCHEMA_VERSION, 6);
 	assert_int_equal(db_open(&f.options, &other, NULL), CE_FORMAT);
 	assert_int_equal(db_open(&f.options, &other, NULL), CE_FORMAT);
 	fixture_done(&f);

@@ -75,7 +75,8 @@ static int try_chunk(void *arg, const struct content_chunk *c)
 	struct look *l = arg;
 	uint8_t epoch[8] = { 1 }, key[32], buf[CHUNK], out[CHUNK];
 	const struct kdf_field fields[] = { { l->blob.uuid, 16 }, { epoch, 8 } };
-	uint8_t aad[76], *p = aad;
+	uint8_t aad[77], *p = aad, nonce[CONTENT_NONCE_MAX];
+	size_t at = 0, opened = 0;
 	char path[300], name[BLOB_NAME_LEN];
 	int fd;
 
@@ -86,7 +87,7 @@ static int try_chunk(void *arg, const struct content_chunk *c)
 	assert_int_equal(pread(fd, buf, c->len, (off_t)(c->slot << 12)), c->len);
 	close(fd);
 	ok(kdf_blake2b(secret_cbytes(l->t->old_cek), KDF_LABEL_BLOB, fields, 2, key));
-	memcpy(p, "cachet/chunk/v1", 15);
+	memcpy(p, c->n_tags > 1 ? "cachet/block/v1" : "cachet/chunk/v1", 15);
 	memcpy(p + 15, l->b->store_ref, 16);
 	memcpy(p + 31, l->blob.uuid, 16);
 	memcpy(p + 47, epoch, 8);
@@ -97,9 +98,16 @@ static int try_chunk(void *arg, const struct content_chunk *c)
 	for (int i = 0; i < 4; i++)
 		p[71 + i] = (uint8_t)(c->len >> 8 * i);
 	p[75] = (uint8_t)l->blob.alg;
+	memcpy(nonce, c->nonce, sizeof(nonce));
+	for (unsigned i = 0; i < c->n_tags; i++, at += BLOB_BLOCK) {
+		p[76] = (uint8_t)i;
+		nonce[aead_nonce_len(l->blob.alg) - 1] = (uint8_t)(c->nonce[aead_nonce_len(l->blob.alg) - 1] | i);
+		opened += !aead_open(l->blob.alg, key, nonce, aad, c->n_tags > 1 ? 77 : 76,
+			buf + at, c->n_tags > 1 ? MIN_OF(BLOB_BLOCK, c->len - at) : c->len,
+			c->tags[i], out);
+	}
 	l->chunks++;
-	l->opened +=
-		!aead_open(l->blob.alg, key, c->nonce, aad, sizeof(aad), buf, c->len, c->tag, out);
+	l->opened += opened > 0;
 	return 0;
 }
 

@@ -57,7 +57,8 @@ static struct content_chunk chunk(uint64_t idx, uint64_t slot)
 	struct content_chunk c = { .idx = idx, .slot = slot, .len = 4096, .seq = slot + 100 };
 
 	memset(c.nonce, (int)slot + 1, 12);
-	memset(c.tag, (int)slot + 2, sizeof(c.tag));
+	c.n_tags = 1 + (unsigned)(slot % CONTENT_TAGS_MAX);
+	memset(c.tags, (int)slot + 2, (size_t)c.n_tags * CONTENT_TAG_LEN);
 	return c;
 }
 
@@ -77,7 +78,8 @@ static void assert_chunk(struct db *db, uint64_t map, uint64_t idx, uint64_t slo
 	assert_int_equal(c.slot, want.slot);
 	assert_int_equal(c.seq, want.seq);
 	assert_memory_equal(c.nonce, want.nonce, sizeof(c.nonce));
-	assert_memory_equal(c.tag, want.tag, sizeof(c.tag));
+	assert_int_equal(c.n_tags, want.n_tags);
+	assert_memory_equal(c.tags, want.tags, sizeof(c.tags));
 }
 
 static void assert_no_chunk(struct db *db, uint64_t map, uint64_t idx)
