@@ -216,6 +216,11 @@ int file_reader_settled(struct file_reader *r, uint64_t max, uint64_t *end)
 	return 0;
 }
 
+bool file_reader_is_growing(const struct file_reader *r)
+{
+	return atomic_load(&r->f->is_dirty);
+}
+
 void file_reader_start_sync(struct file_reader *r)
 {
 	struct blob *b;

@@ -42,6 +42,8 @@ int file_reader_peek_sha256(const struct file_reader *r, uint8_t out[static 32])
 /* How far the file is settled from where the reader is, `max` bytes at most. CE_STALE: its first chunk, where files are
  * most often written anew, is not the one that was read. */
 int file_reader_settled(struct file_reader *r, uint64_t max, uint64_t *end) MUST_CHECK;
+/* Ahead: the file has changes that are not committed. */
+bool file_reader_is_growing(const struct file_reader *r);
 /* What is sealed so far goes to the disk, so that the sync at the end is short. A hint. */
 void file_reader_start_sync(struct file_reader *r);
 /* 0: takes the reference to `snapshot`. CE_STALE: that is another content; nothing has changed. */

@@ -39,8 +39,7 @@
 #define LOOP_IDLE_S 5 /* others go after this */
 #define LOOP_STACK (256 * 1024)
 #define LOOP_SPIN_NS 40000
-/* Who waited for the disk does not look for the next request before it sleeps: it would keep the
- * program from the core that both share, or the machine from waking one only. */
+/* Who waited for the disk sleeps at once: looking would hold the core that program and daemon share then. */
 #define LOOP_SPIN_MISSES 4 /* looks in vain in a row after which it is given up */
 #define LOOP_DRAIN_MS 200  /* how long requests are still answered after loop_stop */
 #define LOOP_STREAK 16     /* requests without a pause after which a further reader joins */

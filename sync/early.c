@@ -38,6 +38,7 @@ struct early {
 	enum { EARLY_IDLE, EARLY_LOOKS, EARLY_SENDS, EARLY_ASKS, EARLY_FOLLOWS } state;
 	unsigned breaks;
 	bool broken;   /* how much the origin has is not known */
+	bool finished; /* nothing was sent, and all is committed: the replay sends it */
 	bool orphaned; /* given up while the job runs, which frees it */
 	uint64_t store, object, version;
 	char store_name[256];
@@ -179,9 +180,13 @@ bool early_take(struct replay_send *send)
 	struct early *e = send->s->early.now;
 	struct replay_op *o = send->ops[0];
 
-	if (!e || e->taker || e->store != o->op.store || o->op.size < e->sent ||
-		(e->state == EARLY_IDLE && !e->sent && !e->broken))
+	if (!e || e->taker || e->store != o->op.store || o->op.size < e->sent)
 		return false;
+	if (e->state == EARLY_IDLE && !e->sent && !e->broken) {
+		if (file_object(o->file) == e->object)
+			end(e); /* it is sent without us */
+		return false;
+	}
 	e->taker = send;
 	e->snapshot = steal_ptr(&o->file);
 	if (e->state == EARLY_IDLE && !e->broken)
@@ -306,6 +311,7 @@ static void look_work(struct worker_job *j)
 	if (!e->error)
 		e->error = file_reader_settled(e->reader,
 			e->sent - file_reader_offset(e->reader) + PART_MAX_BYTES, &e->settled);
+	e->finished = !e->error && !e->sent && !file_reader_is_growing(e->reader);
 	if (!e->error)
 		file_reader_start_sync(e->reader);
 }
@@ -325,7 +331,9 @@ static void look_done(struct worker_job *j, bool dropped)
 		return;
 	}
 	e->state = EARLY_IDLE;
-	if (!e->error && e->taker && file_reader_offset(e->reader) == e->sent) {
+	if (e->finished && !e->taker) {
+		end(e);
+	} else if (!e->error && e->taker && file_reader_offset(e->reader) == e->sent) {
 		follow(e);
 	} else if (!e->error && is_worth_it(e) && sync_may_call(e->s, sync_now_ms())) {
 		e->idle_ms = sync_now_ms() + IDLE_MS;

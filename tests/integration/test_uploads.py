@@ -368,6 +368,18 @@ def test_a_file_is_sent_while_it_is_written_and_seen_when_it_is_committed(server
     assert not list((server.dir / "tmp").iterdir())
 
 
+def test_a_file_that_was_sent_without_it_is_not_held_open(server, client):
+    """Nothing of it was settled when it had grown: it is sent when it is committed, and can go at once."""
+    client.sync()
+    path = client.mnt / "f"
+    with path.open("wb") as f:
+        for i in range(400):
+            os.pwrite(f.fileno(), b"x" * 16000, i << 14)
+        time.sleep(0.5)
+    client.sync()
+    wait_for(lambda: "1 file dropped" in client.run("free", path).stdout, 5)
+
+
 def test_what_was_written_anew_after_it_was_sent_is_what_the_server_gets(server, client):
     client.sync()
     body = bytearray(os.urandom(16 * MIB))
