@@ -336,6 +336,17 @@ int file_dirty_seal_run(struct file *f, uint64_t idx, const uint8_t *data, size_
 	return *sealed ? 0 : r;
 }
 
+bool file_dirty_put_sealed(struct file *f, const struct content_chunk *c)
+{
+	struct chunk_entry *e;
+
+	if (file_dirty_find(f, c->idx) || chunkmap_edit(&f->chunks, c->idx, &e) ||
+		e->state != CHUNK_NONE)
+		return false;
+	put_sealed(f, e, c);
+	return true;
+}
+
 /* The entry of a chunk without content; what is sealed of it is in `b`. */
 static void empty(struct file *f, struct blob *b, struct chunk_entry *e)
 {

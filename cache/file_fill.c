@@ -294,8 +294,80 @@ static int fill_commit(struct fill *l)
 	return r;
 }
 
+/* --- sealed before the lock is taken, so that who reads what is here goes on meanwhile --- */
+
+struct early {
+	struct blob *b; /* a reference */
+	struct content_chunk *chunks;
+	size_t n;
+};
+
+/* Gives back what was not taken. */
+static void early_done(struct early *e)
+{
+	for (size_t i = 0; i < e->n; i++)
+		blob_units_free(e->b, e->chunks[i].slot, e->chunks[i].len);
+	free(e->chunks);
+	blob_unref(e->b);
+}
+
+static bool all_missing(struct file *f, uint64_t len, uint64_t off)
+{
+	uint64_t missing;
+
+	return !count_missing(f, off >> file_shift(f), len, &missing) && missing == len;
+}
+
+/* A large file of which nothing in the range is here; anything else is looked at under the lock. */
+static void early_begin(struct file *f, uint64_t len, uint64_t off, struct early *e)
+{
+	bool may;
+
+	*e = (struct early){ .n = 0 };
+	pthread_rwlock_rdlock(&f->lock);
+	may = file_is_large(f) && !f->whole && off < f->size && len <= f->size - off &&
+	      !(off & ((UINT64_C(1) << f->blob->shift) - 1)) && all_missing(f, len, off);
+	if (may)
+		e->b = blob_ref(f->blob);
+	pthread_rwlock_unlock(&f->lock);
+	if (may)
+		e->chunks = calloc(chunks_of(len, e->b->shift), sizeof(*e->chunks));
+}
+
+/* An error ends it: it is met again, and told, under the lock. */
+static void seal_early(
+	struct early *e, const uint8_t *buf, uint64_t len, uint64_t off, uint64_t *pot)
+{
+	unsigned shift = e->b->shift;
+	for (uint64_t done = 0, bytes; done < len; done += bytes) {
+		unsigned n = (unsigned)MIN_OF((len - done) >> shift, blob_run_max(e->b));
+		uint64_t idx = (off + done) >> shift;
+		struct content_chunk *c = e->chunks + e->n;
+
+		bytes = len - done;
+		if (n ? blob_seal_run(e->b, idx, buf + done, &n, c)
+		      : blob_seal(e->b, idx, buf + done, (uint32_t)bytes, NULL, c))
+			return;
+		bytes = n ? (uint64_t)n << shift : bytes;
+		*pot -= MIN_OF((uint64_t)blob_bytes((uint32_t)bytes), *pot);
+		e->n += MAX_OF(n, 1u);
+	}
+}
+
+/* Lock exclusive. -EAGAIN: the file has changed meanwhile, and what was sealed does not fit. */
+static int take_early(struct file *f, struct early *e)
+{
+	if (!e->n)
+		return 0;
+	if (f->blob != e->b || e->chunks[0].seq < keys_from(f->v))
+		return -EAGAIN;
+	while (e->n && file_dirty_put_sealed(f, &e->chunks[e->n - 1]))
+		e->n--;
+	return e->n ? -EAGAIN : 0;
+}
+
 static int fill_locked(struct file *f, const char *etag, const uint8_t *buf, uint64_t len,
-	uint64_t off, uint64_t *pot)
+	uint64_t off, struct early *early, uint64_t *pot)
 {
 	struct fill l = { .f = f };
 	struct content_map m;
@@ -315,7 +387,8 @@ static int fill_locked(struct file *f, const char *etag, const uint8_t *buf, uin
 	if (strcmp(m.etag.text, etag))
 		return CE_STALE;
 	f->first_use = f->first_use || !m.blob;
-	if (f->size > mask + 1 && !file_is_large(f))
+	r = take_early(f, early);
+	if (!r && f->size > mask + 1 && !file_is_large(f))
 		r = file_dirty_enlarge(f, pot);
 	if (!r)
 		r = seal_missing(f, buf, len, off, pot);
@@ -332,21 +405,36 @@ static int fill_locked(struct file *f, const char *etag, const uint8_t *buf, uin
 	return r;
 }
 
-int file_fill(struct file *f, const char *etag, const void *buf, size_t len, uint64_t off)
+static int fill(struct file *f, const char *etag, const void *buf, size_t len, uint64_t off,
+	struct early *early)
 {
 	uint64_t pot = (uint64_t)len + BLOB_PAD;
+	int r = space_reserve_fill(f, pot);
+
+	if (r)
+		return r;
+	if (early->chunks)
+		seal_early(early, buf, len, off, &pot);
+	pthread_rwlock_wrlock(&f->lock);
+	r = fill_locked(f, etag, buf, len, off, early, &pot);
+	pthread_rwlock_unlock(&f->lock);
+	space_release(f->v, pot);
+	return r;
+}
+
+int file_fill(struct file *f, const char *etag, const void *buf, size_t len, uint64_t off)
+{
+	struct early early;
+	bool again;
 	int r;
 
 	if (!len)
 		return 0;
-	r = space_reserve_fill(f, pot);
-	if (r)
-		return r;
-	pthread_rwlock_wrlock(&f->lock);
-	r = fill_locked(f, etag, buf, len, off, &pot);
-	pthread_rwlock_unlock(&f->lock);
-	space_release(f->v, pot);
-	return r;
+	early_begin(f, len, off, &early);
+	r = fill(f, etag, buf, len, off, &early);
+	again = r == -EAGAIN && early.chunks;
+	early_done(&early);
+	return again ? fill(f, etag, buf, len, off, &(struct early){ .n = 0 }) : r;
 }
 
 /* --- what does not open --- */

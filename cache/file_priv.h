@@ -147,6 +147,8 @@ int file_dirty_seal_from(struct file *f, uint64_t idx, const void *data, uint32_
  */
 int file_dirty_seal_run(
 	struct file *f, uint64_t idx, const uint8_t *data, size_t len, uint64_t *pot, size_t *sealed) MUST_CHECK;
+/* `c` was sealed into f->blob without the lock; false when the chunk is not missing any more. */
+bool file_dirty_put_sealed(struct file *f, const struct content_chunk *c) MUST_CHECK;
 #define FILE_RUN_MAX (1u << (BLOB_RUN_SHIFT - BLOB_SHIFT_MIN))
 /*
  * The file gets its second chunk: a blob of its own from now on, whose chunks are smaller. What is in a pack comes to memory, in as many as
