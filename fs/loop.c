@@ -11,7 +11,11 @@
  * as the last one first wakes or starts another (loop_yield), or stays and sleeps in poll
  * (loop_idle). Changes are made under the lock; the path from one request to the next takes none.
  *
- * The descriptor is non-blocking, so that a reader can look without sleeping.
+ * The descriptor is non-blocking, so that a reader can look for the next request before it sleeps
+ * (loop_spin). Whether that pays depends on where the scheduler puts program and daemon: each on its
+ * own core, it saves waking one; both on one core, it keeps the program from it. Nothing tells which,
+ * so it is measured: some requests are taken one way and some the other, and the way with the shorter
+ * pauses between an answer and the next request stays until it is tried again (loop_learn).
  */
 #include "fs/loop.h"
 
@@ -41,8 +45,20 @@
 #define LOOP_SPIN_NS 40000
 /* Who waited for the disk sleeps at once: looking would hold the core that program and daemon share then. */
 #define LOOP_SPIN_MISSES 4 /* looks in vain in a row after which it is given up */
+/* A stretch of pauses taken one way, of which the first do not count as threads may have to move; every
+ * LOOP_TRY_OTHERth stretch is the other way. A longer pause than LOOP_PAUSE_MAX_NS is the program's. */
+#define LOOP_STRETCH 128
+#define LOOP_STRETCH_SKIP 32
+#define LOOP_TRY_OTHER 16
+#define LOOP_PAUSE_MAX_NS 500000
 #define LOOP_DRAIN_MS 200  /* how long requests are still answered after loop_stop */
 #define LOOP_STREAK 16     /* requests without a pause after which a further reader joins */
+
+/* Two ways: 1 looks before sleeping, 0 does not. */
+struct learning {
+	unsigned way, pauses, stretches;
+	int64_t sum_ns, mean_ns[2]; /* mean_ns: 0 = not tried yet */
+};
 
 struct loop {
 	struct fuse_session *session;
@@ -55,6 +71,7 @@ struct loop {
 	pthread_cond_t wake;                      /* parked threads */
 	pthread_cond_t ended;                     /* loop_run */
 	unsigned threads, readers, parked, calls; /* calls: parked threads that are to read */
+	struct learning learning;
 	bool stopped;
 	int error;
 };
@@ -274,13 +291,56 @@ static bool loop_park(struct loop *l)
 	return !l->stopped;
 }
 
+/* Lock held. */
+static void loop_end_stretch(struct learning *g)
+{
+	int64_t mean_ns = g->sum_ns / (LOOP_STRETCH - LOOP_STRETCH_SKIP);
+	unsigned better;
+
+	g->mean_ns[g->way] = g->mean_ns[g->way] ? (g->mean_ns[g->way] + mean_ns) / 2 : mean_ns;
+	better = g->mean_ns[1] <= g->mean_ns[0];
+	if (!g->mean_ns[!g->way])
+		g->way = !g->way;
+	else
+		g->way = ++g->stretches % LOOP_TRY_OTHER ? better : !better;
+	g->sum_ns = 0;
+	g->pauses = 0;
+}
+
+static void loop_learn(struct loop *l, int64_t pause_ns)
+{
+	struct learning *g = &l->learning;
+
+	if (l->spin_ns == 0 || pause_ns > LOOP_PAUSE_MAX_NS)
+		return;
+	pthread_mutex_lock(&l->lock);
+	if (++g->pauses > LOOP_STRETCH_SKIP)
+		g->sum_ns += pause_ns;
+	if (g->pauses == LOOP_STRETCH)
+		loop_end_stretch(g);
+	pthread_mutex_unlock(&l->lock);
+}
+
+static bool loop_looks(struct worker *w)
+{
+	struct loop *l = w->loop;
+	bool looks;
+
+	if (l->spin_ns == 0 || w->misses >= LOOP_SPIN_MISSES || w->waited)
+		return false;
+	pthread_mutex_lock(&l->lock);
+	looks = l->learning.way;
+	pthread_mutex_unlock(&l->lock);
+	return looks;
+}
+
 static bool loop_spin(struct worker *w)
 {
 	struct loop *l = w->loop;
 	struct pollfd p = { .fd = l->fd, .events = POLLIN };
 	int64_t end;
 
-	if (l->spin_ns == 0 || w->misses >= LOOP_SPIN_MISSES || w->waited)
+	if (!loop_looks(w))
 		return false;
 	end = clock_boot_ns() + l->spin_ns;
 	do {
@@ -299,26 +359,17 @@ static void loop_sleep(struct worker *w)
 		{ .fd = w->loop->fd, .events = POLLIN },
 		{ .fd = w->loop->stop_fd, .events = POLLIN },
 	};
-	int64_t start = clock_boot_ns();
 
 	if (poll(p, 2, -1) < 0 && errno != EINTR)
 		log_debug("loop: poll failed");
-	/* Had it looked a little longer it would have found it: look again next time. */
-	if (clock_boot_ns() - start < w->loop->spin_ns)
-		w->misses = 0;
 }
 
-/* No request is there. False when the thread is to end. */
-static bool loop_idle(struct worker *w)
+/* No request is there, and who was to look has. False when the thread is to end. */
+static bool loop_rest(struct worker *w)
 {
 	struct loop *l = w->loop;
 	bool go = true;
 
-	w->streak = 0;
-	if (atomic_load(&l->stop_by_ms))
-		return false;
-	if (loop_spin(w))
-		return true;
 	loop_wipe(w);
 	pthread_mutex_lock(&l->lock);
 	if (l->readers > 1) {
@@ -332,6 +383,26 @@ static bool loop_idle(struct worker *w)
 	pthread_mutex_unlock(&l->lock);
 	loop_sleep(w);
 	return true;
+}
+
+/* No request is there. False when the thread is to end. */
+static bool loop_idle(struct worker *w)
+{
+	int64_t start = clock_boot_ns(), pause_ns;
+	bool go = true;
+
+	w->streak = 0;
+	if (atomic_load(&w->loop->stop_by_ms))
+		return false;
+	if (!loop_spin(w))
+		go = loop_rest(w);
+	pause_ns = clock_boot_ns() - start;
+	/* Had it looked a little longer it would have found it: it may look again next time. */
+	if (pause_ns < 2 * w->loop->spin_ns)
+		w->misses = 0;
+	if (go && !w->waited)
+		loop_learn(w->loop, pause_ns);
+	return go;
 }
 
 /* After a slow operation, or after many requests in a row. */
