@@ -223,6 +223,87 @@ static void test_a_write_that_fails_is_tried_once_more(void **state)
 	end(&s, 2 * STEP / BLOB_PAD);
 }
 
+/* --- several at once --- */
+
+#define ROUNDS 6
+
+struct crowd {
+	struct content_fixture f;
+	struct file *file;
+	atomic_bool stop;
+	atomic_uint read;
+};
+
+/* Whatever is here is right. */
+static void *read_all(void *arg)
+{
+	struct crowd *c = arg;
+	uint8_t *buf = malloc(STEP), *want = malloc(STEP);
+	unsigned random = (unsigned)(uintptr_t)buf;
+
+	while (!atomic_load(&c->stop)) {
+		uint64_t off = (uint64_t)rand_r(&random) % SIZE;
+		size_t len = 1 + (size_t)rand_r(&random) % STEP, got = 0;
+		int r = file_read(c->file, buf, len, off, &got);
+
+		assert_true(!r || r == CE_ABSENT);
+		cf_pattern(want, got, off, 5);
+		assert_memory_equal(buf, want, got);
+		atomic_fetch_add(&c->read, !r);
+	}
+	free(want);
+	free(buf);
+	return NULL;
+}
+
+static void *fetch_all(void *arg)
+{
+	struct crowd *c = arg;
+	struct file_range range;
+
+	while (!atomic_load(&c->stop)) {
+		ok(file_missing(c->file, 0, UINT64_MAX, STEP / 2, &range));
+		if (range.len)
+			ok(fill(c->file, range.off, range.len));
+	}
+	return NULL;
+}
+
+static void test_fetching_reading_and_evicting_at_once(void **state)
+{
+	void *(*const work[])(void *) = { read_all, read_all, fetch_all, fetch_all };
+	pthread_t threads[ARRAY_SIZE(work)];
+	struct crowd c = { .read = 0 };
+	struct file_range range;
+
+	cf_init(&c.f);
+	ok(file_open(c.f.v, cf_remote(&c.f, SIZE, ETAG), 0, false, &c.file));
+	for (size_t i = 0; i < ARRAY_SIZE(work); i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, work[i], &c), 0);
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		unsigned read = atomic_load(&c.read);
+		uint64_t freed;
+
+		while (atomic_load(&c.read) < read + 50)
+			usleep(1000);
+		ok(volume_sync(c.f.v));
+		ok(file_evict(c.file, (1 + i % 3) * STEP, &freed));
+	}
+	atomic_store(&c.stop, true);
+	for (size_t i = 0; i < ARRAY_SIZE(work); i++)
+		pthread_join(threads[i], NULL);
+	do {
+		ok(file_missing(c.file, 0, UINT64_MAX, UINT64_MAX, &range));
+		if (range.len)
+			ok(fill(c.file, range.off, range.len));
+	} while (range.len);
+	assert_true(cf_holds(c.file, SIZE, 0, 5));
+	ok(volume_sync(c.f.v));
+	assert_int_equal(units_taken(c.file->blob), SIZE / BLOB_PAD + 1);
+	file_unref(c.file, false);
+	cf_done(&c.f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -232,6 +313,7 @@ int main(void)
 		cmocka_unit_test(test_what_is_here_may_go),
 		cmocka_unit_test(test_of_another_version_it_is_refused),
 		cmocka_unit_test(test_a_write_that_fails_is_tried_once_more),
+		cmocka_unit_test(test_fetching_reading_and_evicting_at_once),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
