@@ -272,13 +272,14 @@ static int keyed_ctx(enum aead_alg alg, const uint8_t *key, const uint8_t *nonce
 	EVP_CIPHER_CTX **out)
 {
 	struct thread_state *t = thread_state();
-	struct keyed *k = t ? &t->keyed[alg] : NULL;
 	EVP_CIPHER *first = NULL;
+	struct keyed *k;
 
 	if (!aead_nonce_len(alg))
 		return -EINVAL;
 	if (!t)
 		return -ENOMEM;
+	k = &t->keyed[alg];
 	if (!t->ctx[alg]) {
 		t->ctx[alg] = EVP_CIPHER_CTX_new();
 		first = ciphers[alg];

@@ -43,7 +43,6 @@
 #define LOOP_IDLE_S 5 /* others go after this */
 #define LOOP_STACK (256 * 1024)
 #define LOOP_SPIN_NS 40000
-/* Who waited for the disk sleeps at once: looking would hold the core that program and daemon share then. */
 #define LOOP_SPIN_MISSES 4 /* looks in vain in a row after which it is given up */
 /* A stretch of pauses taken one way, of which the first do not count as threads may have to move; every
  * LOOP_TRY_OTHERth stretch is the other way. A longer pause than LOOP_PAUSE_MAX_NS is the program's. */
@@ -321,6 +320,8 @@ static void loop_learn(struct loop *l, int64_t pause_ns)
 	pthread_mutex_unlock(&l->lock);
 }
 
+/* Who waited for the disk sleeps at once: looking would hold the core that program and daemon share
+ * then. */
 static bool loop_looks(struct worker *w)
 {
 	struct loop *l = w->loop;
