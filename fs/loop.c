@@ -48,7 +48,7 @@
  * LOOP_TRY_OTHERth stretch is the other way. A longer pause than LOOP_PAUSE_MAX_NS is the program's. */
 #define LOOP_STRETCH 128
 #define LOOP_STRETCH_SKIP 32
-#define LOOP_TRY_OTHER 16
+#define LOOP_TRY_OTHER 32
 #define LOOP_PAUSE_MAX_NS 500000
 #define LOOP_DRAIN_MS 200  /* how long requests are still answered after loop_stop */
 #define LOOP_STREAK 16     /* requests without a pause after which a further reader joins */
@@ -120,6 +120,7 @@ int loop_new(struct fuse_session *se, unsigned threads, struct loop **out)
 		free(l);
 		return r;
 	}
+	l->learning.way = 1;
 	pthread_mutex_init(&l->lock, NULL);
 	pthread_cond_init(&l->wake, NULL);
 	pthread_cond_init(&l->ended, NULL);
@@ -297,7 +298,8 @@ static void loop_end_stretch(struct learning *g)
 	unsigned better;
 
 	g->mean_ns[g->way] = g->mean_ns[g->way] ? (g->mean_ns[g->way] + mean_ns) / 2 : mean_ns;
-	better = g->mean_ns[1] <= g->mean_ns[0];
+	/* Looking is left for a clear gain only. */
+	better = g->mean_ns[1] <= g->mean_ns[0] + g->mean_ns[0] / 8;
 	if (!g->mean_ns[!g->way])
 		g->way = !g->way;
 	else
