@@ -20,9 +20,8 @@ static_assert(CONTENT_TAGS_MAX << BLOB_BLOCK_SHIFT == 1 << BLOB_SHIFT_LARGE, "a 
 #define AAD_BLOCK (sizeof(label) - 1 + 16 + CONTENT_UUID_LEN + 8 + 8 + 8 + 4 + 1)
 #define AAD_MAX (AAD_BLOCK + 1)
 
-/* One chunk's key, nonce and additional data: the last byte of the latter two counts its blocks. */
+/* One chunk's nonce and additional data, whose last bytes count its blocks. */
 struct sealing {
-	const uint8_t *key;
 	uint8_t nonce[AEAD_NONCE_MAX];
 	uint8_t aad[AAD_MAX];
 	size_t aad_len;
@@ -51,10 +50,8 @@ static void chunk_aad(const struct blob *b, const struct content_chunk *c, uint8
 	p[28] = (uint8_t)b->alg;
 }
 
-static void start_sealing(const struct blob *b, const struct content_chunk *c, const uint8_t *key,
-	struct sealing *s)
+static void start_sealing(const struct blob *b, const struct content_chunk *c, struct sealing *s)
 {
-	s->key = key;
 	memcpy(s->nonce, c->nonce, sizeof(s->nonce));
 	chunk_aad(b, c, s->aad);
 	s->aad_len = c->n_tags > 1 ? AAD_MAX : AAD_BLOCK;
@@ -105,12 +102,12 @@ static int seal_padded(struct blob *b, const uint8_t *data, struct content_chunk
 	c->n_tags = blocks_of(b, c->len);
 	if (c->n_tags > 1)
 		c->nonce[aead_nonce_len(b->alg) - 1] &= (uint8_t)~(CONTENT_TAGS_MAX - 1);
-	start_sealing(b, c, k->key, &s);
+	start_sealing(b, c, &s);
 	for (unsigned i = 0; i < c->n_tags && !r; i++) {
 		size_t at;
 		uint32_t len = go_to_block(b, c, i, &s, &at);
 
-		r = aead_seal(b->alg, s.key, s.nonce, s.aad, s.aad_len, data + at, len,
+		r = aead_seal(b->alg, k->key, s.nonce, s.aad, s.aad_len, data + at, len,
 			scratch + at, c->tags[i]);
 	}
 	if (!r && blob_bytes(c->len) > c->len)
@@ -272,12 +269,12 @@ static int open_sealed(const struct blob *b, const struct content_chunk *c, stru
 
 	if (r)
 		return r;
-	start_sealing(b, c, k->key, &s);
+	start_sealing(b, c, &s);
 	for (unsigned i = first; i < end && !r; i++) {
 		size_t at;
 		uint32_t len = go_to_block(b, c, i, &s, &at);
 
-		r = aead_open(b->alg, s.key, s.nonce, s.aad, s.aad_len, data + at, len, c->tags[i],
+		r = aead_open(b->alg, k->key, s.nonce, s.aad, s.aad_len, data + at, len, c->tags[i],
 			data + at);
 	}
 	return r;

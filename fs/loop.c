@@ -9,7 +9,8 @@
  *
  * `readers` counts the threads in READER and is never 0 while the loop runs: who leaves the state
  * as the last one first wakes or starts another (loop_yield), or stays and sleeps in poll
- * (loop_idle). Changes are made under the lock; the path from one request to the next takes none.
+ * (loop_idle). Changes are made under the lock; the path to a request that is already
+ * there takes none.
  *
  * The descriptor is non-blocking, so that a reader can look for the next request before it sleeps
  * (loop_spin). Whether that pays depends on where the scheduler puts program and daemon: each on its
@@ -55,7 +56,8 @@
 
 /* Two ways: 1 looks before sleeping, 0 does not. */
 struct learning {
-	unsigned way, pauses, stretches;
+	atomic_uint way; /* read without the lock */
+	unsigned pauses, stretches;
 	int64_t sum_ns, mean_ns[2]; /* mean_ns: 0 = not tried yet */
 };
 
@@ -327,14 +329,10 @@ static void loop_learn(struct loop *l, int64_t pause_ns)
 static bool loop_looks(struct worker *w)
 {
 	struct loop *l = w->loop;
-	bool looks;
 
 	if (l->spin_ns == 0 || w->misses >= LOOP_SPIN_MISSES || w->waited)
 		return false;
-	pthread_mutex_lock(&l->lock);
-	looks = l->learning.way;
-	pthread_mutex_unlock(&l->lock);
-	return looks;
+	return atomic_load_explicit(&l->learning.way, memory_order_relaxed);
 }
 
 static bool loop_spin(struct worker *w)

@@ -201,6 +201,19 @@ static inline void cf_write(struct file *file, size_t len, uint64_t off, uint32_
 	free(buf);
 }
 
+/* What the origin would send of it with seed 5. */
+static inline int cf_fill(struct file *file, const char *etag, uint64_t off, size_t len)
+{
+	uint8_t *buf = malloc(len);
+	int r;
+
+	assert_non_null(buf);
+	cf_pattern(buf, len, off, 5);
+	r = file_fill(file, etag, buf, len, off);
+	free(buf);
+	return r;
+}
+
 static inline bool cf_holds(struct file *file, size_t len, uint64_t off, uint32_t seed)
 {
 	uint8_t *buf = malloc(len), *want = malloc(len);

@@ -20,37 +20,28 @@ struct scene {
 	bool done;
 };
 
-static void (*before_write)(struct scene *s);
+typedef void callback(struct scene *s);
+
+static callback *_Atomic before_write;
 static struct scene *scene;
-static unsigned failing;
+static atomic_uint failing;
 
 ssize_t pwrite(int fd, const void *buf, size_t n, off_t off)
 {
-	void (*now)(struct scene *s) = before_write;
+	callback *now;
 
 	if (!unit_is_blob(fd))
 		return syscall(SYS_pwrite64, fd, buf, n, off);
-	before_write = NULL;
+	now = atomic_exchange(&before_write, NULL);
 	if (now) {
 		now(scene);
 		scene->done = true;
 	}
-	if (failing && !--failing) {
+	if (atomic_load(&failing) && atomic_fetch_sub(&failing, 1) == 1) {
 		errno = EIO;
 		return -1;
 	}
 	return syscall(SYS_pwrite64, fd, buf, n, off);
-}
-
-static int fill(struct file *file, uint64_t off, size_t len)
-{
-	uint8_t *buf = malloc(len);
-	int r;
-
-	cf_pattern(buf, len, off, 5);
-	r = file_fill(file, ETAG, buf, len, off);
-	free(buf);
-	return r;
 }
 
 /* Its first part is here. */
@@ -59,7 +50,7 @@ static void begin(struct scene *s)
 	*s = (struct scene){ .done = false };
 	cf_init(&s->f);
 	ok(file_open(s->f.v, cf_remote(&s->f, SIZE, ETAG), 0, false, &s->file));
-	ok(fill(s->file, 0, STEP));
+	ok(cf_fill(s->file, ETAG, 0, STEP));
 	scene = s;
 }
 
@@ -92,7 +83,7 @@ static void fill_the_rest(struct scene *s)
 		ok(file_missing(s->file, 0, UINT64_MAX, STEP, &range));
 		if (!range.len)
 			break;
-		ok(fill(s->file, range.off, range.len));
+		ok(cf_fill(s->file, ETAG, range.off, range.len));
 	}
 	assert_true(cf_holds(s->file, SIZE, 0, 5));
 }
@@ -108,7 +99,7 @@ static void test_readers_go_on_while_it_is_sealed(void **state)
 
 	begin(&s);
 	before_write = read_what_is_here;
-	ok(fill(s.file, STEP, STEP));
+	ok(cf_fill(s.file, ETAG, STEP, STEP));
 	assert_true(cf_holds(s.file, 2 * STEP, 0, 5));
 	fill_the_rest(&s);
 	end(&s, SIZE / BLOB_PAD + 1);
@@ -116,7 +107,7 @@ static void test_readers_go_on_while_it_is_sealed(void **state)
 
 static void fill_the_same(struct scene *s)
 {
-	ok(fill(s->file, STEP + PIECE, STEP));
+	ok(cf_fill(s->file, ETAG, STEP + PIECE, STEP));
 }
 
 static void test_another_may_bring_a_part_of_it(void **state)
@@ -125,7 +116,7 @@ static void test_another_may_bring_a_part_of_it(void **state)
 
 	begin(&s);
 	before_write = fill_the_same;
-	ok(fill(s.file, STEP, STEP));
+	ok(cf_fill(s.file, ETAG, STEP, STEP));
 	assert_int_equal(units_taken(s.file->blob), (2 * STEP + PIECE) / BLOB_PAD);
 	fill_the_rest(&s);
 	end(&s, SIZE / BLOB_PAD + 1);
@@ -145,7 +136,7 @@ static void test_it_may_be_written_anew(void **state)
 
 	begin(&s);
 	before_write = cut_it;
-	ok(fill(s.file, STEP, STEP)); /* nothing is missing any more */
+	ok(cf_fill(s.file, ETAG, STEP, STEP)); /* nothing is missing any more */
 	assert_int_equal(file_size(s.file), STEP + 100);
 	assert_true(cf_holds(s.file, STEP + 100, 0, 9));
 	ok(volume_sync(s.f.v));
@@ -167,7 +158,7 @@ static void test_what_is_here_may_go(void **state)
 
 	begin(&s);
 	before_write = evict_it;
-	ok(fill(s.file, STEP, STEP));
+	ok(cf_fill(s.file, ETAG, STEP, STEP));
 	assert_true(cf_holds(s.file, STEP, STEP, 5));
 	ok(volume_sync(s.f.v));
 	assert_int_equal(units_taken(s.file->blob), STEP / BLOB_PAD);
@@ -192,7 +183,7 @@ static void test_of_another_version_it_is_refused(void **state)
 
 	begin(&s);
 	before_write = rename_version;
-	assert_int_equal(fill(s.file, STEP, STEP), CE_STALE);
+	assert_int_equal(cf_fill(s.file, ETAG, STEP, STEP), CE_STALE);
 	assert_true(cf_holds(s.file, STEP, 0, 5));
 	end(&s, STEP / BLOB_PAD);
 }
@@ -210,16 +201,16 @@ static void test_a_write_that_fails_is_tried_once_more(void **state)
 		begin(&s);
 		before_write = nothing;
 		failing = n;
-		ok(fill(s.file, STEP, SIZE - STEP));
+		ok(cf_fill(s.file, ETAG, STEP, SIZE - STEP));
 		assert_int_equal(failing, 0);
 		assert_true(cf_holds(s.file, SIZE, 0, 5));
 		end(&s, SIZE / BLOB_PAD + 1);
 	}
 	begin(&s);
 	before_write = nothing;
-	assert_int_equal(fill(s.file, STEP + 1, STEP), -EINVAL);
-	assert_int_equal(fill(s.file, STEP, 2 * SIZE), -EINVAL);
-	ok(fill(s.file, STEP, STEP));
+	assert_int_equal(cf_fill(s.file, ETAG, STEP + 1, STEP), -EINVAL);
+	assert_int_equal(cf_fill(s.file, ETAG, STEP, 2 * SIZE), -EINVAL);
+	ok(cf_fill(s.file, ETAG, STEP, STEP));
 	end(&s, 2 * STEP / BLOB_PAD);
 }
 
@@ -264,7 +255,7 @@ static void *fetch_all(void *arg)
 	while (!atomic_load(&c->stop)) {
 		ok(file_missing(c->file, 0, UINT64_MAX, STEP / 2, &range));
 		if (range.len)
-			ok(fill(c->file, range.off, range.len));
+			ok(cf_fill(c->file, ETAG, range.off, range.len));
 	}
 	return NULL;
 }
@@ -295,7 +286,7 @@ static void test_fetching_reading_and_evicting_at_once(void **state)
 	do {
 		ok(file_missing(c.file, 0, UINT64_MAX, UINT64_MAX, &range));
 		if (range.len)
-			ok(fill(c.file, range.off, range.len));
+			ok(cf_fill(c.file, ETAG, range.off, range.len));
 	} while (range.len);
 	assert_true(cf_holds(c.file, SIZE, 0, 5));
 	ok(volume_sync(c.f.v));

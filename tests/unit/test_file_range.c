@@ -42,17 +42,6 @@ ssize_t pwrite(int fd, const void *buf, size_t n, off_t off)
 	return syscall(SYS_pwrite64, fd, buf, n, off);
 }
 
-static int fill(struct file *file, const char *etag, uint64_t off, size_t len)
-{
-	uint8_t *buf = malloc(len);
-	int r;
-
-	cf_pattern(buf, len, off, 5);
-	r = file_fill(file, etag, buf, len, off);
-	free(buf);
-	return r;
-}
-
 static void test_missing_ranges_are_named(void **state)
 {
 	struct content_fixture f;
@@ -68,7 +57,7 @@ static void test_missing_ranges_are_named(void **state)
 	assert_int_equal(range.off, 0);
 	assert_int_equal(range.len, 5 * CHUNK + 100);
 	assert_string_equal(range.etag, ETAG);
-	ok(fill(file, ETAG, CHUNK, 2 * CHUNK));
+	ok(cf_fill(file, ETAG, CHUNK, 2 * CHUNK));
 	ok(file_missing(file, 0, UINT64_MAX, UINT64_MAX, &range));
 	assert_int_equal(range.len, CHUNK);
 	ok(file_missing(file, CHUNK + 5, 10, UINT64_MAX, &range));
@@ -92,10 +81,10 @@ static void test_fill_takes_one_version_only(void **state)
 
 	cf_init(&f);
 	file = cf_file(&f, cf_remote(&f, 2 * CHUNK, ETAG));
-	assert_int_equal(fill(file, "\"v2\"", 0, CHUNK), CE_STALE);
-	assert_int_equal(fill(file, ETAG, 5, CHUNK), -EINVAL);
-	assert_int_equal(fill(file, ETAG, 0, CHUNK - 1), -EINVAL);
-	assert_int_equal(fill(file, ETAG, CHUNK, 2 * CHUNK), -EINVAL);
+	assert_int_equal(cf_fill(file, "\"v2\"", 0, CHUNK), CE_STALE);
+	assert_int_equal(cf_fill(file, ETAG, 5, CHUNK), -EINVAL);
+	assert_int_equal(cf_fill(file, ETAG, 0, CHUNK - 1), -EINVAL);
+	assert_int_equal(cf_fill(file, ETAG, CHUNK, 2 * CHUNK), -EINVAL);
 	assert_int_equal(f.v->space.used, 0);
 	assert_int_equal(f.v->space.reserved, 0);
 	file_unref(file, true);
@@ -134,14 +123,14 @@ static void test_a_version_may_be_renamed_during_a_fill(void **state)
 	renaming = (struct renaming){ f.v, file->map };
 	before_write_arg = &renaming;
 	before_write = rename_version;
-	ok(fill(file, ETAG, 0, CHUNK));
+	ok(cf_fill(file, ETAG, 0, CHUNK));
 	assert_null(before_write);
 	db_read(f.v->db);
 	ok(content_map_get(f.v->db, file->map, &m));
 	db_unlock(f.v->db);
 	assert_string_equal(m.etag.text, "\"moved\"");
-	assert_int_equal(fill(file, ETAG, CHUNK, 2 * CHUNK), CE_STALE);
-	ok(fill(file, "\"moved\"", CHUNK, 2 * CHUNK));
+	assert_int_equal(cf_fill(file, ETAG, CHUNK, 2 * CHUNK), CE_STALE);
+	ok(cf_fill(file, "\"moved\"", CHUNK, 2 * CHUNK));
 	assert_true(cf_holds(file, 3 * CHUNK, 0, 5));
 	file_unref(file, true);
 	cf_done(&f);
@@ -156,10 +145,10 @@ static void test_writes_need_a_whole_file(void **state)
 	cf_init(&f);
 	object = cf_remote(&f, 2 * CHUNK + 10, ETAG);
 	file = cf_file(&f, object);
-	ok(fill(file, ETAG, 0, CHUNK));
+	ok(cf_fill(file, ETAG, 0, CHUNK));
 	assert_int_equal(file_write(file, "x", 1, 0), -EBUSY);
 	assert_int_equal(file_truncate(file, 5), -EBUSY);
-	ok(fill(file, ETAG, CHUNK, CHUNK + 10));
+	ok(cf_fill(file, ETAG, CHUNK, CHUNK + 10));
 	ok(file_write(file, "x", 1, 2 * CHUNK));
 	file_unref(file, true);
 	cf_reopen(&f);
@@ -574,7 +563,7 @@ static void test_superseded_version_stays_readable_while_open(void **state)
 	cf_init(&f);
 	object = cf_remote(&f, CHUNK, ETAG);
 	ok(file_open(f.v, object, 0, false, &old));
-	ok(fill(old, ETAG, 0, CHUNK));
+	ok(cf_fill(old, ETAG, 0, CHUNK));
 	o = cf_row(&f, object);
 	ok(db_begin(f.v->db));
 	ok(gc_drop_map(f.v, o.map));
