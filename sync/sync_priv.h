@@ -114,7 +114,8 @@ struct fetch {
 		int64_t last_ms;
 		unsigned window, jumps; /* of the last lot; lots that were not where it went on */
 		enum walk_order order;  /* of the reader, as far as is known */
-		uint64_t next[2][AHEAD_NEXT]; /* what comes after the last lot, in either order */
+		uint64_t lot[AHEAD_NEXT];     /* how the last lot begins */
+		uint64_t next[2][AHEAD_NEXT]; /* what comes after it, in either order */
 	} ahead[8]; /* lock */
 	unsigned ahead_hand;
 };

@@ -281,7 +281,7 @@ def test_who_reads_a_few_files_of_many_fetches_a_few_times_that(many, make_clien
     c = make_client().mount()
     wait_for(lambda: len(os.listdir(c.mnt)) == 1000)
     _, fetched = read_in_turn(c, [f"{i:04}" for i in range(0, 1000, 50)])
-    assert 20000 <= fetched < 20 * 17 * 1000
+    assert 20000 <= fetched < 20 * 20 * 1000  # 324 files; some more where a jump happens to go where the last lot ended
 
 
 @pytest.mark.parametrize("how", ["problem500", "cut", "login", "json_array", "wrong_instance", "reset_midway"])
