@@ -63,6 +63,11 @@ struct file_range {
 };
 int file_missing(struct file *f, uint64_t off, uint64_t len, uint64_t max, struct file_range *range) MUST_CHECK;
 
+/* Who fetches a file wants to know, once, that a reader has come as far as `end` (0: no more), who finds all there and so
+ * says nothing. file_read_to: true for the first read up to there. Any thread. */
+void file_watch_reader(struct file *f, uint64_t end);
+bool file_read_to(struct file *f, uint64_t end);
+
 /* Takes fetched content of the version with `etag`: `off` chunk-aligned, `len` a multiple of the chunk size or up to the end. CE_STALE when the file
  * is of another version. Chunks that are already here are left alone. */
 int file_fill(struct file *f, const char *etag, const void *buf, size_t len, uint64_t off) MUST_CHECK;

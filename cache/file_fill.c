@@ -125,6 +125,18 @@ int file_missing(struct file *f, uint64_t off, uint64_t len, uint64_t max, struc
 	return r;
 }
 
+void file_watch_reader(struct file *f, uint64_t end)
+{
+	atomic_store_explicit(&f->watched, end, memory_order_relaxed);
+}
+
+bool file_read_to(struct file *f, uint64_t end)
+{
+	uint_fast64_t at = atomic_load_explicit(&f->watched, memory_order_relaxed);
+
+	return at && end >= at && atomic_compare_exchange_strong(&f->watched, &at, 0);
+}
+
 uint64_t file_chunk_bytes(struct file *f)
 {
 	uint64_t bytes;

@@ -76,6 +76,7 @@ struct file {
 	struct blob_release *replaced; /* by the transaction under way */
 	size_t n_replaced, cap_replaced;
 	struct file_note *note;        /* the next transaction logs the content; or NULL */
+	atomic_uint_fast64_t watched;  /* a read up to here is to be told of; 0: none */
 	atomic_bool is_dirty;          /* content_changed */
 	atomic_int lost;               /* error of an accepted write that is not whole */
 	atomic_int_fast64_t dirty_since_ns; /* CLOCK_BOOTTIME */

@@ -140,6 +140,8 @@ static int read_all(
 
 	for (unsigned i = 0; i < READ_ROUNDS; i++) {
 		r = file_read(file, buf, len, off, got);
+		if (!r && file_read_to(file, off + *got))
+			sync_read_on(fs_of(req)->sync, file, off);
 		if (r != CE_ABSENT)
 			return r;
 		r = fs_wait_content(req, file, off, len);

@@ -1,15 +1,17 @@
 /*
  * Content on its way here.
  *
- *   a reader (any thread)      struct fetch_want on its stack: "the byte at `off` of this version"
- *   the loop                   transfers: one ranged GET each, up to 8 MiB, cut into pieces of at
- * most SYNC_FETCH_UNIT_BYTES the fill worker            seals a piece (file_fill), then the wants
- * in it are met
+ *   a reader (any thread)  struct fetch_want on its stack: "the byte at `off` of this version"
+ *                          (fetch_want.c)
+ *   the loop               transfers: one ranged GET each, up to 8 MiB, cut into pieces of at most
+ *                          SYNC_FETCH_UNIT_BYTES
+ *   the fill worker        seals a piece (file_fill), then the wants in it are met
  *
  * A want is not tied to a transfer: whichever transfer of its version covers its offset serves it,
  * so readers of one range share one request, and a want that no transfer covers makes one. A reader
  * that comes where the last transfer ended is sequential: its window (window.h) grows, and
- * when it has got half-way through a large one the next is fetched ahead.
+ * when it has got half-way through one the next is fetched ahead: it says so by a want, or, if it
+ * finds everything there, by sync_read_on.
  *
  * Everything of a transfer is of one version: Range with If-Match; 412 or another ETag is CE_STALE.
  * What a transfer that breaks off has brought in whole chunks is kept; the rest is asked for again
@@ -21,35 +23,20 @@
  */
 #include "sync/sync_priv.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/error.h"
 #include "sync/backoff.h"
 
 #define PENDING_MAX 4
-#define ROOM_WAIT_MS 200
-#define ROOM_WAITS 25 /* for all of a read */
+/* A transfer that has no more to come lets the next one of its file begin. */
+#define NEXT_BYTES ((uint64_t)2 << 20)
 #define TRIES_MAX 4
 #define RETRY_FIRST_MS 250
 #define RETRY_MAX_MS 5000
-
-struct fetch_want {
-	struct fetch_want *next;
-	uint64_t object, version, size;
-	uint64_t off;    /* of the missing byte that the reader waits for */
-	uint64_t demand; /* how far it will read on for certain */
-	bool frugal;     /* there was no room for more: a chunk at a time */
-	struct file_range range;
-	struct file *file; /* a reference for the transfer; NULL when taken */
-	bool behind;       /* readers go before */
-	bool done, seen;   /* seen: the loop has found its transfer */
-	int code;
-};
 
 struct fetch_piece {
 	struct worker_job job;
@@ -68,12 +55,13 @@ struct fetch_transfer {
 	uint64_t object, version, size;
 	char store[256];
 	char rid[QUERIES_ADDRESS_MAX], etag[65];
-	uint64_t asked, submitted, filled,
-		end; /* this call's start; up to where pieces are whole, are sealed */
+	uint64_t begin, end, asked; /* asked: this call's start */
+	uint64_t submitted, filled; /* up to where pieces are whole, are sealed */
 	struct origin_call *call;
 	struct fetch_piece *piece;
 	unsigned pending;
 	bool paused, over, closing, behind;
+	bool on;  /* of a reader that reads on */
 	int code; /* when over */
 	unsigned tries;
 	uint64_t retry_ms;
@@ -119,19 +107,6 @@ static bool is_wanted(const struct fetch_transfer *t)
 		wanted = !w->done && in_range(w, t, t->filled, t->end);
 	pthread_mutex_unlock(&t->s->lock);
 	return wanted;
-}
-
-void fetch_fail_all(struct sync *s, int code)
-{
-	pthread_mutex_lock(&s->lock);
-	for (struct fetch_want *w = s->fetch.wants; w; w = w->next) {
-		if (w->done)
-			continue;
-		w->done = true;
-		w->code = code;
-	}
-	pthread_cond_broadcast(&s->changed);
-	pthread_mutex_unlock(&s->lock);
 }
 
 void fetch_answer(struct sync *s, uint64_t object, uint64_t version)
@@ -384,8 +359,8 @@ static bool name_transfer(struct fetch_transfer *t, const struct fetch_want *w)
 }
 
 /* Takes the reference to the file. */
-static void add_transfer(
-	struct sync *s, const struct fetch_want *w, struct file *file, uint64_t off, uint64_t end)
+static void add_transfer(struct sync *s, const struct fetch_want *w, struct fetch_stream *st,
+	struct file *file, uint64_t off, uint64_t end)
 {
 	struct fetch_transfer *t = calloc(1, sizeof(*t)), **at = &s->fetch.transfers;
 
@@ -401,12 +376,15 @@ static void add_transfer(
 	t->version = w->version;
 	t->size = w->size;
 	snprintf(t->etag, sizeof(t->etag), "%s", w->range.etag);
-	t->asked = t->submitted = t->filled = off;
+	t->begin = t->asked = t->submitted = t->filled = off;
 	t->end = end;
 	t->behind = w->behind;
+	t->on = off > st->window.begin;
 	while (*at)
 		at = &(*at)->next;
 	*at = t;
+	window_asked(&st->window, end);
+	file_watch_reader(file, t->on && end < t->size ? end - (end - off) / 2 : 0);
 }
 
 static struct fetch_transfer *covering(
@@ -430,13 +408,20 @@ static uint64_t clip(const struct sync *s, const struct fetch_want *w, uint64_t 
 
 /* --- windows --- */
 
+static struct fetch_stream *find_stream(struct fetch *f, uint64_t object, uint64_t version)
+{
+	for (struct fetch_stream *st = f->streams; st < f->streams + ARRAY_SIZE(f->streams); st++)
+		if (st->object == object && st->version == version && st->window.bytes)
+			return st;
+	return NULL;
+}
+
 static struct fetch_stream *stream_of(struct fetch *f, const struct fetch_want *w)
 {
-	struct fetch_stream *st;
+	struct fetch_stream *st = find_stream(f, w->object, w->version);
 
-	for (st = f->streams; st < f->streams + ARRAY_SIZE(f->streams); st++)
-		if (st->object == w->object && st->version == w->version && st->window.bytes)
-			return st;
+	if (st)
+		return st;
 	st = &f->streams[f->stream_hand++ % ARRAY_SIZE(f->streams)];
 	*st = (struct fetch_stream){ .object = w->object, .version = w->version };
 	return st;
@@ -447,30 +432,28 @@ static uint64_t next_window(struct fetch_stream *st, const struct fetch_want *w,
 	return w->frugal ? 1 : window_next(&st->window, off, w->demand, w->size);
 }
 
-/* One more window behind the one the reader is in, if it is sequential and that part is not here.
- */
-static void fetch_ahead(struct sync *s, const struct fetch_want *w, const struct fetch_transfer *t)
+/* One more window behind those that were asked for, if that part is not here. */
+static void fetch_ahead(struct sync *s, struct fetch_want *w, struct fetch_stream *st)
 {
-	struct fetch_stream *st = stream_of(&s->fetch, w);
-	struct file_range range;
+	uint64_t at = st->window.next, end;
 	struct file *file;
-	uint64_t end;
 
-	if (w->frugal || t->end >= t->size || t->end != st->window.next ||
-		(st->window.bytes <= SYNC_FETCH_UNIT_BYTES && w->demand <= t->end))
+	if (w->frugal || at >= w->size || covering(s, w, at) ||
+		file_open(s->volume, w->object, w->version, false, &file))
 		return;
-	if (w->demand <= t->end && t->end - w->off > st->window.bytes / 2)
-		return;
-	if (covering(s, w, t->end) || file_open(s->volume, w->object, w->version, false, &file))
-		return;
-	if (file_missing(file, t->end, next_window(st, w, t->end), UINT64_MAX, &range) ||
-		!range.len || range.off != t->end) {
+	if (file_missing(file, at, next_window(st, w, at), UINT64_MAX, &w->range) ||
+		!w->range.len || w->range.off != at) {
 		file_unref(file, false);
 		return;
 	}
-	end = clip(s, w, range.off, range.off + range.len);
-	window_asked(&st->window, end);
-	add_transfer(s, w, file, range.off, end);
+	end = clip(s, w, at, at + w->range.len);
+	add_transfer(s, w, st, file, at, end);
+}
+
+/* Through the transfer, which is the last of its stream. */
+static bool is_half_way(const struct fetch_want *w, const struct fetch_transfer *t)
+{
+	return w->demand > t->end || (t->on && w->demand - t->begin >= (t->end - t->begin) / 2);
 }
 
 /* --- the loop's part --- */
@@ -531,16 +514,13 @@ static void serve(struct sync *s, struct fetch_want *w)
 {
 	struct fetch_stream *st = stream_of(&s->fetch, w);
 	struct file_range missing;
-	uint64_t end;
 	int r = look_again(s, w, next_window(st, w, w->off), &missing);
 
 	if (r || !missing.len) {
 		answer_want(s, w, r);
 		return;
 	}
-	end = clip(s, w, w->off, missing.off + missing.len);
-	window_asked(&st->window, end);
-	add_transfer(s, w, w->file, w->off, end);
+	add_transfer(s, w, st, w->file, w->off, clip(s, w, w->off, missing.off + missing.len));
 	if (!covering(s, w, w->off))
 		answer_want(s, w, -ENOMEM);
 }
@@ -548,6 +528,7 @@ static void serve(struct sync *s, struct fetch_want *w)
 static void serve_wants(struct sync *s)
 {
 	struct fetch_want w, seen[16];
+	struct fetch_stream *st;
 	struct fetch_transfer *t;
 	size_t n;
 	bool more;
@@ -559,11 +540,36 @@ static void serve_wants(struct sync *s)
 			if (!t)
 				continue;
 			t->behind = t->behind && seen[i].behind;
-			fetch_ahead(s, &seen[i], t);
+			st = stream_of(&s->fetch, &seen[i]);
+			if (t->end == st->window.next && is_half_way(&seen[i], t))
+				fetch_ahead(s, &seen[i], st);
 		}
 		if (more)
 			serve(s, &w);
 	} while (more || n == ARRAY_SIZE(seen));
+}
+
+/* Who finds everything there. */
+static void serve_readers(struct sync *s)
+{
+	struct fetch_reader readers[FETCH_READERS];
+	size_t n;
+
+	pthread_mutex_lock(&s->lock);
+	n = s->fetch.readers_n;
+	memcpy(readers, s->fetch.readers, n * sizeof(*readers));
+	s->fetch.readers_n = 0;
+	pthread_mutex_unlock(&s->lock);
+	for (size_t i = 0; i < n; i++) {
+		const struct fetch_reader *r = &readers[i];
+		struct fetch_want w = {
+			.object = r->object, .version = r->version, .size = r->size
+		};
+		struct fetch_stream *st = find_stream(&s->fetch, r->object, r->version);
+
+		if (st && r->off <= st->window.next && st->window.next - r->off <= 2 * WINDOW_MAX)
+			fetch_ahead(s, &w, st);
+	}
 }
 
 static unsigned calls_of(const struct sync *s, const struct fetch_transfer *of)
@@ -573,6 +579,16 @@ static unsigned calls_of(const struct sync *s, const struct fetch_transfer *of)
 	for (const struct fetch_transfer *t = s->fetch.transfers; t; t = t->next)
 		n += t->call && t->object == of->object && t->version == of->version;
 	return n;
+}
+
+/* What follows a transfer would only take the link, and the fill worker, from it. */
+static bool is_early(const struct sync *s, const struct fetch_transfer *of)
+{
+	for (const struct fetch_transfer *t = s->fetch.transfers; t != of; t = t->next)
+		if (t->end == of->begin && !t->over && t->object == of->object &&
+			t->version == of->version && t->end - t->submitted > NEXT_BYTES)
+			return true;
+	return false;
 }
 
 /* The one that waits longest among those whose file has the fewest calls: no file starves another.
@@ -585,7 +601,7 @@ static struct fetch_transfer *next_transfer(struct sync *s, uint64_t now_ms)
 	unsigned least = UINT_MAX, n;
 
 	for (struct fetch_transfer *t = s->fetch.transfers; t; t = t->next) {
-		if (t->call || t->over || t->closing || t->retry_ms > now_ms)
+		if (t->call || t->over || t->closing || t->retry_ms > now_ms || is_early(s, t))
 			continue;
 		if (t->behind && (crowded || (best && !best->behind)))
 			continue;
@@ -619,6 +635,7 @@ uint64_t fetch_step(struct sync *s, uint64_t now_ms)
 	if (!link_usable(&s->link))
 		return SYNC_NEVER;
 	serve_wants(s);
+	serve_readers(s);
 	if (s->pause_ms <= now_ms)
 		while (s->fetch.active < s->parallel && (t = next_transfer(s, now_ms)))
 			start_call(t);
@@ -632,119 +649,4 @@ void fetch_abandon(struct sync *s)
 	for (struct fetch_transfer *t = s->fetch.transfers; t; t = t->next)
 		if (!t->closing)
 			end_transfer(t, verdict ? verdict : CE_OFFLINE);
-}
-
-/* --- the readers' part --- */
-
-/* Lock held. Until the want is met, or the caller has to go. */
-static int wait_for(struct sync *s, struct fetch_want *w, const struct timespec *deadline,
-	const struct sync_cancel *cancel)
-{
-	int r = 0;
-
-	while (!w->done && !r)
-		r = sync_wait_change(s, deadline, cancel);
-	if (w->done)
-		return w->code;
-	return r == -ETIMEDOUT ? CE_OFFLINE : r;
-}
-
-static int want(struct sync *s, struct fetch_want *w, const struct timespec *deadline,
-	const struct sync_cancel *cancel)
-{
-	struct fetch_want **at = &s->fetch.wants;
-	struct file *left;
-	int r;
-
-	pthread_mutex_lock(&s->lock);
-	r = s->verdict;
-	s->waiters++;
-	if (!r) {
-		while (*at)
-			at = &(*at)->next;
-		*at = w;
-		http_wake(s->http);
-		r = wait_for(s, w, deadline, cancel);
-		for (at = &s->fetch.wants; *at != w; at = &(*at)->next)
-			;
-		*at = w->next;
-	}
-	left = steal_ptr(&w->file);
-	pthread_mutex_unlock(&s->lock);
-	if (left)
-		file_unref(left, false);
-	sync_left(s);
-	return r;
-}
-
-/* A volume full of unsent work has room again when some of it is sent. */
-static int wait_for_room(struct sync *s, const struct sync_cancel *cancel)
-{
-	struct timespec soon;
-	int r;
-
-	sync_deadline(ROOM_WAIT_MS, &soon);
-	pthread_mutex_lock(&s->lock);
-	s->waiters++;
-	r = s->verdict;
-	while (!r)
-		r = sync_wait_change(s, &soon, cancel);
-	pthread_mutex_unlock(&s->lock);
-	sync_left(s);
-	return r == -ETIMEDOUT ? 0 : r;
-}
-
-static int want_missing(struct sync *s, struct file *f, uint64_t demand,
-	const struct file_range *missing, bool behind, bool frugal, const struct timespec *deadline,
-	const struct sync_cancel *cancel)
-{
-	struct fetch_want w = { .behind = behind,
-		.frugal = frugal,
-		.object = file_object(f),
-		.version = file_version(f),
-		.size = file_size(f),
-		.off = missing->off,
-		.demand = demand,
-		.range = *missing };
-	int r = file_open(s->volume, w.object, w.version, false, &w.file);
-
-	return r ? r : want(s, &w, deadline, cancel);
-}
-
-static int fetch(struct sync *s, struct file *f, uint64_t off, uint64_t len, bool behind,
-	unsigned deadline_ms, struct sync_cancel *cancel)
-{
-	uint64_t size = file_size(f), end = len > size - MIN_OF(off, size) ? size : off + len;
-	struct file_range missing;
-	unsigned waits = 0; /* for room */
-	struct timespec deadline;
-	int r;
-
-	sync_deadline(deadline_ms, &deadline);
-	for (;;) {
-		uint64_t ask = MAX_OF(end > off ? end - off : 0, WINDOW_MAX);
-
-		r = file_missing(f, off, ask, WINDOW_MAX, &missing);
-		if (r || !missing.len || missing.off >= end)
-			return r;
-		r = want_missing(s, f, end, &missing, behind, waits, &deadline, cancel);
-		if (r == -ENOSPC && waits++ < ROOM_WAITS && !behind)
-			r = wait_for_room(s, cancel);
-		if (r)
-			return r;
-	}
-}
-
-int sync_fetch(struct sync *s, struct file *f, uint64_t off, uint64_t len, unsigned deadline_ms,
-	struct sync_cancel *cancel)
-{
-	if (file_size(f) <= BULK_FILE_BYTES_MAX)
-		ahead_missed(s, f);
-	return fetch(s, f, off, len, false, deadline_ms, cancel);
-}
-
-int fetch_behind(struct sync *s, struct file *f, uint64_t off, uint64_t len, unsigned deadline_ms,
-	struct sync_cancel *cancel)
-{
-	return fetch(s, f, off, len, true, deadline_ms, cancel);
 }

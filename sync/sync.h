@@ -89,6 +89,9 @@ void sync_cancel(struct sync *s, struct sync_cancel *c);
 int sync_fetch(struct sync *s, struct file *f, uint64_t off, uint64_t len, unsigned deadline_ms,
 	struct sync_cancel *cancel) MUST_CHECK;
 
+/* A reader that finds what it wants has come to `off`, as far as was to be told (file_read_to): what follows is fetched ahead. */
+void sync_read_on(struct sync *s, struct file *f, uint64_t off);
+
 /* A file to bring here whole. `code`: what became of it. */
 struct sync_item {
 	uint64_t object, version, size;

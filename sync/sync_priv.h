@@ -92,12 +92,29 @@ struct replay {
 
 /* Content on its way here: fetch.c. */
 struct check;
-struct fetch_want;
 struct fetch_transfer;
+/* Of a reader that waits: fetch_want.c. All but `file`, which the loop takes, under the lock. */
+struct fetch_want {
+	struct fetch_want *next;
+	uint64_t object, version, size;
+	uint64_t off;    /* of the missing byte that the reader waits for */
+	uint64_t demand; /* how far it will read on for certain */
+	bool frugal;     /* there was no room for more: a chunk at a time */
+	struct file_range range;
+	struct file *file; /* a reference for the transfer; NULL when taken */
+	bool behind;       /* readers go before */
+	bool done, seen;   /* seen: the loop has found its transfer */
+	int code;
+};
 struct fetch_stream {
 	uint64_t object, version;
 	struct window window; /* of 0 bytes: free */
 };
+/* A reader that waits for nothing and has come as far as was asked (file_watch_reader). */
+struct fetch_reader {
+	uint64_t object, version, size, off;
+};
+#define FETCH_READERS 8
 #define AHEAD_NEXT 8
 struct fetch {
 	struct fetch_want *wants; /* lock */
@@ -106,6 +123,8 @@ struct fetch {
 	uint64_t bytes;
 	struct fetch_stream streams[32];
 	unsigned stream_hand;
+	struct fetch_reader readers[FETCH_READERS]; /* lock; that do not fit: only speed is lost */
+	size_t readers_n;
 	struct bulk *bulks; /* lock */
 	unsigned active_bulks;
 	uint64_t no_bulks_ms; /* they fail: none until then */

@@ -1,8 +1,8 @@
 /*
  * How much a reader's fetch asks for. A reader that jumps gets what it asked for. One that reads on
- * gets a quarter of what it has read already, so that little is fetched in vain; of a file no
- * longer than the largest window, the rest. The kernel's requests do not come in order: near is
- * sequential.
+ * gets a quarter of what it has read already, so that little is fetched in vain, and half of it after
+ * WINDOW_SURE; of a file no longer than the largest window, the rest. The kernel's requests do not come in order: near is
+ * sequential. What was asked for, and is far behind now, was evicted since, and is read anew.
  *
  * One struct window follows one reader of one version: window_next() at each fetch, window_asked()
  * with how far the request went. The loop's, without a lock.
@@ -13,11 +13,12 @@
 #include <stdint.h>
 
 #define WINDOW_MIN ((uint64_t)256 << 10)
+#define WINDOW_SURE ((uint64_t)4 << 20)
 #define WINDOW_MAX ((uint64_t)8 << 20)
 
 struct window {
-	uint64_t begin, next,
-		bytes; /* where it is reading, up to where was asked for; bytes 0: new */
+	uint64_t begin, last, next; /* where it began to read, asked last, up to where it asked */
+	uint64_t bytes;             /* of the last ask; 0: new */
 };
 
 /* From `off` on, of a file of `size` bytes; the reader is certain to read up to `demand`. */

@@ -208,6 +208,24 @@ def test_a_small_read_of_a_large_file_moves_little(server, make_client):
         assert moved(32_000_000, 500_000) == 0
 
 
+def test_a_reader_who_waits_for_nothing_is_read_ahead_for(server, make_client):
+    mib = 1 << 20
+    server.write("notes", "big.bin", os.urandom(mib) * 64)
+    c = make_client().mount()
+    c.sync()
+    for again in False, True:
+        before = c.status()["fetched_bytes"]
+        with open(c.mnt / "big.bin", "rb", buffering=0) as f:
+            os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            for at in range(1, 49):
+                assert len(f.read(mib)) == mib
+                if at > 4:
+                    wait_for(lambda at=at: c.status()["fetched_bytes"] - before > at * mib + mib // 2, 10)
+            assert c.status()["fetched_bytes"] - before <= (48 + 16) * mib
+        if not again:
+            wait_for(lambda: "1 file dropped" in c.run("free", str(c.mnt / "big.bin")).stdout, 20)
+
+
 def test_two_devices_converge(server, make_client):
     a, b = make_client("a").mount(), make_client("b").mount()
     for i in range(10):

@@ -35,8 +35,8 @@ static void a_sequential_reader_asks_for_more_each_time(void **state)
 			continue;
 		asked++;
 		assert_true(bytes >= last || have == LARGE);
-		assert_true(
-			bytes <= MAX_OF(WINDOW_MIN, off / 4)); /* what stopping now would waste */
+		/* What stopping now would waste. */
+		assert_true(bytes <= MAX_OF(WINDOW_MIN, off / (off < WINDOW_SURE ? 4 : 2)));
 		last = bytes;
 	}
 	assert_int_equal(last, WINDOW_MAX);
@@ -65,6 +65,21 @@ static void a_jump_ends_what_was_sequential(void **state)
 	have = 0;
 	assert_int_equal(read_at(&w, &have, 500 * MIB, LARGE), READ);
 	assert_int_equal(read_at(&w, &have, 500 * MIB + READ, LARGE), WINDOW_MIN);
+}
+
+static void what_was_evicted_is_read_anew(void **state)
+{
+	struct window w = { 0 };
+	uint64_t have = 0;
+
+	for (uint64_t off = 0; off < 64 * MIB; off += READ)
+		read_at(&w, &have, off, 64 * MIB);
+	have = 0;
+	assert_int_equal(read_at(&w, &have, 0, 64 * MIB), READ);
+	assert_int_equal(w.next, READ);
+	for (uint64_t off = READ; off < 16 * MIB; off += READ)
+		read_at(&w, &have, off, 64 * MIB);
+	assert_true(w.bytes > 2 * MIB);
 }
 
 /* As several threads of the kernel send them. */
@@ -106,6 +121,7 @@ int main(void)
 		cmocka_unit_test(a_sequential_reader_asks_for_more_each_time),
 		cmocka_unit_test(a_reader_that_jumps_gets_what_it_asked_for),
 		cmocka_unit_test(a_jump_ends_what_was_sequential),
+		cmocka_unit_test(what_was_evicted_is_read_anew),
 		cmocka_unit_test(requests_out_of_order_are_sequential),
 		cmocka_unit_test(of_a_small_file_the_second_ask_is_for_the_rest),
 		cmocka_unit_test(what_is_certain_to_be_read_is_asked_for_at_once),
