@@ -140,7 +140,7 @@ static int read_all(
 
 	for (unsigned i = 0; i < READ_ROUNDS; i++) {
 		r = file_read(file, buf, len, off, got);
-		if (!r && file_read_to(file, off + *got))
+		if (!r && file_read_to(file, off + *got) && !refuse_download(req))
 			sync_read_on(fs_of(req)->sync, file, off);
 		if (r != CE_ABSENT)
 			return r;

@@ -581,13 +581,14 @@ static unsigned calls_of(const struct sync *s, const struct fetch_transfer *of)
 	return n;
 }
 
-/* What follows a transfer would only take the link, and the fill worker, from it. */
+/* What follows a transfer and is waited for by nobody yet would only take the link, and the fill
+ * worker, from it. */
 static bool is_early(const struct sync *s, const struct fetch_transfer *of)
 {
 	for (const struct fetch_transfer *t = s->fetch.transfers; t != of; t = t->next)
 		if (t->end == of->begin && !t->over && t->object == of->object &&
 			t->version == of->version && t->end - t->submitted > NEXT_BYTES)
-			return true;
+			return !is_wanted(of);
 	return false;
 }
 

@@ -196,10 +196,20 @@ def test_a_small_read_of_a_large_file_moves_little(server, make_client):
     c = make_client().mount()
     c.sync()
 
+    def fetched():
+        """When nothing is on its way any more."""
+        values = []
+
+        def rests():
+            values.append(c.status()["fetched_bytes"])
+            return len(values) > 6 and len(set(values[-6:])) == 1
+        wait_for(rests, 20)
+        return values[-1]
+
     def moved(at, n):
-        before = c.status()["fetched_bytes"]
+        before = fetched()
         assert os.pread(f.fileno(), n, at) == content[at:at + n]
-        return c.status()["fetched_bytes"] - before
+        return fetched() - before
     with open(c.mnt / "big.bin", "rb", buffering=0) as f:
         # What the kernel reads ahead is its own affair: 128 KiB on these machines.
         assert moved(32_000_000, 1_000_000) <= 1_600_000
