@@ -33,6 +33,9 @@ static void setup(void)
 
 	if (sqlite3_config(SQLITE_CONFIG_PCACHE_HDRSZ, &header) != SQLITE_OK)
 		return; /* SQLite runs already */
+	/* Statistics of memory take a mutex for each small allocation. */
+	if (sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0) != SQLITE_OK)
+		log_debug("SQLite goes on counting its memory");
 	slot = (PAGE_SIZE_BYTES + header + 7) / 8 * 8;
 	len = (size_t)slot * ARENA_PAGES;
 	p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

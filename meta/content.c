@@ -49,14 +49,24 @@ int content_blob_insert(struct db *db, struct content_blob *b)
 	return r;
 }
 
-int content_blob_get(struct db *db, uint64_t id, struct content_blob *out)
+static int query_blob(struct db *db, uint64_t id, struct content_blob *out)
 {
 	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_BLOB_GET);
 	int r;
 
 	stmt_bind_u64(&s, id);
 	r = stmt_one(&s);
-	return r < 0 ? r : blob_read(&s, out);
+	if (r == 0)
+		r = blob_read(&s, out);
+	if (r == 0)
+		memo_put_blob(db_memo(db), out);
+	return r;
+}
+
+int content_blob_get(struct db *db, uint64_t id, struct content_blob *out)
+{
+	db_assert_locked(db);
+	return memo_blob(db_memo(db), id, out) ? 0 : query_blob(db, id, out);
 }
 
 int content_blob_list(
@@ -83,6 +93,7 @@ int content_blob_update(struct db *db, const struct content_blob *b)
 {
 	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_BLOB_UPDATE);
 
+	memo_drop_blob(db->memo, b->id);
 	stmt_bind_u64(&s, b->seals);
 	stmt_bind_u64(&s, b->alloc_bytes);
 	stmt_bind_u64(&s, b->id);
@@ -93,6 +104,7 @@ int content_blob_delete(struct db *db, uint64_t id)
 {
 	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_BLOB_DELETE);
 
+	memo_drop_blob(db->memo, id);
 	stmt_bind_u64(&s, id);
 	return stmt_run_one(&s);
 }
@@ -179,6 +191,7 @@ int content_map_used(struct db *db, uint64_t id, int64_t used_s)
 {
 	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_MAP_USED);
 
+	memo_drop_map(db->memo, id);
 	stmt_bind_u64(&s, id);
 	stmt_bind_i64(&s, used_s);
 	return stmt_run(&s);
@@ -203,12 +216,14 @@ int content_map_insert(struct db *db, struct content_map *m)
 	map_bind(&s, m);
 	stmt_bind_u64(&s, m->pinned);
 	r = stmt_run(&s);
-	if (r == 0)
-		m->id = stmt_last_id(&s);
-	return r;
+	if (r)
+		return r;
+	m->id = stmt_last_id(&s);
+	memo_put_map(db_memo(db), m);
+	return 0;
 }
 
-int content_map_get(struct db *db, uint64_t id, struct content_map *out)
+static int query_map(struct db *db, uint64_t id, struct content_map *out)
 {
 	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_MAP_GET);
 	struct content_map m;
@@ -222,7 +237,8 @@ int content_map_get(struct db *db, uint64_t id, struct content_map *out)
 	m.blob = stmt_u64(&s);
 	m.object = stmt_u64(&s);
 	m.size = stmt_u64(&s);
-	m.whole = stmt_u64(&s) != 0 || !m.size; /* of nothing, nothing is missing */
+	m.whole = stmt_u64(&s) != 0;
+	m.whole = content_map_is_whole(&m);
 	m.state = (enum content_map_state)stmt_u64(&s);
 	stmt_etag(&s, &m.etag);
 	m.used_s = stmt_i64(&s);
@@ -230,16 +246,29 @@ int content_map_get(struct db *db, uint64_t id, struct content_map *out)
 	if (s.error)
 		return s.error;
 	*out = m;
+	memo_put_map(db_memo(db), &m);
 	return 0;
+}
+
+int content_map_get(struct db *db, uint64_t id, struct content_map *out)
+{
+	db_assert_locked(db);
+	return memo_map(db_memo(db), id, out) ? 0 : query_map(db, id, out);
 }
 
 int content_map_update(struct db *db, const struct content_map *m)
 {
 	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_MAP_UPDATE);
+	int r;
 
 	map_bind(&s, m);
 	stmt_bind_u64(&s, m->id);
-	return stmt_run_one(&s);
+	r = stmt_run_one(&s);
+	if (r)
+		memo_drop_map(db->memo, m->id);
+	else
+		memo_update_map(db_memo(db), m);
+	return r;
 }
 
 static int run_for(struct db *db, enum stmt_id id, uint64_t a)
@@ -261,6 +290,7 @@ int content_map_delete(struct db *db, uint64_t id)
 		r = run_for(db, STMT_UNDO_DROP_CHUNKS_ALL, id);
 	if (r < 0)
 		return r;
+	memo_drop_map(db->memo, id);
 	stmt_bind_u64(&s, id);
 	return stmt_run_one(&s);
 }
@@ -323,6 +353,7 @@ int content_map_pin(struct db *db, uint64_t id, bool pinned)
 {
 	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_MAP_PIN);
 
+	memo_drop_map(db->memo, id);
 	stmt_bind_u64(&s, id);
 	stmt_bind_u64(&s, pinned);
 	return stmt_run_one(&s);

@@ -41,6 +41,12 @@ struct content_map {
 	bool pinned;
 };
 
+/* Of nothing, nothing is missing. */
+static inline bool content_map_is_whole(const struct content_map *m)
+{
+	return m->whole || !m->size;
+}
+
 /* Clean content that may go. */
 struct content_evictable {
 	uint64_t map, blob;

@@ -3,6 +3,7 @@
 #define CACHET_META_CONTENT_PRIV_H
 
 #include "meta/content.h"
+#include "meta/db_priv.h"
 #include "meta/stmt_priv.h"
 
 /* idx, slot, len, seq, nonce, tag. NULLs read as 0. Errors stay in s->error. */

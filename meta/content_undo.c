@@ -164,6 +164,7 @@ static int apply_map(struct db *db, uint64_t map, uint64_t gen)
 	_cleanup_stmt_ struct stmt set = stmt_use(db, STMT_UNDO_APPLY_MAP);
 	int r;
 
+	memo_drop_map(db->memo, map);
 	stmt_bind_u64(&get, map);
 	stmt_bind_u64(&get, gen);
 	r = stmt_one(&get);

@@ -40,7 +40,9 @@ struct db {
 	pthread_mutex_t lock;        /* the index lock; guards what follows */
 	_Atomic(const void *) owner; /* who holds it: the address of a thread-local */
 	bool in_txn;
-	bool writes;      /* the transaction has changed something: its savepoint is there */
+	bool writes;      /* the transaction has changed something */
+	bool saved;       /* and has a savepoint before that */
+	unsigned careful; /* so many transactions more get one */
 	bool doubtful;    /* a change of it failed half-way: it cannot be committed */
 	bool noted;       /* it has notes, which a commit without a record would lose */
 	uint64_t noted_number; /* last record with such */

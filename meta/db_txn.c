@@ -1,16 +1,21 @@
 /*
  * Theory of operation: the index lock and transactions.
  *
- * A transaction is a savepoint in the group (db_group.c), made when the first change comes: what
- * only reads costs nothing. Its changes are gathered for the log as they are made (stmt_run). The
- * commit appends them as one record and releases the savepoint; the rollback goes back to it.
+ * A transaction is a part of the group (db_group.c). Its changes are gathered for the log as they
+ * are made (stmt_run), and the commit appends them as one record.
+ *
+ * A rollback gives the whole group up, and who takes the lock next makes it again from the log.
+ * That costs time, and is rare: nothing is changed before it was looked whether it may be. A
+ * savepoint before each first change would make it cheap, but copies each page that is changed, a
+ * fifth of the work of a small transaction. So only the DB_CAREFUL transactions after a rollback
+ * have one.
  *
  * Without a log, or when the record would be too long, the commit is one of SQLite.
  *
  * On a full disk or an I/O error SQLite may give up the group with what was answered. The
- * transaction under way then fails; whoever takes the lock next makes the group again from the log.
- * The same is done when a change met a damaged page: SQLite may have made half of it, and may
- * refuse all others until its transaction ends.
+ * transaction under way then fails, and the group is made again as after a rollback. Also when a
+ * change met a damaged page: SQLite may have made half of it, and may refuse all others until its
+ * transaction ends.
  */
 #include "meta/db.h"
 
@@ -24,6 +29,7 @@
 #include "meta/page_format.h"
 
 #define DB_PAGES_PER_ROW 8
+#define DB_CAREFUL 1024
 
 /* --- the index lock --- */
 
@@ -90,7 +96,7 @@ int db_begin(struct db *db)
 		return r;
 	}
 	db->in_txn = true;
-	db->writes = db->doubtful = db->noted = false;
+	db->writes = db->saved = db->doubtful = db->noted = false;
 	return 0;
 }
 
@@ -108,8 +114,9 @@ int db_txn_write(struct db *db)
 	db_assert_txn(db);
 	if (db->writes)
 		return 0;
-	r = run(db, STMT_SAVEPOINT);
+	r = db->careful ? run(db, STMT_SAVEPOINT) : 0;
 	db->writes = r == 0;
+	db->saved = r == 0 && db->careful;
 	return r;
 }
 
@@ -124,9 +131,10 @@ static void undo(struct db *db)
 {
 	if (!db->writes || db_group_lost(db))
 		return;
-	if (!db->redo || db->doubtful || run(db, STMT_SAVEPOINT_ROLLBACK) < 0 ||
+	if (!db->saved || db->doubtful || run(db, STMT_SAVEPOINT_ROLLBACK) < 0 ||
 		run(db, STMT_SAVEPOINT_RELEASE) < 0)
 		give_up(db);
+	db->careful = db->redo ? DB_CAREFUL : 0;
 }
 
 static void end(struct db *db, bool committed)
@@ -170,6 +178,14 @@ static void measure(struct db *db)
 	atomic_store(&db->group_bytes, dirty * PAGE_FRAME_LEN);
 }
 
+static int release(struct db *db)
+{
+	if (!db->saved)
+		return 0;
+	db->careful--;
+	return run(db, STMT_SAVEPOINT_RELEASE);
+}
+
 static int log_it(struct db *db)
 {
 	int r = redo_append(db->redo);
@@ -179,7 +195,7 @@ static int log_it(struct db *db)
 	if (db->noted)
 		db->noted_number = redo_number(db->redo);
 	/* It is answered by now: if SQLite does not follow, the log leads. */
-	if (run(db, STMT_SAVEPOINT_RELEASE) < 0)
+	if (release(db) < 0)
 		give_up(db);
 	else
 		measure(db);
@@ -200,7 +216,7 @@ static int finish(struct db *db)
 		return -EMSGSIZE;
 	if (!db->redo || !redo_fits(db->redo))
 		return db_group_commit(db, true);
-	return redo_is_empty(db->redo) ? run(db, STMT_SAVEPOINT_RELEASE) : log_it(db);
+	return redo_is_empty(db->redo) ? release(db) : log_it(db);
 }
 
 int db_commit(struct db *db)

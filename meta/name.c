@@ -46,9 +46,11 @@ static int name_one(struct stmt *s, struct name_row *out)
 
 	if (r == 0)
 		r = name_read(s, &n);
-	if (r == 0)
-		*out = n;
-	return r;
+	if (r)
+		return r;
+	memo_put_name(db_memo(s->db), &n, false);
+	*out = n;
+	return 0;
 }
 
 int name_insert(struct db *db, struct name_row *n)
@@ -56,22 +58,30 @@ int name_insert(struct db *db, struct name_row *n)
 	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_NAME_INSERT);
 	int r;
 
-	memo_drop_name(db->memo, 0, n->object);
 	name_bind(&s, n);
 	r = stmt_run(&s);
-	if (r == 0)
-		n->id = stmt_last_id(&s);
-	return r;
+	if (r) {
+		memo_drop_name(db->memo, 0, n->object);
+		return r;
+	}
+	n->id = stmt_last_id(&s);
+	memo_add_name(db_memo(db), n);
+	return 0;
 }
 
 int name_update(struct db *db, const struct name_row *n)
 {
 	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_NAME_UPDATE);
+	int r;
 
-	memo_drop_name(db->memo, n->id, n->object);
 	name_bind(&s, n);
 	stmt_bind_u64(&s, n->id);
-	return stmt_run_one(&s);
+	r = stmt_run_one(&s);
+	if (r)
+		memo_drop_name(db->memo, n->id, n->object);
+	else
+		memo_update_name(db_memo(db), n);
+	return r;
 }
 
 int name_get(struct db *db, uint64_t id, struct name_row *out)
@@ -82,13 +92,22 @@ int name_get(struct db *db, uint64_t id, struct name_row *out)
 	return name_one(&s, out);
 }
 
-int name_find(struct db *db, uint64_t parent, const void *name, size_t len, struct name_row *out)
+static int query_at(
+	struct db *db, uint64_t parent, const void *name, size_t len, struct name_row *out)
 {
 	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_NAME_FIND);
 
 	stmt_bind_u64(&s, parent);
 	stmt_bind_blob(&s, name, len);
 	return name_one(&s, out);
+}
+
+int name_find(struct db *db, uint64_t parent, const void *name, size_t len, struct name_row *out)
+{
+	db_assert_locked(db);
+	return memo_name_at(db_memo(db), parent, name, len, out)
+		       ? 0
+		       : query_at(db, parent, name, len, out);
 }
 
 static int query_rid(struct db *db, uint64_t store, const char *rid, struct name_row *out)
@@ -161,8 +180,8 @@ int name_each(struct db *db, uint64_t parent, uint64_t after, name_each_fn *fn, 
 	return name_each_row(&s, true, fn, arg);
 }
 
-int name_each_by_name(struct db *db, uint64_t parent, const void *after, size_t len,
-	name_each_fn *fn, void *arg)
+int name_each_by_name(
+	struct db *db, uint64_t parent, const void *after, size_t len, name_each_fn *fn, void *arg)
 {
 	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_NAME_EACH_BY_NAME);
 
@@ -185,7 +204,7 @@ static int query_names_of(struct db *db, uint64_t object, name_each_fn *fn, void
 		return r;
 	more = stmt_row(&s);
 	if (more == 0)
-		memo_put_name(db_memo(db), &n);
+		memo_put_name(db_memo(db), &n, true);
 	while ((r = fn(arg, &n, NULL)) == 0 && more == 1) {
 		r = name_read(&s, &n);
 		if (r)

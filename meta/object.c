@@ -49,7 +49,7 @@ int object_insert(struct db *db, struct object_row *o, const void *target, size_
 	if (r)
 		return r;
 	o->id = stmt_last_id(&s);
-	memo_put_object(db_memo(db), o);
+	memo_made_object(db_memo(db), o);
 	return 0;
 }
 

@@ -69,6 +69,7 @@ int op_insert(struct db *db, struct op_row *op)
 	if (r < 0)
 		return r;
 	op->seq = stmt_last_id(&s);
+	memo_add_op(db_memo(db), op);
 	tell(db, op->store, op->rid.text);
 	return 0;
 }
@@ -78,6 +79,7 @@ int op_restore(struct db *db, const struct op_row *op)
 	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_OP_RESTORE);
 	int r;
 
+	memo_drop_op(db->memo, op->seq, op->store, op->rid.text);
 	stmt_bind_u64(&s, op->seq);
 	op_bind(&s, op);
 	r = stmt_run(&s);
@@ -94,9 +96,13 @@ int op_update(struct db *db, const struct op_row *op)
 	op_bind(&s, op);
 	stmt_bind_u64(&s, op->seq);
 	r = stmt_run_one(&s);
-	if (r == 0)
-		tell(db, op->store, op->rid.text);
-	return r;
+	if (r) {
+		memo_drop_op(db->memo, op->seq, op->store, op->rid.text);
+		return r;
+	}
+	memo_update_op(db_memo(db), op);
+	tell(db, op->store, op->rid.text);
+	return 0;
 }
 
 static int op_one(struct stmt *s, struct op_row *out)
@@ -112,12 +118,18 @@ static int op_one(struct stmt *s, struct op_row *out)
 	return r;
 }
 
-int op_get(struct db *db, uint64_t seq, struct op_row *out)
+static int query_op(struct db *db, uint64_t seq, struct op_row *out)
 {
 	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_OP_GET);
 
 	stmt_bind_u64(&s, seq);
 	return op_one(&s, out);
+}
+
+int op_get(struct db *db, uint64_t seq, struct op_row *out)
+{
+	db_assert_locked(db);
+	return memo_op(db_memo(db), seq, out) ? 0 : query_op(db, seq, out);
 }
 
 int op_by_key(struct db *db, const uint8_t key[static ROW_KEY_LEN], struct op_row *out)
@@ -136,41 +148,28 @@ int op_by_map(struct db *db, uint64_t map, struct op_row *out)
 	return op_one(&s, out);
 }
 
-static int op_record(struct db *db, uint64_t seq, uint64_t *store, struct row_rid *rid)
-{
-	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_OP_RECORD);
-	int r;
-
-	stmt_bind_u64(&s, seq);
-	r = stmt_one(&s);
-	if (r < 0)
-		return r;
-	*store = stmt_u64(&s);
-	stmt_rid(&s, rid);
-	return s.error;
-}
-
 int op_delete(struct db *db, uint64_t seq)
 {
 	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_OP_DELETE);
-	struct row_rid rid;
-	uint64_t store = 0;
-	int r = op_record(db, seq, &store, &rid);
+	struct op_row op;
+	int r = op_get(db, seq, &op);
 
+	if (r)
+		return r;
+	memo_drop_op(db->memo, seq, op.store, op.rid.text);
 	stmt_bind_u64(&s, seq);
+	r = stmt_run_one(&s);
 	if (r == 0)
-		r = stmt_run_one(&s);
-	if (r == 0)
-		tell(db, store, rid.text);
+		tell(db, op.store, op.rid.text);
 	return r;
 }
 
-static int each(struct stmt *s, op_fn *fn, void *arg)
+/* From the row on that the statement stands at. */
+static int each_row(struct stmt *s, int r, op_fn *fn, void *arg)
 {
 	struct op_row op;
-	int r;
 
-	while ((r = stmt_row(s)) == 1) {
+	for (; r == 1; r = stmt_row(s)) {
 		r = op_read(s, &op);
 		if (r == 0)
 			r = fn(arg, &op);
@@ -178,6 +177,11 @@ static int each(struct stmt *s, op_fn *fn, void *arg)
 			return r < 0 ? r : 0;
 	}
 	return r;
+}
+
+static int each(struct stmt *s, op_fn *fn, void *arg)
+{
+	return each_row(s, stmt_row(s), fn, arg);
 }
 
 int op_each(struct db *db, uint64_t after, op_fn *fn, void *arg)
@@ -188,13 +192,41 @@ int op_each(struct db *db, uint64_t after, op_fn *fn, void *arg)
 	return each(&s, fn, arg);
 }
 
-int op_each_of_rid(struct db *db, uint64_t store, const char *rid, op_fn *fn, void *arg)
+static int query_ops_of(struct db *db, uint64_t store, const char *rid, op_fn *fn, void *arg)
 {
 	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_OP_EACH_OF_RID);
+	struct op_row op = { .store = store };
+	int r, more;
 
 	stmt_bind_text_or_null(&s, rid);
 	stmt_bind_u64(&s, store);
-	return each(&s, fn, arg);
+	r = stmt_row(&s);
+	if (r == 1 && op_read(&s, &op))
+		r = s.error;
+	if (r < 0)
+		return r;
+	more = r == 1 ? stmt_row(&s) : 0;
+	if (more == 0 && strlen(rid) <= ROW_RID_MAX) {
+		memcpy(op.rid.text, rid, strlen(rid) + 1);
+		memo_put_op(db_memo(db), &op);
+	}
+	if (r == 1)
+		r = fn(arg, &op);
+	if (r)
+		return r < 0 ? r : 0;
+	return each_row(&s, more, fn, arg);
+}
+
+int op_each_of_rid(struct db *db, uint64_t store, const char *rid, op_fn *fn, void *arg)
+{
+	struct op_row op;
+	int r;
+
+	db_assert_locked(db);
+	if (!memo_op_of(db_memo(db), store, rid, &op))
+		return query_ops_of(db, store, rid, fn, arg);
+	r = op.seq ? fn(arg, &op) : 0;
+	return r < 0 ? r : 0;
 }
 
 int op_each_of_object(struct db *db, uint64_t object, op_fn *fn, void *arg)

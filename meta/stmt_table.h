@@ -198,7 +198,6 @@
 		" map = ?, attempts = ?, next_try_ms = ?, status = ?, error = ?, created_ns = ?"   \
 		" WHERE seq = ?")                                                                  \
 	STMT(OP_GET, "SELECT " STMT_OP_COLUMNS " FROM op WHERE seq = ?")                           \
-	STMT(OP_RECORD, "SELECT store, rid FROM op WHERE seq = ?")                                 \
 	STMT(OP_DELETE, "DELETE FROM op WHERE seq = ?")                                            \
 	STMT(OP_EACH, "SELECT " STMT_OP_COLUMNS " FROM op WHERE seq > ? ORDER BY seq")             \
 	STMT(OP_EACH_OF_RID,                                                                       \
