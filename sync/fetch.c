@@ -379,7 +379,7 @@ static void add_transfer(struct sync *s, const struct fetch_want *w, struct fetc
 	t->begin = t->asked = t->submitted = t->filled = off;
 	t->end = end;
 	t->behind = w->behind;
-	t->on = off > st->window.begin;
+	t->on = !w->frugal && off > st->window.begin;
 	while (*at)
 		at = &(*at)->next;
 	*at = t;

@@ -1,8 +1,9 @@
 /*
  * How much a reader's fetch asks for. A reader that jumps gets what it asked for. One that reads on
- * gets a quarter of what it has read already, so that little is fetched in vain, and half of it after
- * WINDOW_SURE; of a file no longer than the largest window, the rest. The kernel's requests do not come in order: near is
- * sequential. What was asked for, and is far behind now, was evicted since, and is read anew.
+ * gets a quarter of what it has read already, so that little is fetched in vain, and half of it
+ * after WINDOW_SURE; of a file no longer than the largest window, the rest. The kernel's requests do
+ * not come in order: near is sequential. What was asked for, and is far behind now, was evicted
+ * since, and is read anew.
  *
  * One struct window follows one reader of one version: window_next() at each fetch, window_asked()
  * with how far the request went. The loop's, without a lock.

@@ -129,6 +129,30 @@ def test_a_program_that_must_not_download_gets_only_what_is_here(server, make_cl
     assert subprocess.run(["cat", str(c.mnt / "there")], capture_output=True, check=True).stdout == b"there"
 
 
+def test_a_program_that_must_not_download_is_not_read_ahead_for(server, make_client, home):
+    mib = 1 << 20
+    server.write("notes", "big", os.urandom(mib) * 64)
+    c = make_client()
+    edit_config(c, no_download="tumblerd")
+    c.mount()
+    wait_for(lambda: (c.mnt / "big").exists())
+    program = home / "tumblerd"
+    shutil.copy("/bin/cat", program)
+    values = []
+
+    def rests():
+        values.append(c.status()["fetched_bytes"])
+        return len(values) > 6 and len(set(values[-6:])) == 1
+    with open(c.mnt / "big", "rb", buffering=0) as f:
+        for _ in range(16):
+            assert len(f.read(mib)) == mib
+        wait_for(rests, 20)
+        run = subprocess.run([str(program), str(c.mnt / "big")], capture_output=True)
+        assert 16 * mib < len(run.stdout) < 64 * mib and b"No route to host" in run.stderr
+        time.sleep(1)
+        assert c.status()["fetched_bytes"] == values[-1]
+
+
 def test_ready_knows_the_rules(server, make_client):
     c = make_client().mount("--max-stale", "1h")
     wait_for(lambda: c.status()["feed_live"])
