@@ -4,8 +4,15 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/secret.h"
 #include "meta/db_priv.h"
 #include "meta/stmt_priv.h"
+
+/* Rows have names: none is left on the stack of a thread that goes to sleep. */
+static void wipe(struct op_row *op)
+{
+	secret_wipe(op, sizeof(*op));
+}
 
 static int op_read(struct stmt *s, struct op_row *op)
 {
@@ -107,7 +114,7 @@ int op_update(struct db *db, const struct op_row *op)
 
 static int op_one(struct stmt *s, struct op_row *out)
 {
-	struct op_row op;
+	_cleanup_(wipe) struct op_row op;
 	int r = stmt_one(s);
 
 	memset(&op, 0, sizeof(op)); /* texts have no stale bytes behind their end */
@@ -151,7 +158,7 @@ int op_by_map(struct db *db, uint64_t map, struct op_row *out)
 int op_delete(struct db *db, uint64_t seq)
 {
 	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_OP_DELETE);
-	struct op_row op;
+	_cleanup_(wipe) struct op_row op;
 	int r = op_get(db, seq, &op);
 
 	if (r)
@@ -167,7 +174,7 @@ int op_delete(struct db *db, uint64_t seq)
 /* From the row on that the statement stands at. */
 static int each_row(struct stmt *s, int r, op_fn *fn, void *arg)
 {
-	struct op_row op;
+	_cleanup_(wipe) struct op_row op;
 
 	for (; r == 1; r = stmt_row(s)) {
 		r = op_read(s, &op);
@@ -195,7 +202,7 @@ int op_each(struct db *db, uint64_t after, op_fn *fn, void *arg)
 static int query_ops_of(struct db *db, uint64_t store, const char *rid, op_fn *fn, void *arg)
 {
 	_cleanup_stmt_ struct stmt s = stmt_use(db, STMT_OP_EACH_OF_RID);
-	struct op_row op = { .store = store };
+	_cleanup_(wipe) struct op_row op = { .store = store };
 	int r, more;
 
 	stmt_bind_text_or_null(&s, rid);
@@ -219,7 +226,7 @@ static int query_ops_of(struct db *db, uint64_t store, const char *rid, op_fn *f
 
 int op_each_of_rid(struct db *db, uint64_t store, const char *rid, op_fn *fn, void *arg)
 {
-	struct op_row op;
+	_cleanup_(wipe) struct op_row op;
 	int r;
 
 	db_assert_locked(db);
